@@ -1,0 +1,22 @@
+"""Subjects, pairs and their files."""
+
+from .checks import check_pairs, check_subjects, label_values
+from .dataset_folder import DatasetFolder, read_dataset
+from .epoch_sampler import EpochSampler
+from .pair_dataset import PairDataset
+from .pairs import list_pairs, pair_indices, read_data_list
+from .phantom import phantom_pair
+
+__all__ = [
+    "DatasetFolder",
+    "EpochSampler",
+    "PairDataset",
+    "check_pairs",
+    "check_subjects",
+    "label_values",
+    "list_pairs",
+    "pair_indices",
+    "phantom_pair",
+    "read_data_list",
+    "read_dataset",
+]

@@ -1,0 +1,111 @@
+"""Checks of every file before long work starts."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+
+from ..errors import InputError
+from ..spatial import Grid
+
+
+def check_subjects(subjects: Iterable[Mapping[str, str]]) -> None:
+    """Check that images are images, labels are labels, and all share one grid.
+
+    Args:
+        subjects: each with "image" and optionally "label", paths.
+
+    Raises:
+        InputError: names the file, what is wrong and what would be right.
+    """
+    reference: tuple[str, Grid] | None = None
+    for subject in subjects:
+        grid = check_image(subject["image"])
+        reference = reference or (subject["image"], grid)
+        check_same_grid(subject["image"], grid, *reference)
+        if "label" in subject:
+            check_same_grid(subject["label"], check_label(subject["label"]), subject["image"], grid)
+
+
+def check_pairs(pairs: Iterable[Mapping[str, str]], require_labels: bool = False) -> None:
+    """Check that each pair, with its labels, shares one grid.
+
+    Args:
+        pairs: each with "moving", "fixed" and optionally "seg_moving" and "seg_fixed", paths.
+        require_labels: whether both label maps must be there.
+
+    Raises:
+        InputError: names the file, what is wrong and what would be right.
+    """
+    grids: dict[str, Grid] = {}
+    for pair in pairs:
+        for key in ("moving", "fixed", "seg_moving", "seg_fixed"):
+            path = pair.get(key)
+            if path is None:
+                if require_labels:
+                    raise InputError(f"{pair['moving']} to {pair['fixed']}: no {key}; scoring needs both label maps.")
+                continue
+            if path not in grids:
+                grids[path] = check_label(path) if key.startswith("seg") else check_image(path)
+            check_same_grid(path, grids[path], pair["fixed"], grids.setdefault(pair["fixed"], grids[path]))
+
+
+def check_same_grid(path: str, grid: Grid, reference_path: str, reference: Grid) -> None:
+    """Raise an InputError unless both grids coincide."""
+    if not grid.coincides_with(reference):
+        raise InputError(
+            f"{path} has {grid}, but {reference_path} has {reference}. "
+            "Both must lie on one grid: resample one onto the other first."
+        )
+
+
+def check_image(path: str) -> Grid:
+    """Grid of an image that is 3-D, finite and not constant."""
+    grid, values = read_volume(path)
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: {np.count_nonzero(~np.isfinite(values))} voxels are NaN or infinite.")
+    if values.min() == values.max():
+        raise InputError(f"{path}: every voxel is {values.flat[0]:g}; a constant image cannot be registered.")
+    return grid
+
+
+def check_label(path: str) -> Grid:
+    """Grid of a label map that is 3-D and holds integers."""
+    grid, values = read_volume(path)
+    if not np.array_equal(values, np.round(values)) or values.min() < 0:
+        raise InputError(
+            f"{path}: a label map holds integers from 0; this one goes from {values.min():g} in fractions."
+        )
+    return grid
+
+
+def read_volume(path: str) -> tuple[Grid, np.ndarray]:
+    """Grid and voxels of a NIfTI file with one 3-D volume; trailing axes of length 1 are dropped."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file.")
+    try:
+        image = nib.load(path)
+        values = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
+    except ImageFileError as error:
+        raise InputError(f"{path}: not a NIfTI file.") from error
+    except (EOFError, OSError, zlib.error, ValueError) as error:
+        raise InputError(f"{path}: the file is damaged or cut short.") from error
+    shape = values.shape
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or 1 in shape:
+        raise InputError(f"{path}: has shape {values.shape}; one 3-D volume is needed.")
+    return Grid(shape, image.affine), values.reshape(shape)  # type: ignore[attr-defined]
+
+
+def label_values(subjects: Iterable[Mapping[str, str]]) -> list[int]:
+    """Label values other than 0 that occur in the label maps of subjects ("label") or pairs ("seg_fixed")."""
+    values: set[int] = set()
+    for path in sorted({subject[key] for subject in subjects for key in ("label", "seg_fixed") if key in subject}):
+        values.update(np.unique(read_volume(path)[1]).astype(int).tolist())
+    return sorted(values - {0})

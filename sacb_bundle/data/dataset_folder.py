@@ -1,0 +1,127 @@
+"""A data set as a folder: images/, optional labels/, optional dataset.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+
+SUFFIXES = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class DatasetFolder:
+    """The subjects of a data set.
+
+    Attributes:
+        train: subjects to train on, each {"image": path}: training is unsupervised.
+        val: subjects to validate on, each {"image": path} with "label": path where there is one.
+        labels: label values to score; None for all that occur.
+    """
+
+    train: list[dict[str, str]]
+    val: list[dict[str, str]]
+    labels: list[int] | None
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether every validation subject has a label map."""
+        return all("label" in subject for subject in self.val)
+
+
+def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFolder:
+    """List the subjects of a folder with images/, optional labels/ (same file names) and optional dataset.json.
+
+    dataset.json may name the subjects (file names without .nii.gz) under "split": {"train": [...], "val": [...]},
+    and the label values to score under "eval_labels", or else as the keys of "labels". Without a split, the last
+    fifth of the subjects in the order of their names, at least two, is for validation; of fewer than four
+    subjects, all are for both.
+
+    Args:
+        dataset_dir: the folder.
+        atlas: name of a subject that is put first in both lists, for pairs of an atlas with each subject.
+
+    Raises:
+        InputError: if the folder, images/ or a named file is missing, there are fewer than two subjects to train
+            on or to validate on, or dataset.json cannot be read.
+    """
+    root = Path(dataset_dir)
+    if not root.is_dir():
+        raise InputError(f"dataset_dir: there is no folder {root}.")
+    if not (root / "images").is_dir():
+        raise InputError(f"{root}: a data set has its images in a folder images/, which is missing.")
+    images = files_by_name(root / "images")
+    if not images:
+        raise InputError(f"{root / 'images'}: holds no .nii.gz or .nii file.")
+    labels = files_by_name(root / "labels") if (root / "labels").is_dir() else {}
+    description = read_json(root / "dataset.json") if (root / "dataset.json").is_file() else {}
+
+    train, val = description_split(description, root) or default_split([name for name in images if name != atlas])
+    if atlas is not None:
+        train, val = ([atlas, *(name for name in names if name != atlas)] for names in (train, val))
+    for what, names in (("train on", train), ("validate on", val)):
+        for name in names:
+            if name not in images:
+                raise InputError(f"{root / 'images' / name}.nii.gz: no such file, though the data set names it.")
+        if len(names) < 2:
+            raise InputError(f"{root}: {len(names)} subject to {what}; pairs need at least two.")
+    return DatasetFolder(
+        train=[{"image": str(images[name])} for name in train],
+        val=[{"image": str(images[name])} | ({"label": str(labels[name])} if name in labels else {}) for name in val],
+        labels=scored_labels(description, root),
+    )
+
+
+def subject_name(path: str | Path) -> str:
+    """File name without .nii.gz or .nii."""
+    name = Path(path).name
+    return next((name[: -len(suffix)] for suffix in SUFFIXES if name.endswith(suffix)), name)
+
+
+def files_by_name(folder: Path) -> dict[str, Path]:
+    """NIfTI files of a folder by subject name, in the order of their names."""
+    return {subject_name(path): path for path in sorted(folder.iterdir()) if path.name.endswith(SUFFIXES)}
+
+
+def read_json(path: Path) -> dict:
+    """Content of a JSON file that must be an object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must hold a JSON object, not a {type(content).__name__}.")
+    return content
+
+
+def description_split(description: dict, root: Path) -> tuple[list[str], list[str]] | None:
+    """Names to train and to validate on, as dataset.json has them."""
+    if "split" not in description:
+        return None
+    split = description["split"]
+    if not isinstance(split, dict) or not all(isinstance(split.get(part), list) for part in ("train", "val")):
+        raise InputError(f'{root / "dataset.json"}: "split" must be an object with the lists "train" and "val".')
+    return split["train"], split["val"]
+
+
+def default_split(names: list[str]) -> tuple[list[str], list[str]]:
+    """Names to train and to validate on, without a dataset.json."""
+    if len(names) < 4:
+        return names, names
+    num_val = max(2, len(names) // 5)
+    return names[:-num_val], names[-num_val:]
+
+
+def scored_labels(description: dict, root: Path) -> list[int] | None:
+    """Label values to score, as dataset.json has them."""
+    values = description.get("eval_labels", description.get("labels"))
+    if values is None:
+        return None
+    try:
+        return sorted(int(value) for value in values if int(value) != 0)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f'{root / "dataset.json"}: "eval_labels" and the keys of "labels" must be integers.'
+        ) from error

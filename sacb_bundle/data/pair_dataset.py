@@ -1,0 +1,54 @@
+"""Pairs of subjects for training and validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from monai.data import CacheDataset
+from torch.utils.data import Dataset
+
+from .pairs import pair_indices
+
+
+class PairDataset(Dataset):
+    """Pairs of subjects, each subject loaded and preprocessed once.
+
+    An item is {"image": (2, D, H, W), moving and fixed}, with "seg_moving" and "seg_fixed" (1, D, H, W) where the
+    subjects have labels.
+
+    Args:
+        data: subjects, each {"image": path} with or without "label": path.
+        transform: preprocessing of a subject, to tensors (1, D, H, W) of one size.
+        pairing: see `pair_indices`.
+        mirror: whether each subject also counts as its mirror image, left and right (axis 0) swapped.
+        num_workers: threads that load the subjects.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, str]],
+        transform: Callable,
+        pairing: str = "ordered",
+        mirror: bool = False,
+        num_workers: int = 2,
+    ) -> None:
+        self.subjects = CacheDataset(data, transform, num_workers=num_workers)
+        self.pairs = pair_indices(len(data) * (2 if mirror else 1), pairing)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        moving, fixed = (self.subject(number) for number in self.pairs[index])
+        pair = {"image": torch.cat([moving["image"], fixed["image"]])}
+        if "label" in moving and "label" in fixed:
+            pair |= {"seg_moving": moving["label"], "seg_fixed": fixed["label"]}
+        return pair
+
+    def subject(self, number: int) -> dict[str, torch.Tensor]:
+        """A subject, or the mirror image of one."""
+        subject = self.subjects[number % len(self.subjects)]
+        if number < len(self.subjects):
+            return subject
+        return {key: value.flip(1) for key, value in subject.items() if isinstance(value, torch.Tensor)}

@@ -1,0 +1,111 @@
+"""Which image is registered to which."""
+
+from __future__ import annotations
+
+import json
+from itertools import permutations
+from pathlib import Path
+
+from ..errors import InputError
+from .dataset_folder import read_dataset, subject_name
+
+PAIR_KEYS = {"moving", "fixed", "seg_moving", "seg_fixed", "id"}
+
+
+def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
+    """Pairs (moving, fixed) of subjects, as indices.
+
+    Args:
+        num_subjects: at least 2.
+        pairing: "ordered" for all ordered pairs, "consecutive" for each subject to the next and the last to the
+            first, "atlas" for the first subject to each other one.
+
+    Raises:
+        InputError: if `pairing` is none of these.
+
+    Example:
+        >>> pair_indices(3, "consecutive")
+        [(0, 1), (1, 2), (2, 0)]
+    """
+    if pairing == "ordered":
+        return list(permutations(range(num_subjects), 2))
+    if pairing == "consecutive":
+        return [(index, (index + 1) % num_subjects) for index in range(num_subjects)]
+    if pairing == "atlas":
+        return [(0, index) for index in range(1, num_subjects)]
+    raise InputError(f'pairing is {pairing!r}; it must be "ordered", "consecutive" or "atlas".')
+
+
+def list_pairs(
+    dataset_dir: str, data_list: str = "", pairing: str = "ordered", atlas: str | None = None
+) -> list[dict[str, str]]:
+    """Pairs to register: those of a data list, or of the validation subjects of a data set.
+
+    Args:
+        dataset_dir: see `read_dataset`; not looked at if there is a data list.
+        data_list: see `read_data_list`; "" for none.
+        pairing: see `pair_indices`.
+        atlas: see `read_dataset`.
+
+    Returns:
+        one dict a pair with "id", "moving" and "fixed", and "seg_moving" and "seg_fixed" where there are labels.
+    """
+    if data_list:
+        return read_data_list(data_list)
+    subjects = read_dataset(dataset_dir, atlas).val
+    pairs = []
+    for moving, fixed in pair_indices(len(subjects), pairing):
+        pair = {"moving": subjects[moving]["image"], "fixed": subjects[fixed]["image"]}
+        pair |= {
+            f"seg_{role}": subjects[index]["label"]
+            for role, index in (("moving", moving), ("fixed", fixed))
+            if "label" in subjects[index]
+        }
+        pairs.append({"id": pair_id(pair)} | pair)
+    return pairs
+
+
+def read_data_list(path: str | Path) -> list[dict[str, str]]:
+    """Read pairs from a JSON file.
+
+    Args:
+        path: a list of objects with "moving" and "fixed", and optionally "seg_moving", "seg_fixed" (label maps)
+            and "id" (the name of the pair's results). Relative paths are relative to the file's folder.
+
+    Raises:
+        InputError: if the file is missing or not such a list, or two pairs have the same id.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(f"data_list: there is no file {source}.")
+    try:
+        entries = json.loads(source.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{source}: not valid JSON: {error}.") from error
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f'{source}: must be a list of objects with "moving" and "fixed".')
+    pairs = []
+    for number, entry in enumerate(entries, start=1):
+        if not {"moving", "fixed"} <= entry.keys() <= PAIR_KEYS or not all(isinstance(v, str) for v in entry.values()):
+            raise InputError(
+                f"{source}: pair {number} has the keys {sorted(entry)}; it needs moving and fixed, may have seg_moving, "
+                "seg_fixed and id, and every value is a string."
+            )
+        pair = {key: str(source.parent / value) for key, value in entry.items() if key != "id"}
+        pairs.append({"id": entry.get("id", pair_id(pair))} | pair)
+    check_ids([pair["id"] for pair in pairs], source)
+    return pairs
+
+
+def pair_id(pair: dict[str, str]) -> str:
+    """Name of a pair: MOVING_to_FIXED."""
+    return f"{subject_name(pair['moving'])}_to_{subject_name(pair['fixed'])}"
+
+
+def check_ids(ids: list[str], source: Path) -> None:
+    """Raise an InputError unless the ids differ and each can be the name of a folder."""
+    for value in ids:
+        if value in ("", ".", "..") or "/" in value or "\\" in value:
+            raise InputError(f"{source}: the id {value!r} cannot name a folder.")
+        if ids.count(value) > 1:
+            raise InputError(f'{source}: two pairs have the id {value!r}; give them different values of "id".')

@@ -1,0 +1,87 @@
+"""Errors of the command line, said plainly."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from monai.bundle import ConfigParser
+from monai.bundle.scripts import run
+
+from ..errors import InputError
+
+
+def show_input_errors_plainly() -> None:
+    """End a `python -m monai.bundle` run with one line, not a traceback, where an `InputError` is the reason.
+
+    MONAI wraps errors of config expressions in others; the reason is looked for among their causes. In a program of
+    your own, nothing changes.
+    """
+    if started_by_bundle_command():
+        sys.excepthook = show_exception
+
+
+def check_command_line() -> None:
+    """Refuse `python -m monai.bundle run` with an option that names nothing in the config.
+
+    MONAI would add the misspelt key to the config, where nothing reads it, and run with the default.
+
+    Raises:
+        InputError: names the option and what it may have meant.
+    """
+    if not started_by_bundle_command():
+        return
+    options = dict(command_line_options(sys.argv[1:]))
+    config_files = options.get("config_file", "")
+    files = [name.strip(" '\"") for name in config_files.strip("[] ").split(",")]
+    config = ConfigParser.load_config_files([name for name in files if Path(name).is_file()])
+    arguments = set(inspect.signature(run).parameters) - {"override"}
+    for option in options:
+        key = option.replace("::", "#").lstrip("+")
+        if key not in arguments and not is_in_config(config, key):
+            near = difflib.get_close_matches(key, [*config, *arguments], n=1)
+            hint = f" Did you mean --{near[0]}?" if near else ""
+            raise InputError(f"--{option}: {', '.join(files)} has no such key.{hint}")
+
+
+def started_by_bundle_command() -> bool:
+    """Whether this process is `python -m monai.bundle ...`."""
+    program = Path(sys.argv[0])
+    return program.name == "__main__.py" and program.parent.name == "bundle"
+
+
+def command_line_options(arguments: list[str]) -> Iterator[tuple[str, str]]:
+    """Names and values of options, "--name value" or "--name=value"."""
+    for position, argument in enumerate(arguments):
+        if argument.startswith("--"):
+            name, _, value = argument[2:].partition("=")
+            following = arguments[position + 1 : position + 2]
+            yield name, value or "".join(following)
+
+
+def is_in_config(config: dict, key: str) -> bool:
+    """Whether a key, "a#b#0", leads to something in a config."""
+    place: object = config
+    for part in key.split("#"):
+        if isinstance(place, list) and part.isdigit() and int(part) < len(place):
+            place = place[int(part)]
+        elif isinstance(place, dict) and part in place:
+            place = place[part]
+        else:
+            return isinstance(place, dict) and "_target_" in place and "#" in key
+    return True
+
+
+def show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the message of the `InputError` behind an error; the traceback where there is none."""
+    reason: BaseException | None = error
+    while reason is not None:
+        if isinstance(reason, InputError):
+            print(f"error: {reason}", file=sys.stderr)
+            return
+        reason = reason.__cause__ or reason.__context__
+    sys.__excepthook__(kind, error, trace)

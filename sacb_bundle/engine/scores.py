@@ -1,0 +1,100 @@
+"""Scores of an evaluation as files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+
+from ..metrics import LabelScores, PairScores, score_pair
+from ..spatial import Grid
+
+logger = logging.getLogger(__name__)
+
+LABEL_SCORES = [field.name for field in fields(LabelScores) if field.name != "label"]
+FIELD_SCORES = ["folding_percent", "ndv_percent", "sd_log_jacobian"]
+
+
+class SaveScores:
+    """Scores every registered pair and writes metrics.csv and summary.json when the evaluation is complete.
+
+    metrics.csv has a row for each pair and label: Dice, and HD95 and ASSD in mm, each before and after
+    registration, with the pair's percentage of voxels with non-positive Jacobian determinant, its non-diffeomorphic
+    volume and the standard deviation of its log Jacobian. A distance is empty where registration made the label
+    vanish. summary.json has mean and standard deviation over pairs of each pair's mean over labels.
+
+    Args:
+        output_dir: folder of both files.
+        labels: label values to score.
+    """
+
+    def __init__(self, output_dir: str | Path, labels: Sequence[int]) -> None:
+        self.output_dir = Path(output_dir)
+        self.labels = labels
+        self.scores: dict[str, PairScores] = {}
+
+    def attach(self, evaluator: Engine) -> None:
+        """Score after each pair, write at the end."""
+        evaluator.add_event_handler(Events.STARTED, lambda: self.scores.clear())
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.score)
+        evaluator.add_event_handler(Events.COMPLETED, self.write)
+
+    def score(self, evaluator: Engine) -> None:
+        """Score the pairs of a batch, which have "seg_fixed", "seg_moving", "seg_warped" and "pred"."""
+        for batch_item, output in zip(evaluator.state.batch, evaluator.state.output, strict=True):
+            fixed = batch_item["seg_fixed"]
+            label_maps = [fixed, batch_item["seg_moving"], output["seg_warped"]]
+            grid = Grid(tuple(fixed.shape[1:]), np.asarray(fixed.affine))
+            self.scores[batch_item["id"]] = score_pair(
+                *(label_map[0].cpu() for label_map in label_maps), output["pred"], self.labels, grid.spacing
+            )
+
+    def write(self) -> None:
+        """Write both files and log the summary."""
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        with open(self.output_dir / "metrics.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["pair", "label", *LABEL_SCORES, *FIELD_SCORES])
+            writer.writeheader()
+            for pair, scores in self.scores.items():
+                of_field = {name: getattr(scores, name) for name in FIELD_SCORES}
+                writer.writerows({"pair": pair} | asdict(row) | of_field for row in scores.labels)
+        summary = summarise(self.scores.values())
+        (self.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        for name in (*LABEL_SCORES, *FIELD_SCORES):
+            logger.info("%s: %.4f ± %.4f", name, summary[name]["mean"], summary[name]["std"])
+
+
+def summarise(pairs: Iterable[PairScores]) -> dict[str, Any]:
+    """Mean and standard deviation over pairs of every score, and what was left out.
+
+    A score of a pair is the mean over its labels; a pair with no label to score counts in none of the label scores.
+    """
+    pairs = list(pairs)
+    summary: dict[str, Any] = {
+        "pairs": len(pairs),
+        "pairs_without_labels": sum(not pair.labels for pair in pairs),
+        "labels_left_out": sum(len(pair.left_out) for pair in pairs),
+        "labels_vanished": sum(len(pair.vanished) for pair in pairs),
+    }
+    for name in LABEL_SCORES:
+        of_pairs = [[getattr(row, name) for row in pair.labels if getattr(row, name) is not None] for pair in pairs]
+        summary[name] = mean_and_std([fmean(values) for values in of_pairs if values])
+    for name in FIELD_SCORES:
+        summary[name] = mean_and_std([getattr(pair, name) for pair in pairs])
+    return summary
+
+
+def mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and sample standard deviation; None where there are too few values."""
+    return {
+        "mean": fmean(values) if values else None,
+        "std": stdev(values) if len(values) > 1 else None,
+    }

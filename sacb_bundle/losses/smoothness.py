@@ -1,0 +1,29 @@
+"""Smoothness of a displacement field."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def squared_differences(field: torch.Tensor) -> torch.Tensor:
+    """Mean squared forward difference of a field, averaged over the three axes.
+
+    `monai.losses.DiffusionLoss` takes central differences; weights of one do not transfer to the other.
+
+    Args:
+        field: (B, 3, D, H, W), in voxels.
+
+    Returns:
+        scalar, in squared voxels.
+    """
+    field = field.float()
+    return torch.stack([field.diff(dim=axis).square().mean() for axis in (2, 3, 4)]).mean()
+
+
+class SmoothnessLoss(nn.Module):
+    """`squared_differences` as a module."""
+
+    def forward(self, field: torch.Tensor) -> torch.Tensor:
+        """Displacement field (B, 3, D, H, W) in voxels to a scalar."""
+        return squared_differences(field)

@@ -1,0 +1,22 @@
+"""Scores of a registration: overlap and surface distance of labels, folding of the displacement field."""
+
+from .folding import folding_percentage, jacobian_determinant, non_diffeomorphic_volume, sd_log_jacobian
+from .handlers import Folding, MeanDice
+from .overlap import dice
+from .pair_scores import LabelScores, PairScores, score_pair
+from .surface import SurfaceDistance, surface_distances
+
+__all__ = [
+    "Folding",
+    "LabelScores",
+    "MeanDice",
+    "PairScores",
+    "SurfaceDistance",
+    "dice",
+    "folding_percentage",
+    "jacobian_determinant",
+    "non_diffeomorphic_volume",
+    "score_pair",
+    "sd_log_jacobian",
+    "surface_distances",
+]

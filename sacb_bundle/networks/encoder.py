@@ -1,0 +1,42 @@
+"""Feature pyramid of one image."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .conv_block import ConvBlock
+
+
+class Encoder(nn.Module):
+    """Five levels of features; each level below the first halves the resolution by average pooling.
+
+    Args:
+        base_channels: c. Levels 1 to 5 have 2c, 4c, 8c, 16c and 16c channels.
+    """
+
+    def __init__(self, base_channels: int) -> None:
+        super().__init__()
+        c = base_channels
+        self.channels = {1: 2 * c, 2: 4 * c, 3: 8 * c, 4: 16 * c, 5: 16 * c}
+        first_level = nn.Sequential(ConvBlock(1, c), ConvBlock(c, 2 * c), ConvBlock(2 * c, 2 * c))
+        self.levels = nn.ModuleList([first_level])
+        for level in (2, 3, 4, 5):
+            above, here = self.channels[level - 1], self.channels[level]
+            self.levels.append(nn.Sequential(ConvBlock(above, here), ConvBlock(here, here)))
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Features of levels 1 (full resolution) to 5 (a sixteenth).
+
+        Args:
+            image: (B, 1, D, H, W), every spatial size divisible by 16.
+
+        Returns:
+            five tensors; level l is (B, channels[l], D / 2^(l-1), H / 2^(l-1), W / 2^(l-1)).
+        """
+        features: list[torch.Tensor] = []
+        for level in self.levels:
+            image = level(F.avg_pool3d(features[-1], kernel_size=2) if features else image)
+            features.append(image)
+        return features

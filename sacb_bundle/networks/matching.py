@@ -1,0 +1,24 @@
+"""Similarity matching as a module."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..ops import match_similarity
+
+
+class SimilarityMatching(nn.Module):
+    """Displacement of up to one voxel that best explains the fixed features by the moving ones.
+
+    It has no parameters and fits any two feature maps of one shape.
+
+    Example:
+        >>> import torch
+        >>> SimilarityMatching()(torch.rand(1, 8, 4, 5, 6), torch.rand(1, 8, 4, 5, 6)).shape
+        torch.Size([1, 3, 4, 5, 6])
+    """
+
+    def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+        """Moving and fixed features (B, C, D, H, W) to a displacement field (B, 3, D, H, W) in voxels."""
+        return match_similarity(moving, fixed)

@@ -1,0 +1,101 @@
+"""The spatial-awareness convolution block (SACB)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..ops import adaptive_conv3d, channel_descriptor, spatial_descriptor
+from .clustering import CLUSTERING_BACKENDS, Clustering
+from .conv_block import ConvBlock
+
+NUM_TAPS = 27
+
+
+class SACB(nn.Module):
+    """Convolution whose kernel adapts to the kind of tissue around each voxel.
+
+    The voxels of an image are clustered by a descriptor of their 3x3x3 patch. Each cluster's centroid gives,
+    through two small MLPs, a weight for each of the 27 taps of one shared kernel and a bias. No gradient flows
+    through the clustering.
+
+    It takes and returns (B, C, D, H, W) and fits into any network.
+
+    Args:
+        channels: C.
+        num_clusters: N.
+        descriptor: "spatial" (mean of the patch per channel, C values), "channel" (mean over the channels per
+            tap, 27 values) or "mix" (both).
+        clustering_backend: "lloyd" or "torch-kmeans".
+        max_iterations: bound of the k-means iterations.
+        seed: of the k-means initial centroids.
+
+    Attributes:
+        clustering: the callable from descriptors (B, V, F) fp32 to labels (B, V) int64 and centroids (B, N, F).
+            It can be replaced by any other.
+
+    Raises:
+        ValueError: if `descriptor` or `clustering_backend` is none of the above.
+
+    Example:
+        >>> import torch
+        >>> SACB(8, num_clusters=3, descriptor="mix")(torch.rand(2, 8, 4, 5, 6)).shape
+        torch.Size([2, 8, 4, 5, 6])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_clusters: int = 7,
+        descriptor: str = "spatial",
+        clustering_backend: str = "lloyd",
+        max_iterations: int = 5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        descriptor_sizes = {"spatial": channels, "channel": NUM_TAPS, "mix": channels + NUM_TAPS}
+        if descriptor not in descriptor_sizes:
+            raise ValueError(f"descriptor is {descriptor!r}; it must be one of {list(descriptor_sizes)}.")
+        if clustering_backend not in CLUSTERING_BACKENDS:
+            raise ValueError(
+                f"clustering_backend is {clustering_backend!r}; it must be one of {list(CLUSTERING_BACKENDS)}."
+            )
+        size = descriptor_sizes[descriptor]
+        self.descriptor = descriptor
+        self.clustering: Clustering = CLUSTERING_BACKENDS[clustering_backend](num_clusters, max_iterations, seed)
+        self.input_conv = ConvBlock(channels, channels)
+        self.weight = nn.Parameter(torch.empty(channels, channels, NUM_TAPS))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        self.tap_mlp = mlp(size, 128, NUM_TAPS)
+        self.bias_mlp = mlp(size, 64, channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, D, H, W) to (B, C, D, H, W)."""
+        features = self.input_conv(x)
+        with torch.no_grad():
+            labels, centroids = self.clustering(self.describe(features))
+        with torch.autocast(x.device.type, enabled=False):
+            tap_weights, bias = self.tap_mlp(centroids).sigmoid(), self.bias_mlp(centroids)
+        return F.leaky_relu(adaptive_conv3d(features, self.weight, tap_weights, bias, labels), 0.1) + x
+
+    def describe(self, features: torch.Tensor) -> torch.Tensor:
+        """Descriptor of every voxel, (B, C, D, H, W) to (B, D*H*W, F) in fp32."""
+        if self.descriptor == "spatial":
+            return spatial_descriptor(features)
+        if self.descriptor == "channel":
+            return channel_descriptor(features)
+        return torch.cat([spatial_descriptor(features), channel_descriptor(features)], dim=2)
+
+
+def mlp(in_features: int, hidden: int, out_features: int) -> nn.Sequential:
+    """Two hidden layers with ReLU, and a linear layer."""
+    return nn.Sequential(
+        nn.Linear(in_features, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, out_features),
+    )

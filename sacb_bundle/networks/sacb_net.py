@@ -1,0 +1,115 @@
+"""SACB-Net: coarse-to-fine deformable registration with spatial-awareness convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.utils import ensure_tuple_rep
+from torch import nn
+
+from ..ops import compose, upsample_field, warp
+from .encoder import Encoder
+from .matching import SimilarityMatching
+from .refinement import Refinement
+from .sacb import SACB
+
+MATCHING_LEVELS = (5, 4, 3, 2)
+SIZE_DIVISOR = 16
+
+
+class SACBNet(nn.Module):
+    """Displacement field that warps a moving image onto a fixed image.
+
+    One encoder sees both images. From the coarsest level (a sixteenth of the resolution) to level 2, the moving
+    features are warped by the field so far, both feature maps pass a SACB, and similarity matching gives the
+    displacement that remains; at full resolution a few convolutions do.
+
+    Cheng et al., "SACB-Net: Spatial-awareness Convolutions for Medical Image Registration", CVPR 2025.
+
+    Args:
+        base_channels: c; the five levels have 2c, 4c, 8c, 16c and 16c channels.
+        num_clusters: of the k-means in each SACB; one number, or one for each of the levels 5, 4, 3 and 2.
+        descriptor: what voxels are clustered by: "spatial", "channel" or "mix", see `SACB`.
+        sacb_levels: which of the levels 5, 4, 3 and 2 have a SACB; on the others, features are matched as they
+            are. None of them is the baseline of the paper's ablation (its Table 3).
+        clustering_backend: "lloyd" or "torch-kmeans".
+        max_iterations: bound of the k-means iterations.
+        seed: of the k-means initial centroids.
+
+    Raises:
+        ValueError: if `sacb_levels` names another level, or `num_clusters` is a sequence of another length than 4.
+
+    Example:
+        >>> import torch
+        >>> SACBNet(base_channels=2)(torch.rand(1, 2, 32, 32, 48)).shape
+        torch.Size([1, 3, 32, 32, 48])
+    """
+
+    def __init__(
+        self,
+        base_channels: int = 4,
+        num_clusters: int | Sequence[int] = 7,
+        descriptor: str = "spatial",
+        sacb_levels: Sequence[int] = MATCHING_LEVELS,
+        clustering_backend: str = "lloyd",
+        max_iterations: int = 5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not set(sacb_levels) <= set(MATCHING_LEVELS):
+            raise ValueError(f"sacb_levels is {list(sacb_levels)}; only {list(MATCHING_LEVELS)} can have a SACB.")
+        self.encoder = Encoder(base_channels)
+        self.sacb = nn.ModuleDict(
+            {
+                str(level): SACB(
+                    self.encoder.channels[level], clusters, descriptor, clustering_backend, max_iterations, seed
+                )
+                for level, clusters in zip(MATCHING_LEVELS, ensure_tuple_rep(num_clusters, 4), strict=True)
+                if level in sacb_levels
+            }
+        )
+        self.matching = SimilarityMatching()
+        self.refinement = Refinement(self.encoder.channels[1])
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Register a batch of pairs.
+
+        Args:
+            image: (B, 2, D, H, W), channel 0 moving and channel 1 fixed, every spatial size divisible by 16.
+
+        Returns:
+            displacement field (B, 3, D, H, W) fp32, in voxels of the fixed grid, components in axis order
+            (D, H, W): warped(v) = moving(v + field(v)).
+
+        Raises:
+            ValueError: if the image has not two channels, or a size is not divisible by 16.
+        """
+        check_pair(image)
+        features = self.encoder(torch.cat(image.chunk(2, dim=1)))
+        pyramid = {level: maps.chunk(2) for level, maps in enumerate(features, start=1)}
+
+        field = upsample_field(self.match_level(5, *pyramid[5]))
+        for level in (4, 3, 2):
+            moving, fixed = pyramid[level]
+            displacement = self.match_level(level, warp(moving, field), fixed)
+            field = upsample_field(compose(field, displacement))
+
+        moving, fixed = pyramid[1]
+        return compose(field, self.refinement(warp(moving, field), fixed))
+
+    def match_level(self, level: int, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+        """Displacement between the features of one level, (B, C, d, h, w) to (B, 3, d, h, w) in its voxels."""
+        if str(level) in self.sacb:
+            moving, fixed = self.sacb[str(level)](torch.cat([moving, fixed])).chunk(2)
+        return self.matching(moving, fixed)
+
+
+def check_pair(image: torch.Tensor) -> None:
+    """Raise a ValueError unless the image is (B, 2, D, H, W) with sizes divisible by 16."""
+    if image.ndim != 5 or image.shape[1] != 2:
+        raise ValueError(f"The input has shape {tuple(image.shape)}; it must be (B, 2, D, H, W), moving and fixed.")
+    for axis, size in zip("DHW", image.shape[2:], strict=True):
+        if size % SIZE_DIVISOR:
+            valid = -(-size // SIZE_DIVISOR) * SIZE_DIVISOR
+            raise ValueError(f"Axis {axis} has size {size}; the next size divisible by 16 is {valid}.")

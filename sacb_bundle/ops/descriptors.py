@@ -1,0 +1,33 @@
+"""What the clustering sees of each voxel: means over its zero-padded 3x3x3 patch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from .neighbourhood import neighbours
+
+
+def spatial_descriptor(x: torch.Tensor) -> torch.Tensor:
+    """Mean of the patch for each channel.
+
+    Args:
+        x: (B, C, D, H, W).
+
+    Returns:
+        (B, D*H*W, C) in fp32.
+    """
+    return F.avg_pool3d(F.pad(x.float(), (1,) * 6), kernel_size=3, stride=1).flatten(2).transpose(1, 2)
+
+
+def channel_descriptor(x: torch.Tensor) -> torch.Tensor:
+    """Mean over the channels for each of the 27 taps of the patch.
+
+    Args:
+        x: (B, C, D, H, W).
+
+    Returns:
+        (B, D*H*W, 27) in fp32.
+    """
+    channel_mean = x.float().mean(dim=1, keepdim=True)
+    return torch.cat(list(neighbours(channel_mean)), dim=1).flatten(2).transpose(1, 2)

@@ -1,0 +1,48 @@
+"""Local normalised cross-correlation by box sums."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def box_sum(x: torch.Tensor, window: int) -> torch.Tensor:
+    """Sum over a cubic window around each voxel, zeros outside, one axis after the other.
+
+    Args:
+        x: (B, C, D, H, W).
+        window: odd edge length in voxels.
+
+    Returns:
+        (B, C, D, H, W).
+    """
+    for axis in range(3):
+        kernel, padding = [1, 1, 1], [0, 0, 0]
+        kernel[axis], padding[axis] = window, window // 2
+        x = F.avg_pool3d(x, kernel, stride=1, padding=padding)
+    return x * window**3
+
+
+def local_ncc(first: torch.Tensor, second: torch.Tensor, window: int = 9, eps: float = 1e-5) -> torch.Tensor:
+    """Squared correlation coefficient of two images in a window around each voxel.
+
+    cross^2 / (variance_first * variance_second + eps), each a sum over the window with the windowed means
+    removed. Computed in fp32.
+
+    Args:
+        first: (B, 1, D, H, W).
+        second: (B, 1, D, H, W).
+        window: odd edge length in voxels.
+        eps: added to the product of the variances.
+
+    Returns:
+        (B, 1, D, H, W).
+    """
+    first, second = first.float(), second.float()
+    moments = torch.cat([first, second, first * first, second * second, first * second], dim=1)
+    sum_1, sum_2, sum_11, sum_22, sum_12 = box_sum(moments, window).split(1, dim=1)
+    num_voxels = window**3
+    cross = sum_12 - sum_1 * sum_2 / num_voxels
+    variance_1 = sum_11 - sum_1 * sum_1 / num_voxels
+    variance_2 = sum_22 - sum_2 * sum_2 / num_voxels
+    return cross * cross / (variance_1 * variance_2 + eps)

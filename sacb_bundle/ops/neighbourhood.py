@@ -1,0 +1,27 @@
+"""The 3x3x3 neighbourhood that matching, descriptors and adaptive convolution share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+
+# Offsets in axis order (D, H, W), the last axis running fastest: the order of a flattened 3x3x3 kernel.
+OFFSETS = tuple(product((-1, 0, 1), repeat=3))
+
+
+def neighbours(x: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield x(v + k) for each of the 27 offsets k, zeros outside.
+
+    Args:
+        x: (B, C, D, H, W).
+
+    Yields:
+        27 views of one padded copy, each (B, C, D, H, W), in the order of `OFFSETS`.
+    """
+    depth, height, width = x.shape[-3:]
+    padded = F.pad(x, (1, 1, 1, 1, 1, 1))
+    for d, h, w in OFFSETS:
+        yield padded[..., 1 + d : 1 + d + depth, 1 + h : 1 + h + height, 1 + w : 1 + w + width]

@@ -1,0 +1,54 @@
+"""Warping of images and composition of displacement fields, in voxels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
+    """Sample the image at v + field(v); zeros outside.
+
+    Coordinates stay in fp32 whatever the dtype of the image: half precision cannot tell voxel 200 from 200.1.
+
+    Args:
+        image: (B, C, D, H, W).
+        field: displacement field (B, 3, D, H, W), in voxels, components in axis order (D, H, W).
+        mode: "bilinear" (trilinear in 3D) or "nearest", as in `torch.nn.functional.grid_sample`.
+
+    Returns:
+        (B, C, D, H, W), in the dtype of the image.
+    """
+    shape = field.shape[2:]
+    axes = [torch.arange(size, dtype=torch.float32, device=field.device) for size in shape]
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij")) + field.float()
+    # grid_sample wants (x, y, z) = (W, H, D), each within [-1, 1] from the first voxel's centre to the last's.
+    scale = torch.tensor([2 / max(size - 1, 1) for size in reversed(shape)], device=field.device)
+    grid = points.movedim(1, -1).flip(-1) * scale - 1
+    sampled = F.grid_sample(image.float(), grid, mode=mode, padding_mode="zeros", align_corners=True)
+    return sampled.to(image.dtype)
+
+
+def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Field whose warp equals warping by `first`, then by `second`: first(v + second(v)) + second(v).
+
+    Args:
+        first: (B, 3, D, H, W), in voxels.
+        second: (B, 3, D, H, W), in voxels.
+
+    Returns:
+        (B, 3, D, H, W), in voxels.
+    """
+    return warp(first, second) + second
+
+
+def upsample_field(field: torch.Tensor) -> torch.Tensor:
+    """Field on a grid of twice the size, its values in the smaller voxels of that grid.
+
+    Args:
+        field: (B, 3, D, H, W), in voxels.
+
+    Returns:
+        (B, 3, 2D, 2H, 2W), in voxels of the new grid.
+    """
+    return 2 * F.interpolate(field.float(), scale_factor=2, mode="trilinear", align_corners=True)

@@ -1,0 +1,49 @@
+"""Warping of images and label maps by a predicted field."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from monai.utils import ensure_tuple_rep
+
+from ..ops import warp
+
+
+class Warpd(MapTransform):
+    """Warp items by a displacement field, each into an item of another name.
+
+    Args:
+        keys: what to warp, each (C, D, H, W) on the grid of the field.
+        field_key: of the displacement field (3, D, H, W), in voxels.
+        output_keys: names of the warped items, one for each of `keys`; they lie on the field's device.
+        mode: "bilinear" for images or "nearest" for label maps; one, or one for each of `keys`.
+        allow_missing_keys: whether an absent key is left out rather than an error.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        field_key: str,
+        output_keys: KeysCollection,
+        mode: str | tuple[str, ...],
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.field_key = field_key
+        self.output_keys = ensure_tuple_rep(output_keys, len(self.keys))
+        self.mode = ensure_tuple_rep(mode, len(self.keys))
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        """Add the warped items."""
+        result = dict(data)
+        field = result[self.field_key][None]
+        for key, output_key, mode in self.key_iterator(result, self.output_keys, self.mode):
+            moving = result[key]
+            warped = warp(torch.as_tensor(moving, device=field.device).float()[None], field, mode)[0]
+            meta = moving.meta if isinstance(moving, MetaTensor) else None
+            result[output_key] = warped if meta is None else MetaTensor(warped, meta=meta)
+        return result
