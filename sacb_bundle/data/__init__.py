@@ -4,13 +4,14 @@ from .checks import check_pairs, check_subjects, label_values
 from .dataset_folder import DatasetFolder, read_dataset
 from .epoch_sampler import EpochSampler
 from .pair_dataset import PairDataset
-from .pairs import list_pairs, pair_indices, read_data_list
+from .pairs import PairList, list_pairs, pair_indices, read_data_list
 from .phantom import phantom_pair
 
 __all__ = [
     "DatasetFolder",
     "EpochSampler",
     "PairDataset",
+    "PairList",
     "check_pairs",
     "check_subjects",
     "label_values",

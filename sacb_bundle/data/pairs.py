@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
 from ..errors import InputError
 from .dataset_folder import read_dataset, subject_name
+
+
+@dataclass(frozen=True)
+class PairList:
+    """Pairs to register.
+
+    Attributes:
+        pairs: one dict a pair with "id", "moving" and "fixed", and "seg_moving" and "seg_fixed" where there are
+            labels.
+        labels: label values to score; None for all that occur.
+    """
+
+    pairs: list[dict[str, str]]
+    labels: list[int] | None
+
 
 PAIR_KEYS = {"moving", "fixed", "seg_moving", "seg_fixed", "id"}
 
@@ -36,10 +52,8 @@ def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
     raise InputError(f'pairing is {pairing!r}; it must be "ordered", "consecutive" or "atlas".')
 
 
-def list_pairs(
-    dataset_dir: str, data_list: str = "", pairing: str = "ordered", atlas: str | None = None
-) -> list[dict[str, str]]:
-    """Pairs to register: those of a data list, or of the validation subjects of a data set.
+def list_pairs(dataset_dir: str, data_list: str = "", pairing: str = "ordered", atlas: str | None = None) -> PairList:
+    """Pairs of a data list, or of the validation subjects of a data set.
 
     Args:
         dataset_dir: see `read_dataset`; not looked at if there is a data list.
@@ -47,22 +61,26 @@ def list_pairs(
         pairing: see `pair_indices`.
         atlas: see `read_dataset`.
 
-    Returns:
-        one dict a pair with "id", "moving" and "fixed", and "seg_moving" and "seg_fixed" where there are labels.
+    Raises:
+        InputError: see those functions.
     """
     if data_list:
-        return read_data_list(data_list)
-    subjects = read_dataset(dataset_dir, atlas).val
-    pairs = []
-    for moving, fixed in pair_indices(len(subjects), pairing):
-        pair = {"moving": subjects[moving]["image"], "fixed": subjects[fixed]["image"]}
-        pair |= {
-            f"seg_{role}": subjects[index]["label"]
-            for role, index in (("moving", moving), ("fixed", fixed))
-            if "label" in subjects[index]
-        }
-        pairs.append({"id": pair_id(pair)} | pair)
-    return pairs
+        return PairList(read_data_list(data_list), labels=None)
+    dataset = read_dataset(dataset_dir, atlas)
+    indices = pair_indices(len(dataset.val), pairing)
+    return PairList(
+        [subject_pair(dataset.val[moving], dataset.val[fixed]) for moving, fixed in indices], dataset.labels
+    )
+
+
+def subject_pair(moving: dict[str, str], fixed: dict[str, str]) -> dict[str, str]:
+    """Pair of two subjects."""
+    pair = {"moving": moving["image"], "fixed": fixed["image"]}
+    if "label" in moving:
+        pair["seg_moving"] = moving["label"]
+    if "label" in fixed:
+        pair["seg_fixed"] = fixed["label"]
+    return {"id": pair_id(pair)} | pair
 
 
 def read_data_list(path: str | Path) -> list[dict[str, str]]:
@@ -88,8 +106,8 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
     for number, entry in enumerate(entries, start=1):
         if not {"moving", "fixed"} <= entry.keys() <= PAIR_KEYS or not all(isinstance(v, str) for v in entry.values()):
             raise InputError(
-                f"{source}: pair {number} has the keys {sorted(entry)}; it needs moving and fixed, may have seg_moving, "
-                "seg_fixed and id, and every value is a string."
+                f"{source}: pair {number} has the keys {sorted(entry)}; it needs moving and fixed, may have "
+                "seg_moving, seg_fixed and id, and every value is a string."
             )
         pair = {key: str(source.parent / value) for key, value in entry.items() if key != "id"}
         pairs.append({"id": entry.get("id", pair_id(pair))} | pair)

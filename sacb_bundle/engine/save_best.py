@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ignite.engine import Engine, Events
 from torch import nn
@@ -28,6 +29,7 @@ class SaveBest:
 
     def save_if_best(self, evaluator: Engine) -> None:
         """Save if the validation that just ended is the best."""
-        if evaluator.state.best_metric_epoch == evaluator.state.epoch:
+        state: Any = evaluator.state
+        if state.best_metric_epoch == state.epoch:
             write_whole(self.network.state_dict(), self.path)
             evaluator.logger.info("Saved the best weights so far as %s.", self.path)

@@ -49,12 +49,12 @@ class SaveScores:
 
     def score(self, evaluator: Engine) -> None:
         """Score the pairs of a batch, which have "seg_fixed", "seg_moving", "seg_warped" and "pred"."""
-        for batch_item, output in zip(evaluator.state.batch, evaluator.state.output, strict=True):
-            fixed = batch_item["seg_fixed"]
-            label_maps = [fixed, batch_item["seg_moving"], output["seg_warped"]]
-            grid = Grid(tuple(fixed.shape[1:]), np.asarray(fixed.affine))
+        state: Any = evaluator.state
+        for batch_item, output in zip(state.batch, state.output, strict=True):
+            fixed, moving, warped = batch_item["seg_fixed"], batch_item["seg_moving"], output["seg_warped"].cpu()
+            spacing = Grid(tuple(fixed.shape[1:]), np.asarray(fixed.affine)).spacing
             self.scores[batch_item["id"]] = score_pair(
-                *(label_map[0].cpu() for label_map in label_maps), output["pred"], self.labels, grid.spacing
+                fixed[0], moving[0], warped[0], output["pred"], self.labels, spacing
             )
 
     def write(self) -> None:

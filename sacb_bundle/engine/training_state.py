@@ -79,8 +79,8 @@ class TrainingState:
             return
         for name, part in self.parts.items():
             part.load_state_dict(self.start[name])
-        self.evaluator.state.best_metric = self.start["best_metric"]
-        self.evaluator.state.best_metric_epoch = self.start["best_metric_epoch"]
+        best: Any = self.evaluator.state
+        best.best_metric, best.best_metric_epoch = self.start["best_metric"], self.start["best_metric_epoch"]
         restore_random_state(self.start["random_state"])
         engine.state.epoch = self.start["epoch"]
         engine.state.iteration = self.start["epoch"] * engine.state.epoch_length
@@ -89,11 +89,12 @@ class TrainingState:
 
     def save(self, engine: Engine) -> None:
         """Write the state of the completed epoch."""
-        state = {name: part.state_dict() for name, part in self.parts.items()}
+        best: Any = self.evaluator.state
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {
             "epoch": engine.state.epoch,
-            "best_metric": float(self.evaluator.state.best_metric),
-            "best_metric_epoch": int(self.evaluator.state.best_metric_epoch),
+            "best_metric": float(best.best_metric),
+            "best_metric_epoch": int(best.best_metric_epoch),
             "random_state": random_state(),
         }
         write_whole(state, self.path)
@@ -101,7 +102,8 @@ class TrainingState:
 
 def random_state() -> dict[str, Any]:
     """States of all random generators that training code may use, in types that load without pickle's powers."""
-    _, keys, position, has_gauss, cached_gaussian = np.random.get_state()
+    # The old global generators, too: a transform or sampler that a user adds may draw from them.
+    _, keys, position, has_gauss, cached_gaussian = np.random.get_state()  # noqa: NPY002
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -116,6 +118,7 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda"]])
     keys, position, has_gauss, cached_gaussian = state["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached_gaussian))
+    numpy_state = ("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached_gaussian)
+    np.random.set_state(numpy_state)  # noqa: NPY002
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
