@@ -44,7 +44,7 @@ def check_pairs(pairs: Iterable[Mapping[str, str]], require_labels: bool = False
     """
     grids: dict[str, Grid] = {}
     for pair in pairs:
-        for key in ("moving", "fixed", "seg_moving", "seg_fixed"):
+        for key in ("fixed", "moving", "seg_moving", "seg_fixed"):
             path = pair.get(key)
             if path is None:
                 if require_labels:
@@ -52,7 +52,7 @@ def check_pairs(pairs: Iterable[Mapping[str, str]], require_labels: bool = False
                 continue
             if path not in grids:
                 grids[path] = check_label(path) if key.startswith("seg") else check_image(path)
-            check_same_grid(path, grids[path], pair["fixed"], grids.setdefault(pair["fixed"], grids[path]))
+            check_same_grid(path, grids[path], pair["fixed"], grids[pair["fixed"]])
 
 
 def check_same_grid(path: str, grid: Grid, reference_path: str, reference: Grid) -> None:

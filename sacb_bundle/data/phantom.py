@@ -19,7 +19,7 @@ SPACING = 2.0
 
 
 def phantom_pair(
-    shape: tuple[int, int, int] = (80, 96, 80), seed: int = 0, amplitude: float = 3.0
+    shape: tuple[int, int, int] = (80, 96, 80), seed: int = 0, amplitude: float = 1.5
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Two images of the same ellipsoids, each deformed by its own smooth random field.
 

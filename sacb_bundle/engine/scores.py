@@ -69,7 +69,9 @@ class SaveScores:
         summary = summarise(self.scores.values())
         (self.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         for name in (*LABEL_SCORES, *FIELD_SCORES):
-            logger.info("%s: %.4f ± %.4f", name, summary[name]["mean"], summary[name]["std"])
+            logger.info(
+                "%s: %s", name, " ± ".join(f"{value:.4f}" for value in summary[name].values() if value is not None)
+            )
 
 
 def summarise(pairs: Iterable[PairScores]) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from sacb_bundle.data import phantom_pair
+
+
+def write(path: Path, values: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    """Write a NIfTI file of 2 mm voxels, or on a given affine."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(values, np.diag([2.0, 2.0, 2.0, 1.0]) if affine is None else affine), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of six small phantoms with labels. Do not write into it."""
+    root = tmp_path_factory.mktemp("study")
+    for number in range(3):
+        for role, (image, labels) in phantom_pair((32, 32, 32), seed=number, amplitude=0.7).items():
+            write(root / "images" / f"{role}_{number}.nii.gz", image)
+            write(root / "labels" / f"{role}_{number}.nii.gz", labels)
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets that SACB_DATA names."""
+    root = os.environ.get("SACB_DATA")
+    if not root:
+        pytest.skip("SACB_DATA is not set to a folder of real data sets")
+    if not (Path(root) / "hippocampus_msd").is_dir():
+        pytest.skip(f"SACB_DATA is {root}, which holds no hippocampus_msd")
+    return Path(root)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sacb_bundle.data import read_dataset
+from sacb_bundle.errors import InputError
+
+
+def folder(root: Path, images: list[str], labels: list[str] = (), description: dict | None = None) -> Path:  # type: ignore[assignment]
+    (root / "images").mkdir(parents=True)
+    for name in images:
+        (root / "images" / name).touch()
+    if labels:
+        (root / "labels").mkdir()
+    for name in labels:
+        (root / "labels" / name).touch()
+    if description is not None:
+        (root / "dataset.json").write_text(json.dumps(description))
+    return root
+
+
+def names(subjects: list[dict[str, str]]) -> list[str]:
+    return [Path(subject["image"]).name for subject in subjects]
+
+
+@pytest.mark.parametrize(("count", "num_train", "num_val"), [(2, 2, 2), (3, 3, 3), (4, 2, 2), (10, 8, 2), (20, 16, 4)])
+def test_default_split(count: int, num_train: int, num_val: int, tmp_path: Path) -> None:
+    dataset = read_dataset(folder(tmp_path / "set", [f"s{number:02}.nii.gz" for number in range(count)]))
+    assert (len(dataset.train), len(dataset.val)) == (num_train, num_val)
+    assert count < 4 or not set(names(dataset.train)) & set(names(dataset.val))
+
+
+def test_description_names_subjects_and_labels(tmp_path: Path) -> None:
+    description = {"split": {"train": ["a", "b"], "val": ["d", "c"]}, "eval_labels": [5, 3], "labels": {"1": "x"}}
+    files = [f"{name}.nii.gz" for name in "abcde"]
+    dataset = read_dataset(folder(tmp_path / "set", files, files[2:4], description))
+    assert names(dataset.train) == ["a.nii.gz", "b.nii.gz"]
+    assert names(dataset.val) == ["d.nii.gz", "c.nii.gz"]
+    assert dataset.labels == [3, 5]
+    assert dataset.has_labels
+    assert "label" not in dataset.train[0]
+
+
+def test_labels_from_names_without_background(tmp_path: Path) -> None:
+    description = {"labels": {"0": "background", "2": "b", "1": "a"}}
+    assert read_dataset(folder(tmp_path / "set", ["a.nii", "b.nii"], description=description)).labels == [1, 2]
+
+
+def test_atlas_comes_first(tmp_path: Path) -> None:
+    dataset = read_dataset(folder(tmp_path / "set", [f"{name}.nii.gz" for name in "abcdefz"]), atlas="z")
+    assert names(dataset.train) == [f"{name}.nii.gz" for name in "zabcd"]
+    assert names(dataset.val) == [f"{name}.nii.gz" for name in "zef"]
+
+
+def test_one_missing_label_means_no_labels(tmp_path: Path) -> None:
+    assert not read_dataset(folder(tmp_path / "set", ["a.nii.gz", "b.nii.gz"], ["a.nii.gz"])).has_labels
+
+
+@pytest.mark.parametrize(
+    ("images", "description", "message"),
+    [
+        ([], None, r"images: holds no \.nii\.gz or \.nii file"),
+        (["a.nii.gz"], None, "1 subject to train on; pairs need at least two"),
+        (["a.nii.gz", "b.nii.gz"], {"split": {"train": ["a", "q"], "val": ["a", "b"]}}, r"q\.nii\.gz: no such file"),
+        (["a.nii.gz", "b.nii.gz"], {"split": {"train": ["a", "b"], "val": ["b"]}}, "1 subject to validate on"),
+        (["a.nii.gz", "b.nii.gz"], {"split": ["a"]}, r'dataset\.json: "split" must be an object'),
+        (["a.nii.gz", "b.nii.gz"], {"labels": {"liver": 1}}, r"dataset\.json.*must be integers"),
+        (["a.nii.gz", "b.nii.gz"], ["a"], r"dataset\.json: must hold a JSON object, not a list"),
+    ],
+)
+def test_wrong_folder_is_named(images: list[str], description: dict | None, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        read_dataset(folder(tmp_path / "set", images, description=description))
+
+
+def test_missing_folders_and_broken_json(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="dataset_dir: there is no folder"):
+        read_dataset(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="images/, which is missing"):
+        read_dataset(tmp_path)
+    root = folder(tmp_path / "set", ["a.nii.gz", "b.nii.gz"])
+    (root / "dataset.json").write_text("{")
+    with pytest.raises(InputError, match=r"dataset\.json: not valid JSON"):
+        read_dataset(root)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import torch
+
+from sacb_bundle.data import EpochSampler, PairDataset
+
+
+def load(subject: dict[str, float]) -> dict[str, torch.Tensor]:
+    """A subject whose voxels tell its number and their place along axis 0."""
+    image = subject["image"] + torch.arange(4.0).reshape(1, 4, 1, 1).expand(1, 4, 2, 2) / 10
+    return {"image": image} | ({"label": image.round()} if "label" in subject else {})
+
+
+def test_pairs_are_moving_then_fixed() -> None:
+    dataset = PairDataset([{"image": 1, "label": 0}, {"image": 2, "label": 0}, {"image": 3}], load)
+    assert [[round(channel[0, 0, 0].item()) for channel in pair["image"]] for pair in dataset] == [
+        [1, 2], [1, 3], [2, 1], [2, 3], [3, 1], [3, 2],
+    ]  # fmt: skip
+    assert ["seg_fixed" in pair for pair in dataset] == [True, False, True, False, False, False]
+    assert torch.equal(dataset[0]["seg_fixed"], dataset[0]["image"][1:].round())
+
+
+def test_mirror_doubles_the_subjects_and_swaps_left_and_right() -> None:
+    plain, mirrored = (PairDataset([{"image": 1}, {"image": 2}], load, mirror=mirror) for mirror in (False, True))
+    assert (len(plain), len(mirrored)) == (2, 12)
+    index = mirrored.pairs.index((1, 2))
+    torch.testing.assert_close(mirrored[index]["image"][1], plain[0]["image"][0].flip(0))
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    data = list(range(30))
+
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = EpochSampler(data, seed=seed, samples_per_epoch=10)  # type: ignore[arg-type]
+        sampler.set_epoch(epoch)
+        assert len(sampler) == 10
+        torch.rand(1)
+        return list(sampler)
+
+    assert order(0, 1) == order(0, 1)
+    assert order(0, 1) != order(0, 2) != order(1, 2)
+
+
+def test_processes_share_an_epoch() -> None:
+    parts = [list(EpochSampler(list(range(31)), 0, 10, num_replicas=2, rank=rank)) for rank in range(2)]  # type: ignore[arg-type]
+    assert [len(part) for part in parts] == [5, 5]
+    assert not set(parts[0]) & set(parts[1])
+
+
+def test_epoch_is_never_longer_than_the_data() -> None:
+    assert sorted(EpochSampler(list(range(5)), 0, 100)) == list(range(5))  # type: ignore[arg-type]
+    assert len(EpochSampler(list(range(5)), 0)) == 5  # type: ignore[arg-type]

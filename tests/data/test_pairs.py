@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sacb_bundle.data import list_pairs, pair_indices, read_data_list
+from sacb_bundle.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("pairing", "expected"),
+    [
+        ("ordered", [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]),
+        ("consecutive", [(0, 1), (1, 2), (2, 0)]),
+        ("atlas", [(0, 1), (0, 2)]),
+    ],
+)
+def test_pairings(pairing: str, expected: list[tuple[int, int]]) -> None:
+    assert pair_indices(3, pairing) == expected
+
+
+def test_unknown_pairing_is_named() -> None:
+    with pytest.raises(InputError, match="pairing is 'random'"):
+        pair_indices(3, "random")
+
+
+def test_pairs_of_a_data_set(study: Path) -> None:
+    pairs = list_pairs(str(study)).pairs
+    assert [pair["id"] for pair in pairs] == ["moving_1_to_moving_2", "moving_2_to_moving_1"]
+    assert pairs[0] == {
+        "id": "moving_1_to_moving_2",
+        "moving": str(study / "images" / "moving_1.nii.gz"),
+        "fixed": str(study / "images" / "moving_2.nii.gz"),
+        "seg_moving": str(study / "labels" / "moving_1.nii.gz"),
+        "seg_fixed": str(study / "labels" / "moving_2.nii.gz"),
+    }
+
+
+def test_data_list_is_relative_to_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps([{"moving": "a.nii.gz", "fixed": "/b.nii"}, {"moving": "c", "fixed": "d", "id": "x"}]))
+    assert read_data_list(path) == [
+        {"id": "a_to_b", "moving": str(tmp_path / "a.nii.gz"), "fixed": "/b.nii"},
+        {"id": "x", "moving": str(tmp_path / "c"), "fixed": str(tmp_path / "d")},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[", "not valid JSON"),
+        ("[]", 'must be a list of objects with "moving" and "fixed"'),
+        ('{"moving": "a"}', "must be a list of objects"),
+        ('[{"moving": "a"}]', r"pair 1 has the keys \['moving'\]"),
+        ('[{"moving": "a", "fixed": "b", "labels": "c"}]', "pair 1 has the keys"),
+        ('[{"moving": "a", "fixed": 3}]', "every value is a string"),
+        ('[{"moving": "a", "fixed": "b"}, {"moving": "c/a", "fixed": "b"}]', "two pairs have the id 'a_to_b'"),
+        ('[{"moving": "a", "fixed": "b", "id": "../x"}]', "cannot name a folder"),
+    ],
+)
+def test_wrong_data_list_is_named(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        read_data_list(path)
+    assert "pairs.json" in str(error.value)
+
+
+def test_missing_data_list(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="data_list: there is no file"):
+        list_pairs("anywhere", str(tmp_path / "pairs.json"))

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sacb_bundle.networks import SACB, SACBNet
+
+PAIR = torch.rand(2, 2, 32, 32, 48, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"descriptor": "channel"},
+        {"descriptor": "mix", "num_clusters": (2, 3, 5, 11)},
+        {"sacb_levels": (5, 3)},
+        {"sacb_levels": ()},
+        {"clustering_backend": "torch-kmeans", "max_iterations": 20},
+    ],
+)
+def test_field_has_the_shape_of_the_pair(options: dict) -> None:
+    field = SACBNet(base_channels=2, **options)(PAIR[:1])
+    assert field.shape == (1, 3, 32, 32, 48)
+    assert field.dtype == torch.float32
+    assert field.isfinite().all()
+
+
+def test_published_number_of_parameters() -> None:
+    assert sum(parameter.numel() for parameter in SACBNet(base_channels=4).parameters()) == 1_105_591
+
+
+def test_baseline_has_no_sacb() -> None:
+    assert not [name for name, _ in SACBNet(sacb_levels=()).named_parameters() if "sacb" in name]
+
+
+@torch.no_grad()
+def test_batch_gives_what_its_items_give() -> None:
+    network = SACBNet(base_channels=2)
+    together = network(PAIR)
+    for item in range(2):
+        torch.testing.assert_close(together[item], network(PAIR[item : item + 1])[0], atol=1e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_same_input_gives_the_same_bytes_whatever_the_random_state() -> None:
+    network = SACBNet(base_channels=2)
+    first = network(PAIR[:1])
+    torch.manual_seed(99)
+    assert torch.equal(first, network(PAIR[:1]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_keeps_clustering_in_fp32(dtype: torch.dtype) -> None:
+    network = SACBNet(base_channels=2)
+    seen = []
+    for block in network.sacb.values():
+        cluster = block.clustering
+
+        def spy(descriptors, cluster=cluster):
+            labels, centroids = cluster(descriptors)
+            seen.append((descriptors.dtype, centroids.dtype))
+            return labels, centroids
+
+        block.clustering = spy
+    with torch.autocast("cpu", dtype=dtype):
+        field = network(PAIR[:1])
+    field.mean().backward()
+    assert seen == [(torch.float32, torch.float32)] * 4
+    assert field.dtype == torch.float32
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 2, 32, 40, 32), "Axis H has size 40; the next size divisible by 16 is 48"),
+        ((1, 2, 33, 32, 32), "Axis D has size 33; the next size divisible by 16 is 48"),
+        ((1, 3, 32, 32, 32), r"shape \(1, 3, 32, 32, 32\); it must be \(B, 2, D, H, W\)"),
+        ((2, 32, 32, 32), r"must be \(B, 2, D, H, W\)"),
+    ],
+)
+def test_wrong_input_is_named(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SACBNet(base_channels=2)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"descriptor": "texture"}, "descriptor is 'texture'"),
+        ({"clustering_backend": "sklearn"}, "clustering_backend is 'sklearn'"),
+        ({"sacb_levels": (5, 1)}, r"sacb_levels is \[5, 1\]"),
+        ({"num_clusters": (7, 7)}, "length 4"),
+    ],
+)
+def test_wrong_option_is_named(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SACBNet(**options)
+
+
+def test_clustering_can_be_replaced_and_carries_no_gradient() -> None:
+    block = SACB(4, num_clusters=2)
+    centroids = torch.zeros(1, 2, 4)
+    block.clustering = lambda descriptors: (torch.zeros(descriptors.shape[:2], dtype=torch.int64), centroids)
+    output = block(torch.rand(1, 4, 3, 5, 7))
+    output.sum().backward()
+    assert output.shape == (1, 4, 3, 5, 7)
+    assert block.tap_mlp[0].bias.grad.abs().sum() > 0
+
+
+def test_cluster_bound_changes_only_what_has_not_converged() -> None:
+    short, converged, longer = (SACBNet(base_channels=2, max_iterations=bound) for bound in (1, 150, 300))
+    for other in (converged, longer):
+        other.load_state_dict(short.state_dict())
+    with torch.no_grad():
+        fields = [network(PAIR[:1]) for network in (short, converged, longer)]
+    assert not torch.equal(fields[0], fields[1])
+    torch.testing.assert_close(fields[1], fields[2], atol=1e-3, rtol=0)

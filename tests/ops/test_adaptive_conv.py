@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sacb_bundle.ops import adaptive_conv3d
+from sacb_bundle.ops.neighbourhood import neighbours
+
+
+def by_definition(x, weight, tap_weights, bias, labels):
+    """Every voxel's own kernel, applied to its own patch."""
+    patches = torch.stack([patch.flatten(2) for patch in neighbours(x)], dim=-1)
+    output = torch.zeros(x.shape[0], weight.shape[0], labels.shape[1], dtype=x.dtype)
+    for item in range(x.shape[0]):
+        for voxel in range(labels.shape[1]):
+            cluster = labels[item, voxel]
+            kernel = weight * tap_weights[item, cluster]
+            output[item, :, voxel] = torch.einsum("oik,ik->o", kernel, patches[item, :, voxel]) + bias[item, cluster]
+    return output.reshape(x.shape[0], -1, *x.shape[2:])
+
+
+@pytest.mark.parametrize(
+    ("batch", "channels", "num_clusters", "shape"),
+    [(1, 2, 2, (3, 4, 5)), (2, 4, 3, (2, 5, 3)), (2, 3, 11, (3, 3, 3))],
+)
+def test_equals_its_definition_with_gradients(batch, channels, num_clusters, shape) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, channels, *shape, generator=generator, requires_grad=True)
+    weight = torch.randn(channels, channels, 27, generator=generator, requires_grad=True)
+    tap_weights = torch.rand(batch, num_clusters, 27, generator=generator, requires_grad=True)
+    bias = torch.randn(batch, num_clusters, channels, generator=generator, requires_grad=True)
+    labels = torch.randint(num_clusters, (batch, x[0, 0].numel()), generator=generator)
+    inputs = (x, weight, tap_weights, bias)
+    actual, expected = adaptive_conv3d(*inputs, labels), by_definition(*inputs, labels)
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+    upstream = torch.randn(actual.shape, generator=generator)
+    for gradient, reference in zip(
+        torch.autograd.grad(actual, inputs, upstream), torch.autograd.grad(expected, inputs, upstream), strict=True
+    ):
+        torch.testing.assert_close(gradient, reference, atol=1e-4, rtol=1e-4)
+
+
+def test_one_cluster_with_full_taps_is_a_plain_convolution() -> None:
+    x, weight = torch.randn(1, 2, 4, 4, 4), torch.randn(3, 2, 27)
+    labels = torch.zeros(1, 64, dtype=torch.int64)
+    actual = adaptive_conv3d(x, weight, torch.ones(1, 1, 27), torch.zeros(1, 1, 3), labels)
+    expected = F.conv3d(x, weight.reshape(3, 2, 3, 3, 3), padding=1)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)

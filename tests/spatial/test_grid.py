@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sacb_bundle.spatial import Grid
+
+AFFINE = np.array([[0.0, 2, 0, 5], [1, 0, 0, 6], [0, 0, 3, 7], [0, 0, 0, 1]])
+
+
+def test_spacing_is_along_the_voxel_axes() -> None:
+    assert Grid((4, 5, 6), AFFINE).spacing == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize(("shift", "coincides"), [(0.0, True), (0.009, True), (0.02, False)])
+def test_grids_coincide_within_a_hundredth_of_a_voxel(shift: float, coincides: bool) -> None:
+    moved = AFFINE.copy()
+    moved[2, 3] += shift
+    assert Grid((4, 5, 6), AFFINE).coincides_with(Grid((4, 5, 6), moved)) is coincides
+
+
+def test_a_small_difference_of_spacing_counts_at_the_far_end() -> None:
+    stretched = AFFINE.copy()
+    stretched[2, 2] *= 1.0005
+    assert Grid((4, 5, 6), AFFINE).coincides_with(Grid((4, 5, 6), stretched))
+    assert not Grid((4, 5, 300), AFFINE).coincides_with(Grid((4, 5, 300), stretched))
+
+
+def test_other_shape_does_not_coincide() -> None:
+    assert not Grid((4, 5, 6), AFFINE).coincides_with(Grid((4, 5, 7), AFFINE))

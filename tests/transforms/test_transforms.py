@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from sacb_bundle.transforms import SaveRegistrationd, Warpd
+
+AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
+
+
+def shift_by_one() -> torch.Tensor:
+    field = torch.zeros(3, 4, 5, 6)
+    field[1] = 1
+    return field
+
+
+def test_warp_adds_items_and_keeps_metadata() -> None:
+    image = MetaTensor(torch.rand(1, 4, 5, 6), affine=torch.from_numpy(AFFINE))
+    labels = torch.randint(0, 9, (1, 4, 5, 6))
+    result = Warpd(["moving", "seg_moving"], "pred", ["warped", "seg_warped"], ("bilinear", "nearest"))(
+        {"moving": image, "seg_moving": labels, "pred": shift_by_one()}
+    )
+    torch.testing.assert_close(result["warped"].as_tensor()[:, :, :-1], image.as_tensor()[:, :, 1:])
+    assert torch.equal(result["seg_warped"][:, :, :-1], labels[:, :, 1:].float())
+    assert np.array_equal(result["warped"].affine, AFFINE)
+    assert result["moving"] is image
+
+
+def test_missing_key() -> None:
+    with pytest.raises(KeyError, match="seg_moving"):
+        Warpd("seg_moving", "pred", "seg_warped", "nearest")({"pred": shift_by_one()})
+    allowed = Warpd("seg_moving", "pred", "seg_warped", "nearest", allow_missing_keys=True)
+    assert set(allowed({"pred": shift_by_one()})) == {"pred"}
+
+
+def test_saves_what_it_was_given(tmp_path: Path) -> None:
+    fixed = MetaTensor(torch.rand(1, 4, 5, 6), affine=torch.from_numpy(AFFINE))
+    warped, labels = torch.rand(1, 4, 5, 6), torch.randint(0, 300, (1, 4, 5, 6)).float()
+    labels[0, 0, 0, 0] = 299
+    SaveRegistrationd(tmp_path)(
+        {"id": "a_to_b", "fixed": fixed, "warped": warped, "seg_warped": labels, "pred": shift_by_one()}
+    )
+    folder = tmp_path / "a_to_b"
+    assert sorted(path.name for path in folder.iterdir()) == ["field.nii.gz", "warped.nii.gz", "warped_labels.nii.gz"]
+    saved = {path.name: nib.load(path) for path in folder.iterdir()}
+    assert all(np.array_equal(image.affine, AFFINE) for image in saved.values())
+    assert np.array_equal(saved["warped.nii.gz"].get_fdata(dtype=np.float32), warped[0].numpy())
+    assert saved["warped_labels.nii.gz"].get_data_dtype() == np.uint16
+    assert np.array_equal(np.asarray(saved["warped_labels.nii.gz"].dataobj), labels[0].numpy())
+    field = saved["field.nii.gz"].get_fdata()
+    assert field.shape == (4, 5, 6, 3)
+    assert (field == [0, 1, 0]).all()
