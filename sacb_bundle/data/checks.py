@@ -79,7 +79,8 @@ def check_label(path: str) -> Grid:
     grid, values = read_volume(path)
     if not np.array_equal(values, np.round(values)) or values.min() < 0:
         raise InputError(
-            f"{path}: a label map holds integers from 0; this one goes from {values.min():g} in fractions."
+            f"{path}: a label map holds whole numbers from 0; "
+            f"this file has others, from {values.min():g} to {values.max():g}."
         )
     return grid
 

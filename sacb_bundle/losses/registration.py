@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from ..ops import warp
-from .ncc import LocalNCCLoss
 from .smoothness import SmoothnessLoss
 
 
@@ -14,14 +13,14 @@ class RegistrationLoss(nn.Module):
     """Image dissimilarity of warped and fixed image plus the weighted smoothness of the field.
 
     Args:
+        similarity: module from (warped, fixed) to a scalar that is lower where the images agree better.
         smoothness_weight: lambda. The paper trains with 0.3 to 0.5 on abdomen CT, 1 on LPBA40 and 3 on IXI.
-        similarity: module from (warped, fixed) to a scalar.
     """
 
-    def __init__(self, smoothness_weight: float, similarity: nn.Module | None = None) -> None:
+    def __init__(self, similarity: nn.Module, smoothness_weight: float) -> None:
         super().__init__()
+        self.similarity = similarity
         self.smoothness_weight = smoothness_weight
-        self.similarity = similarity or LocalNCCLoss()
         self.smoothness = SmoothnessLoss()
 
     def forward(self, field: torch.Tensor, image: torch.Tensor) -> torch.Tensor:

@@ -81,7 +81,7 @@ def test_other_grid_is_refused(shape: tuple[int, ...], affine: np.ndarray | None
 def test_fractional_labels_and_missing_labels(tmp_path: Path) -> None:
     image = str(write(tmp_path / "image.nii.gz", IMAGE))
     fractions = str(write(tmp_path / "labels.nii.gz", IMAGE / 2))
-    with pytest.raises(InputError, match="a label map holds integers"):
+    with pytest.raises(InputError, match="a label map holds whole numbers"):
         check_subjects([{"image": image, "label": fractions}])
     with pytest.raises(InputError, match="no seg_moving; scoring needs both"):
         check_pairs([{"moving": image, "fixed": image}], require_labels=True)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from sacb_bundle.metrics import dice
+from sacb_bundle.networks import SACBNet
+from sacb_bundle.ops import warp
+from tests.engine.workflows import workflow
+
+PAIR = "moving_1_to_moving_2"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    torch.save(SACBNet(base_channels=2).state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def registered(study: Path, weights: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("registered")
+    workflow("inference", dataset_dir=str(study), checkpoint=weights, output_dir=str(folder)).run()
+    return folder
+
+
+def voxels(path: Path) -> np.ndarray:
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_inference_writes_what_the_field_says(study: Path, registered: Path) -> None:
+    assert sorted(path.name for path in registered.iterdir()) == [PAIR, "moving_2_to_moving_1"]
+    field = torch.from_numpy(voxels(registered / PAIR / "field.nii.gz")).movedim(-1, 0)[None]
+    for source, result, mode in (("images", "warped", "bilinear"), ("labels", "warped_labels", "nearest")):
+        moving = torch.from_numpy(voxels(study / source / "moving_1.nii.gz")).float()[None, None]
+        saved = voxels(registered / PAIR / f"{result}.nii.gz")
+        np.testing.assert_allclose(saved, warp(moving, field, mode)[0, 0], atol=1e-3)
+    fixed = nib.load(study / "images" / "moving_2.nii.gz")
+    assert np.array_equal(nib.load(registered / PAIR / "warped.nii.gz").affine, fixed.affine)
+
+
+def test_inference_is_reproducible(study: Path, weights: str, registered: Path, tmp_path: Path) -> None:
+    workflow("inference", dataset_dir=str(study), checkpoint=weights, output_dir=str(tmp_path)).run()
+    for name in ("field", "warped", "warped_labels"):
+        first, second = (voxels(folder / PAIR / f"{name}.nii.gz") for folder in (registered, tmp_path))
+        assert np.array_equal(first, second)
+
+
+def test_inference_of_images_without_labels_and_of_any_size(weights: str, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name in ("a", "b"):
+        image = nib.Nifti1Image(generator.random((21, 30, 19)), np.diag([-1.0, 1, 1, 1]))
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+    (tmp_path / "pairs.json").write_text(json.dumps([{"moving": "a.nii.gz", "fixed": "b.nii.gz"}]))
+    workflow(
+        "inference", data_list=str(tmp_path / "pairs.json"), checkpoint=weights, output_dir=str(tmp_path / "out")
+    ).run()
+    assert sorted(path.name for path in (tmp_path / "out" / "a_to_b").iterdir()) == ["field.nii.gz", "warped.nii.gz"]
+    assert voxels(tmp_path / "out" / "a_to_b" / "field.nii.gz").shape == (21, 30, 19, 3)
+
+
+def test_evaluation_scores_what_inference_writes(study: Path, weights: str, registered: Path, tmp_path: Path) -> None:
+    workflow("evaluate", dataset_dir=str(study), checkpoint=weights, output_dir=str(tmp_path)).run()
+    with open(tmp_path / "metrics.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    fixed = voxels(study / "labels" / "moving_2.nii.gz")
+    moving = voxels(study / "labels" / "moving_1.nii.gz")
+    warped = voxels(registered / PAIR / "warped_labels.nii.gz")
+    labels = range(1, 8)
+    before, after = dice(fixed, moving, labels), dice(fixed, warped, labels)
+    scored = {int(row["label"]): row for row in rows if row["pair"] == PAIR}
+    assert scored.keys() == before.keys()
+    for label, row in scored.items():
+        assert float(row["dice_before"]) == pytest.approx(before[label])
+        assert float(row["dice_after"]) == pytest.approx(after.get(label, 0))
+
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["pairs"] == 2
+    of_pairs = [
+        np.mean([float(row["dice_after"]) for row in rows if row["pair"] == pair])
+        for pair in sorted({row["pair"] for row in rows})
+    ]
+    assert summary["dice_after"]["mean"] == pytest.approx(np.mean(of_pairs))
+    assert summary["dice_after"]["std"] == pytest.approx(np.std(of_pairs, ddof=1))
+
+
+def test_spacing_scales_the_distances(study: Path, weights: str, tmp_path: Path) -> None:
+    distances = []
+    for factor in (1, 3):
+        folder = tmp_path / str(factor)
+        folder.mkdir()
+        for kind, key in (("images", ""), ("labels", "seg_")):
+            for name in ("moving_1", "moving_2"):
+                nib.save(
+                    nib.Nifti1Image(voxels(study / kind / f"{name}.nii.gz"), np.diag([factor, factor, factor, 1.0])),
+                    folder / f"{key}{name}.nii.gz",
+                )
+        pair = {"moving": "moving_1", "fixed": "moving_2", "seg_moving": "seg_moving_1", "seg_fixed": "seg_moving_2"}
+        (folder / "pairs.json").write_text(json.dumps([{key: f"{name}.nii.gz" for key, name in pair.items()}]))
+        workflow(
+            "evaluate", data_list=str(folder / "pairs.json"), checkpoint=weights, output_dir=str(folder / "out")
+        ).run()
+        distances.append(json.loads((folder / "out" / "summary.json").read_text()))
+    for key in ("hd95_before", "hd95_after", "assd_before"):
+        assert distances[1][key]["mean"] == pytest.approx(3 * distances[0][key]["mean"])
+    assert distances[1]["dice_after"] == distances[0]["dice_after"]

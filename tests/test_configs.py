@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.engine.workflows import ROOT, workflow
+
+OVERLAYS = sorted(path.stem for path in (ROOT / "configs" / "datasets").glob("*.json"))
+
+
+@pytest.mark.parametrize("name", ["train", "inference", "evaluate"])
+def test_required_properties_are_there(name: str, study: Path) -> None:
+    made = workflow(name, dataset_dir=str(study), **{"network_def#base_channels": 4})
+    assert made.check_properties() == []
+
+
+def test_all_data_sets_have_an_overlay() -> None:
+    assert OVERLAYS == ["abdomen_ct", "head_neck_ct", "hippocampus", "ixi", "lpba", "oasis"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlays_name_only_keys_of_the_training(overlay: str) -> None:
+    keys = json.loads((ROOT / "configs" / "train.json").read_text()).keys()
+    content = json.loads((ROOT / "configs" / "datasets" / f"{overlay}.json").read_text())
+    assert content.keys() <= keys
+
+
+def test_ct_is_clamped_and_scaled_and_cropped(study: Path) -> None:
+    made = workflow("train", "abdomen_ct", dataset_dir=str(study), initialize=[], **{"crop#roi_size": [16, 24, 32]})
+    pair = made.train_dataset[0]["image"]
+    assert pair.shape == (2, 16, 24, 32)
+    # Voxels of the phantom go from 0 to 255; -1000 to 1000 becomes 0 to 1.
+    assert pair.min() == 0.5
+    assert 0.55 < pair.max() < 0.6275
+
+
+def test_atlas_of_ixi_is_every_moving_image(study: Path) -> None:
+    made = workflow("train", "ixi", dataset_dir=str(study), atlas="fixed_0", initialize=[])
+    assert {moving for moving, _ in made.train_dataset.pairs} == {0}
+    assert made.train_dataset_data[0]["image"].endswith("fixed_0.nii.gz")
+
+
+def test_metadata_agrees_with_the_project() -> None:
+    metadata = json.loads((ROOT / "configs" / "metadata.json").read_text())
+    assert f'version = "{metadata["version"]}"' in (ROOT / "pyproject.toml").read_text()
+    pins = (ROOT / "constraints.txt").read_text()
+    versions = metadata["required_packages_version"] | {
+        name: metadata[f"{key}_version"] for name, key in (("monai", "monai"), ("torch", "pytorch"), ("numpy", "numpy"))
+    }
+    for name, version in versions.items():
+        assert f"{name}=={version}" in pins.lower(), name
