@@ -30,8 +30,14 @@ def main() -> None:
     run_workflow("evaluate", data_list, output)
 
     results = output / "phantom"
-    volumes = [read(output / "moving.nii.gz"), read(output / "fixed.nii.gz"), read(results / "warped.nii.gz")]
-    save_picture(results / "picture.png", *volumes, read(results / "field.nii.gz"), "phantom pair")
+    save_picture(
+        results / "picture.png",
+        moving=read(output / "moving.nii.gz"),
+        fixed=read(output / "fixed.nii.gz"),
+        warped=read(results / "warped.nii.gz"),
+        field=read(results / "field.nii.gz"),
+        title="phantom pair",
+    )
     summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
     dice_before, dice_after, folding = (
         summary[key]["mean"] for key in ("dice_before", "dice_after", "folding_percent")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import pydoc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from monai.bundle import ConfigParser
+from monai.bundle import ComponentLocator, ConfigParser
 from monai.bundle.scripts import run
 
 from ..errors import InputError
@@ -41,11 +42,42 @@ def check_command_line() -> None:
     config = ConfigParser.load_config_files([name for name in files if Path(name).is_file()])
     arguments = set(inspect.signature(run).parameters) - {"override"}
     for option in options:
-        key = option.replace("::", "#").lstrip("+")
-        if key not in arguments and not is_in_config(config, key):
-            near = difflib.get_close_matches(key, [*config, *arguments], n=1)
-            hint = f" Did you mean --{near[0]}?" if near else ""
-            raise InputError(f"--{option}: {', '.join(files)} has no such key.{hint}")
+        if option in arguments:
+            continue
+        place: object = config
+        for part in option.lstrip("+").replace("::", "#").split("#"):
+            known = known_keys(place)
+            if known is not None and part not in known:
+                near = difflib.get_close_matches(part, known if place is not config else [*known, *arguments], n=1)
+                hint = f" Did you mean {near[0]}?" if near else ""
+                raise InputError(f"--{option}: {', '.join(files)} has no key {part} there.{hint}")
+            place = child(place, part)
+
+
+def known_keys(place: object) -> set[str] | None:
+    """Keys that may follow a place in a config; None if that cannot be told."""
+    if isinstance(place, list):
+        return {str(index) for index in range(len(place))}
+    if not isinstance(place, dict):
+        return None
+    if "_target_" not in place:
+        return set(place)
+    target = place["_target_"]
+    module = "" if "." in target else ComponentLocator().get_component_module_name(target)
+    component = pydoc.locate(f"{module}.{target}" if module else target)
+    if not callable(component):
+        return None
+    parameters = inspect.signature(component).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return {parameter.name for parameter in parameters} | {"_target_", "_disabled_", "_requires_", "_desc_", "_mode_"}
+
+
+def child(place: object, part: str) -> object:
+    """What lies under a key; None if nothing does."""
+    if isinstance(place, list):
+        return place[int(part)]
+    return place.get(part) if isinstance(place, dict) else None
 
 
 def started_by_bundle_command() -> bool:
@@ -61,19 +93,6 @@ def command_line_options(arguments: list[str]) -> Iterator[tuple[str, str]]:
             name, _, value = argument[2:].partition("=")
             following = arguments[position + 1 : position + 2]
             yield name, value or "".join(following)
-
-
-def is_in_config(config: dict, key: str) -> bool:
-    """Whether a key, "a#b#0", leads to something in a config."""
-    place: object = config
-    for part in key.split("#"):
-        if isinstance(place, list) and part.isdigit() and int(part) < len(place):
-            place = place[int(part)]
-        elif isinstance(place, dict) and part in place:
-            place = place[part]
-        else:
-            return isinstance(place, dict) and "_target_" in place and "#" in key
-    return True
 
 
 def show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -39,12 +39,12 @@ def save_picture(
         ("fixed − warped", fixed - warped, red_blue),
     ]
     axes = figure.subplots(2, len(columns) + 1)
-    for row, axis in zip(axes, (2, 1), strict=True):
+    for row, axis, view in zip(axes, (2, 1), ("axial", "coronal"), strict=True):
         middle = fixed.shape[axis] // 2
         for plot, (name, volume, style) in zip(row, columns, strict=False):
             # Rows from the bottom: in RAS the second axis of the slice then points up, as anatomists draw it.
             plot.imshow(np.take(volume, middle, axis).T, origin="lower", **style)
-            plot.set_title(name)
+            plot.set_title(f"{name}, {view}")
         draw_grid(row[-1], np.take(field, middle, axis), [other for other in range(3) if other != axis])
     for plot in axes.flat:
         plot.set_axis_off()

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ignite.engine import Events
+
+from sacb_bundle.data import check_subjects, read_dataset
+from tests.engine.workflows import ROOT, workflow
+
+pytestmark = pytest.mark.data
+
+
+@pytest.mark.parametrize("name", ["hippocampus_msd", "oasis_malf_2mm", "openkbp_hn_ct_3mm"])
+def test_data_sets_pass_the_checks(name: str, real_data: Path) -> None:
+    dataset = read_dataset(real_data / name)
+    assert dataset.has_labels
+    check_subjects(dataset.train + dataset.val)
+
+
+def test_shipped_weights_reach_their_stated_gain(real_data: Path, tmp_path: Path) -> None:
+    evaluation = workflow(
+        "evaluate",
+        dataset_dir=str(real_data / "oasis_malf_2mm"),
+        output_dir=str(tmp_path),
+        checkpoint=str(ROOT / "models" / "model.pt"),
+        **{"network_def#base_channels": 4},
+    )
+    evaluation.run()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["pairs"] == 20
+    assert summary["dice_after"]["mean"] - summary["dice_before"]["mean"] > 0.16
+    assert summary["assd_after"]["mean"] < summary["assd_before"]["mean"]
+    assert summary["folding_percent"]["mean"] < 0.1
+
+
+def test_a_short_training_already_improves_the_overlap(real_data: Path, tmp_path: Path) -> None:
+    training = workflow(
+        "train",
+        "hippocampus",
+        dataset_dir=str(real_data / "hippocampus_msd"),
+        ckpt_dir=str(tmp_path),
+        output_dir=str(tmp_path),
+        max_epochs=3,
+        pairs_per_epoch=12,
+    )
+    scores: list[float] = []
+    training.trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: scores.append(training.evaluator.state.metrics["val_mean_dice"])
+    )
+    training.run()
+    assert len(scores) == 3
+    assert scores[-1] > scores[0]
+    assert scores[-1] > 0.6
