@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .neighbourhood import OFFSETS, neighbours
+from .neighbourhood import neighbours
 
 
 def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
@@ -20,8 +20,10 @@ def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
     Returns:
         displacement field (B, 3, D, H, W), in voxels, each component within [-1, 1].
     """
-    with torch.autocast(fixed.device.type, enabled=False):
-        fixed = fixed.float()
-        logits = torch.stack([(fixed * neighbour).sum(dim=1) for neighbour in neighbours(moving.float())], dim=1)
-        offsets = torch.tensor(OFFSETS, dtype=logits.dtype, device=logits.device)
-        return torch.einsum("bkdhw,kc->bcdhw", logits.softmax(dim=1), offsets)
+    fixed = fixed.float()
+    logits = torch.stack([(fixed * neighbour).sum(dim=1) for neighbour in neighbours(moving.float())], dim=1)
+    weights = logits.softmax(dim=1).unflatten(1, (3, 3, 3))
+    # Along each axis, the weight of the neighbours one step further minus that of those one step back.
+    return torch.stack(
+        [weights.select(axis, 2).sum(dim=(1, 2)) - weights.select(axis, 0).sum(dim=(1, 2)) for axis in (1, 2, 3)], dim=1
+    )

@@ -19,14 +19,21 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
     Returns:
         (B, C, D, H, W), in the dtype of the image.
     """
-    shape = field.shape[2:]
-    axes = [torch.arange(size, dtype=torch.float32, device=field.device) for size in shape]
-    points = torch.stack(torch.meshgrid(*axes, indexing="ij")) + field.float()
-    # grid_sample wants (x, y, z) = (W, H, D), each within [-1, 1] from the first voxel's centre to the last's.
-    scale = torch.tensor([2 / max(size - 1, 1) for size in reversed(shape)], device=field.device)
-    grid = points.movedim(1, -1).flip(-1) * scale - 1
+    # grid_sample wants (x, y, z) = (W, H, D), each from -1 at the first voxel's centre to 1 at the last's.
+    coordinates = [
+        (voxel_index(field, axis) + field[:, axis].float()) * (2 / max(field.shape[axis + 2] - 1, 1)) - 1
+        for axis in (2, 1, 0)
+    ]
+    grid = torch.stack(coordinates, dim=-1)
     sampled = F.grid_sample(image.float(), grid, mode=mode, padding_mode="zeros", align_corners=True)
     return sampled.to(image.dtype)
+
+
+def voxel_index(field: torch.Tensor, axis: int) -> torch.Tensor:
+    """Index of each voxel along an axis of a field (B, 3, D, H, W), in a shape that broadcasts to (B, D, H, W)."""
+    shape = [1, 1, 1]
+    shape[axis] = field.shape[axis + 2]
+    return torch.arange(field.shape[axis + 2], dtype=torch.float32, device=field.device).reshape(shape)
 
 
 def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

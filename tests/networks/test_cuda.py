@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sacb_bundle.losses import LocalNCCLoss, RegistrationLoss
+from sacb_bundle.networks import SACBNet
+from tests.golden_case import CASES, GoldenCase
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.fixture
+def pair() -> torch.Tensor:
+    return torch.rand(2, 2, 64, 48, 80, generator=torch.Generator().manual_seed(0)).cuda()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_field_agrees_with_the_published_one(name: str) -> None:
+    case = GoldenCase(name)
+    network = case.network().cuda()
+    for block in network.sacb.values():
+        block.clustering.labels, block.clustering.centroids = (
+            block.clustering.labels.cuda(),
+            block.clustering.centroids.cuda(),
+        )
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        field = network(case.image.cuda()).cpu()
+    torch.testing.assert_close(field[0], case.tensor("flow"), atol=1e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_same_input_gives_the_same_bytes(pair: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    network = SACBNet().cuda()
+    fields = [network(pair) for _ in range(3)]
+    assert torch.equal(fields[0], fields[1])
+    assert torch.equal(fields[0], fields[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_trains(dtype: torch.dtype, pair: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    network, loss = SACBNet().cuda(), RegistrationLoss(LocalNCCLoss(), 1.0)
+    with torch.autocast("cuda", dtype=dtype):
+        field = network(pair)
+        loss(field, pair).backward()
+    assert field.dtype == torch.float32
+    assert field.isfinite().all()
+    gradients = [parameter.grad for parameter in network.parameters()]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+
+
+@torch.no_grad()
+def test_network_waits_for_nothing(pair: torch.Tensor) -> None:
+    network = SACBNet().cuda()
+    network(pair)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        field = network(pair)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert field.isfinite().all()
