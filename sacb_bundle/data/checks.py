@@ -13,6 +13,8 @@ from nibabel.filebasedimages import ImageFileError
 from ..errors import InputError
 from ..spatial import Grid
 
+LARGEST_LABEL = 2**24
+
 
 def check_subjects(subjects: Iterable[Mapping[str, str]]) -> None:
     """Check that images are images, labels are labels, and all share one grid.
@@ -77,7 +79,11 @@ def check_image(path: str) -> Grid:
 def check_label(path: str) -> Grid:
     """Grid of a label map that is 3-D and holds integers."""
     grid, values = read_volume(path)
-    if not np.array_equal(values, np.round(values)) or values.min() < 0:
+    if values.max() > LARGEST_LABEL:
+        raise InputError(
+            f"{path}: label {values.max():g} is too large; fp32 holds whole numbers up to {LARGEST_LABEL}."
+        )
+    if not np.isfinite(values).all() or not np.array_equal(values, np.round(values)) or values.min() < 0:
         raise InputError(
             f"{path}: a label map holds whole numbers from 0; "
             f"this file has others, from {values.min():g} to {values.max():g}."
@@ -94,14 +100,36 @@ def read_volume(path: str) -> tuple[Grid, np.ndarray]:
         values = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
     except ImageFileError as error:
         raise InputError(f"{path}: not a NIfTI file.") from error
+    except PermissionError as error:
+        raise InputError(f"{path}: may not be read.") from error
     except (EOFError, OSError, zlib.error, ValueError) as error:
         raise InputError(f"{path}: the file is damaged or cut short.") from error
+    if values.dtype.kind not in "iuf":
+        raise InputError(f"{path}: its voxels are of type {values.dtype}; real numbers are needed.")
     shape = values.shape
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3 or 1 in shape:
         raise InputError(f"{path}: has shape {values.shape}; one 3-D volume is needed.")
-    return Grid(shape, image.affine), values.reshape(shape)  # type: ignore[attr-defined]
+    affine = image.affine  # type: ignore[attr-defined]
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine[:3, :3]) < 3:
+        raise InputError(f"{path}: its affine has no inverse, so that voxels have no place in the world.")
+    return Grid(shape, affine), values.reshape(shape)
+
+
+def check_labels(labels: Iterable[int], subjects: Iterable[Mapping[str, str]]) -> None:
+    """Check that at least one of the labels to score occurs in the label maps, if there are any.
+
+    Args:
+        labels: label values to score.
+        subjects: see `label_values`.
+
+    Raises:
+        InputError: says which labels there are.
+    """
+    present = label_values(subjects)
+    if present and not set(labels) & set(present):
+        raise InputError(f"labels is {sorted(labels)}, but the label maps hold only {present}.")
 
 
 def label_values(subjects: Iterable[Mapping[str, str]]) -> list[int]:

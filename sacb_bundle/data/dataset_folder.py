@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -47,7 +51,7 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
         InputError: if the folder, images/ or a named file is missing, there are fewer than two subjects to train
             on or to validate on, or dataset.json cannot be read.
     """
-    root = Path(dataset_dir)
+    root = Path(str(dataset_dir))
     if not root.is_dir():
         raise InputError(f"dataset_dir: there is no folder {root}.")
     if not (root / "images").is_dir():
@@ -56,6 +60,8 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
     if not images:
         raise InputError(f"{root / 'images'}: holds no .nii.gz or .nii file.")
     labels = files_by_name(root / "labels") if (root / "labels").is_dir() else {}
+    if strangers := sorted(labels.keys() - images.keys()):
+        raise InputError(f"{labels[strangers[0]]}: there is no image of this name; labels/ has the names of images/.")
     description = read_json(root / "dataset.json") if (root / "dataset.json").is_file() else {}
 
     train, val = description_split(description, root) or default_split([name for name in images if name != atlas])
@@ -67,6 +73,9 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
                 raise InputError(f"{root / 'images' / name}.nii.gz: no such file, though the data set names it.")
         if len(names) < 2:
             raise InputError(f"{root}: {len(names)} subject to {what}; pairs need at least two.")
+    unlabelled = sum(name not in labels for name in val)
+    if labels and unlabelled:
+        logger.warning("%s: %d of %d validation subjects have no label map.", root, unlabelled, len(val))
     return DatasetFolder(
         train=[{"image": str(images[name])} for name in train],
         val=[{"image": str(images[name])} | ({"label": str(labels[name])} if name in labels else {}) for name in val],
@@ -82,7 +91,13 @@ def subject_name(path: str | Path) -> str:
 
 def files_by_name(folder: Path) -> dict[str, Path]:
     """NIfTI files of a folder by subject name, in the order of their names."""
-    return {subject_name(path): path for path in sorted(folder.iterdir()) if path.name.endswith(SUFFIXES)}
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.endswith(SUFFIXES):
+            if subject_name(path) in files:
+                raise InputError(f"{path} and {files[subject_name(path)]} have the same name; keep one of them.")
+            files[subject_name(path)] = path
+    return files
 
 
 def read_json(path: Path) -> dict:
@@ -101,9 +116,16 @@ def description_split(description: dict, root: Path) -> tuple[list[str], list[st
     if "split" not in description:
         return None
     split = description["split"]
-    if not isinstance(split, dict) or not all(isinstance(split.get(part), list) for part in ("train", "val")):
-        raise InputError(f'{root / "dataset.json"}: "split" must be an object with the lists "train" and "val".')
-    return split["train"], split["val"]
+    parts: list[Any] = [split.get(part) for part in ("train", "val")] if isinstance(split, dict) else [None]
+    if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in parts):
+        raise InputError(
+            f'{root / "dataset.json"}: "split" must be an object with the lists of names "train" and "val".'
+        )
+    train, val = ([subject_name(name) for name in part] for part in parts)
+    for names in (train, val):
+        if len(set(names)) < len(names):
+            raise InputError(f'{root / "dataset.json"}: a list of "split" has a name twice.')
+    return train, val
 
 
 def default_split(names: list[str]) -> tuple[list[str], list[str]]:
@@ -116,12 +138,9 @@ def default_split(names: list[str]) -> tuple[list[str], list[str]]:
 
 def scored_labels(description: dict, root: Path) -> list[int] | None:
     """Label values to score, as dataset.json has them."""
-    values = description.get("eval_labels", description.get("labels"))
-    if values is None:
+    values = description.get("eval_labels") or list(description.get("labels") or [])
+    if not values:
         return None
-    try:
-        return sorted(int(value) for value in values if int(value) != 0)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f'{root / "dataset.json"}: "eval_labels" and the keys of "labels" must be integers.'
-        ) from error
+    if not isinstance(values, list) or not all(str(value).isdecimal() for value in values):
+        raise InputError(f'{root / "dataset.json"}: "eval_labels" and the keys of "labels" must be whole numbers.')
+    return sorted({int(value) for value in values} - {0})

@@ -12,27 +12,18 @@ from torch.utils.data.distributed import DistributedSampler
 class EpochSampler(DistributedSampler):
     """A shuffle that depends on seed and epoch alone, so that a continued run sees what it would have seen.
 
-    MONAI's engines call `set_epoch` of a `DistributedSampler`; it is one with any number of processes.
+    MONAI's engines call `set_epoch` of a `DistributedSampler`; this is one for a single process.
 
     Args:
         dataset: to sample from.
         seed: of the shuffles.
         samples_per_epoch: how many of the samples an epoch takes; None for all.
-        num_replicas: number of processes.
-        rank: number of this process.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        seed: int,
-        samples_per_epoch: int | None = None,
-        num_replicas: int = 1,
-        rank: int = 0,
-    ) -> None:
-        super().__init__(dataset, num_replicas=num_replicas, rank=rank, seed=seed)
+    def __init__(self, dataset: Dataset, seed: int, samples_per_epoch: int | None = None) -> None:
+        super().__init__(dataset, num_replicas=1, rank=0, seed=seed)
         everything = super().__len__()
-        self.taken = everything if samples_per_epoch is None else min(everything, -(-samples_per_epoch // num_replicas))
+        self.taken = everything if samples_per_epoch is None else min(everything, samples_per_epoch)
 
     def __iter__(self) -> Iterator[int]:
         return islice(super().__iter__(), self.taken)

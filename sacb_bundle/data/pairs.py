@@ -68,9 +68,9 @@ def list_pairs(dataset_dir: str, data_list: str = "", pairing: str = "ordered", 
         return PairList(read_data_list(data_list), labels=None)
     dataset = read_dataset(dataset_dir, atlas)
     indices = pair_indices(len(dataset.val), pairing)
-    return PairList(
-        [subject_pair(dataset.val[moving], dataset.val[fixed]) for moving, fixed in indices], dataset.labels
-    )
+    pairs = [subject_pair(dataset.val[moving], dataset.val[fixed]) for moving, fixed in indices]
+    check_ids([pair["id"] for pair in pairs], Path(str(dataset_dir)))
+    return PairList(pairs, dataset.labels)
 
 
 def subject_pair(moving: dict[str, str], fixed: dict[str, str]) -> dict[str, str]:
@@ -93,7 +93,7 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
     Raises:
         InputError: if the file is missing or not such a list, or two pairs have the same id.
     """
-    source = Path(path)
+    source = Path(str(path))
     if not source.is_file():
         raise InputError(f"data_list: there is no file {source}.")
     try:
@@ -125,5 +125,6 @@ def check_ids(ids: list[str], source: Path) -> None:
     for value in ids:
         if value in ("", ".", "..") or "/" in value or "\\" in value:
             raise InputError(f"{source}: the id {value!r} cannot name a folder.")
-        if ids.count(value) > 1:
-            raise InputError(f'{source}: two pairs have the id {value!r}; give them different values of "id".')
+    if len(set(ids)) < len(ids):
+        twice = next(value for value in ids if ids.count(value) > 1)
+        raise InputError(f'{source}: two pairs have the id {twice!r}; name them apart by "id" in a data list.')

@@ -5,6 +5,7 @@ from .command_line import check_command_line, show_input_errors_plainly
 from .inferer import RegistrationInferer
 from .save_best import SaveBest
 from .scores import SaveScores
+from .stop_if_diverged import StopIfDiverged
 from .training_state import TrainingState
 from .validation import MeanLoss, lower_is_better
 
@@ -13,6 +14,7 @@ __all__ = [
     "RegistrationInferer",
     "SaveBest",
     "SaveScores",
+    "StopIfDiverged",
     "TrainingState",
     "check_command_line",
     "lower_is_better",

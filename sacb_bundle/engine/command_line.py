@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import inspect
 import pydoc
+import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +15,8 @@ from monai.bundle import ComponentLocator, ConfigParser
 from monai.bundle.scripts import run
 
 from ..errors import InputError
+
+RUN_ARGUMENTS = {*inspect.signature(run).parameters, "workflow_name", "workflow_type"} - {"override"}
 
 
 def show_input_errors_plainly() -> None:
@@ -36,22 +39,28 @@ def check_command_line() -> None:
     """
     if not started_by_bundle_command():
         return
-    options = dict(command_line_options(sys.argv[1:]))
+    options = command_line_options(sys.argv[2:])
+    if "args_file" in options:
+        options = ConfigParser.load_config_file(options["args_file"]) | options
     config_files = options.get("config_file", "")
-    files = [name.strip(" '\"") for name in config_files.strip("[] ").split(",")]
-    config = ConfigParser.load_config_files([name for name in files if Path(name).is_file()])
-    arguments = set(inspect.signature(run).parameters) - {"override"}
+    if isinstance(config_files, str) and config_files.startswith(("[", "(")):
+        config_files = ast.literal_eval(config_files)
+    config = ConfigParser.load_config_files(config_files)
     for option in options:
-        if option in arguments:
-            continue
-        place: object = config
-        for part in option.lstrip("+").replace("::", "#").split("#"):
-            known = known_keys(place)
-            if known is not None and part not in known:
-                near = difflib.get_close_matches(part, known if place is not config else [*known, *arguments], n=1)
-                hint = f" Did you mean {near[0]}?" if near else ""
-                raise InputError(f"--{option}: {', '.join(files)} has no key {part} there.{hint}")
-            place = child(place, part)
+        if option not in RUN_ARGUMENTS:
+            check_key(config, option, where=str(config_files))
+
+
+def check_key(config: dict, option: str, where: str) -> None:
+    """Raise an InputError unless an option leads to something in a config."""
+    place: object = config
+    for part in option.lstrip("+").replace("::", "#").split("#"):
+        known = known_keys(place)
+        if known is not None and part not in known:
+            near = difflib.get_close_matches(part, known | (RUN_ARGUMENTS if place is config else set()), n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise InputError(f"--{option}: {where} has no key {part} there.{hint}")
+        place = child(place, part)
 
 
 def known_keys(place: object) -> set[str] | None:
@@ -86,13 +95,14 @@ def started_by_bundle_command() -> bool:
     return program.name == "__main__.py" and program.parent.name == "bundle"
 
 
-def command_line_options(arguments: list[str]) -> Iterator[tuple[str, str]]:
-    """Names and values of options, "--name value" or "--name=value"."""
+def command_line_options(arguments: list[str]) -> dict[str, str]:
+    """Names and values of options as Fire reads them: "--name value", "--name=value", "-name value"."""
+    options = {}
     for position, argument in enumerate(arguments):
-        if argument.startswith("--"):
-            name, _, value = argument[2:].partition("=")
-            following = arguments[position + 1 : position + 2]
-            yield name, value or "".join(following)
+        if re.match(r"--?[A-Za-z+_]", argument):
+            name, _, value = argument.lstrip("-").partition("=")
+            options[name.replace("-", "_")] = value or "".join(arguments[position + 1 : position + 2])
+    return options
 
 
 def show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -102,5 +112,5 @@ def show_exception(kind: type[BaseException], error: BaseException, trace: Trace
         if isinstance(reason, InputError):
             print(f"error: {reason}", file=sys.stderr)
             return
-        reason = reason.__cause__ or reason.__context__
+        reason = reason.__cause__
     sys.__excepthook__(kind, error, trace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 from collections.abc import Iterable, Sequence
@@ -60,14 +61,17 @@ class SaveScores:
     def write(self) -> None:
         """Write both files and log the summary."""
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        with open(self.output_dir / "metrics.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["pair", "label", *LABEL_SCORES, *FIELD_SCORES])
-            writer.writeheader()
-            for pair, scores in self.scores.items():
-                of_field = {name: getattr(scores, name) for name in FIELD_SCORES}
-                writer.writerows({"pair": pair} | asdict(row) | of_field for row in scores.labels)
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, ["pair", "label", *LABEL_SCORES, *FIELD_SCORES], lineterminator="\n")
+        writer.writeheader()
+        for pair, scores in self.scores.items():
+            of_field = {name: getattr(scores, name) for name in FIELD_SCORES}
+            writer.writerows({"pair": pair} | asdict(row) | of_field for row in scores.labels)
         summary = summarise(self.scores.values())
-        (self.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        for name, text in (("metrics.csv", table.getvalue()), ("summary.json", json.dumps(summary, indent=2) + "\n")):
+            unfinished = self.output_dir / f"{name}.unfinished"
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(self.output_dir / name)
         for name in (*LABEL_SCORES, *FIELD_SCORES):
             logger.info(
                 "%s: %s", name, " ± ".join(f"{value:.4f}" for value in summary[name].values() if value is not None)

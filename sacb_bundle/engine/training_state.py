@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from torch import nn
 
 from ..errors import InputError
 from ..networks.checkpoint import check_keys, read_weights, write_whole
@@ -30,42 +29,38 @@ class Stateful(Protocol):
 class TrainingState:
     """Saves everything a training needs to continue after each epoch, and restores it at the start if asked to.
 
-    Saved are network, optimiser, learning-rate schedule, epoch, best validation metric, and the random states of
-    torch, CUDA, numpy and Python. The file appears whole or not at all.
+    Saved are the given parts, the epoch, and the random states of torch, CUDA, numpy and Python. The file appears
+    whole or not at all.
 
     Args:
         path: of the file that is written after each epoch.
         resume: False to start anew, True to continue from `path`, or the path of another such file.
-        network: to train.
-        evaluator: whose best metric decides which weights are kept.
-        optimizer: of the network's parameters.
-        lr_scheduler: of the optimiser.
+        parts: what to save, by name: "network", "optimizer", "lr_scheduler" and others with a state.
 
     Raises:
-        InputError: if the file to continue from is missing or of another training.
+        InputError: if the file to continue from is missing, or of another network or schedule.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        resume: bool | str,
-        network: nn.Module,
-        evaluator: Engine,
-        optimizer: torch.optim.Optimizer,
-        lr_scheduler: torch.optim.lr_scheduler.LRScheduler,
-    ) -> None:
+    def __init__(self, path: str | Path, resume: bool | str, parts: Mapping[str, Stateful]) -> None:
         self.path = Path(path)
-        self.evaluator = evaluator
-        self.parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "lr_scheduler": lr_scheduler}
+        self.parts = parts
         self.start = self.read(self.path if resume is True else Path(str(resume))) if resume else None
 
     def read(self, path: Path) -> dict[str, Any]:
         """Read the state to continue from, and check that it fits."""
         state = read_weights(path)
-        missing = {*self.parts, "epoch", "best_metric", "best_metric_epoch", "random_state"} - state.keys()
+        missing = {*self.parts, "epoch", "random_state"} - state.keys()
         if missing:
             raise InputError(f"{path}: not the state of a training; it has no {', '.join(sorted(missing))}.")
         check_keys(state["network"], self.parts["network"].state_dict(), path)
+        schedule = self.parts["lr_scheduler"].state_dict()
+        for key in {"base_lrs", "total_iters", "power"} & schedule.keys():
+            saved = state["lr_scheduler"].get(key)
+            if saved != schedule[key]:
+                raise InputError(
+                    f"{path}: its learning rate follows {key} {saved}, that of this run {schedule[key]}. "
+                    "Continue with the max_epochs and learning_rate it began with."
+                )
         return state
 
     def attach(self, engine: Engine) -> None:
@@ -79,8 +74,6 @@ class TrainingState:
             return
         for name, part in self.parts.items():
             part.load_state_dict(self.start[name])
-        best: Any = self.evaluator.state
-        best.best_metric, best.best_metric_epoch = self.start["best_metric"], self.start["best_metric_epoch"]
         restore_random_state(self.start["random_state"])
         engine.state.epoch = self.start["epoch"]
         engine.state.iteration = self.start["epoch"] * engine.state.epoch_length
@@ -89,14 +82,8 @@ class TrainingState:
 
     def save(self, engine: Engine) -> None:
         """Write the state of the completed epoch."""
-        best: Any = self.evaluator.state
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {
-            "epoch": engine.state.epoch,
-            "best_metric": float(best.best_metric),
-            "best_metric_epoch": int(best.best_metric_epoch),
-            "random_state": random_state(),
-        }
+        state |= {"epoch": engine.state.epoch, "random_state": random_state()}
         write_whole(state, self.path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,8 +68,9 @@ def load_published_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
     published = content.get("state_dict")
     if not isinstance(published, Mapping):
         raise InputError(f'{path}: a published checkpoint holds a dict "state_dict"; this one has {list(content)}.')
-    state = {translate(name): value for name, value in published.items() if not PUBLISHED_BUFFER.fullmatch(name)}
-    check_keys(state, network_like(state, path).state_dict(), path)
+    weights = {str(name): value for name, value in published.items()}
+    state = {translate(name): value for name, value in weights.items() if not PUBLISHED_BUFFER.fullmatch(name)}
+    check_keys(state, network_like(state).state_dict(), path)
     return state
 
 
@@ -82,13 +82,14 @@ def translate(published_name: str) -> str:
     return published_name
 
 
-def network_like(state: Mapping[str, torch.Tensor], path: str | Path) -> SACBNet:
-    """The SACBNet whose options the shapes of a state dict tell."""
-    first, tap_mlp = "encoder.levels.0.0.convolution.conv.weight", "sacb.2.tap_mlp.0.weight"
-    missing = [name for name in (first, tap_mlp) if name not in state or state[name].ndim == 0]
-    if missing:
-        raise InputError(f"{path}: missing keys: {missing}.")
-    base_channels, descriptor_size = state[first].shape[0], state[tap_mlp].shape[-1]
+def network_like(state: Mapping[str, torch.Tensor]) -> SACBNet:
+    """The SACBNet whose options the shapes of a state dict tell, with the defaults where they tell nothing."""
+    first, tap_mlp = (
+        getattr(state.get(name), "shape", ())
+        for name in ("encoder.levels.0.0.convolution.conv.weight", "sacb.2.tap_mlp.0.weight")
+    )
+    base_channels = first[0] if first else 4
+    descriptor_size = tap_mlp[-1] if tap_mlp else 4 * base_channels
     descriptor = {4 * base_channels: "spatial", 27: "channel"}.get(descriptor_size, "mix")
     return SACBNet(base_channels=base_channels, descriptor=descriptor)
 
@@ -99,7 +100,7 @@ def read_weights(path: str | Path) -> dict:
         raise InputError(f"{path}: no such checkpoint file.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # what a damaged file makes of the unpickler cannot be foreseen
         raise InputError(f"{path}: not a checkpoint of weights; nothing in it was executed.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}; a checkpoint is a dict of weights.")
@@ -114,8 +115,10 @@ def write_whole(content: dict, path: Path) -> None:
     unfinished.replace(path)
 
 
-def check_keys(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], path: str | Path) -> None:
+def check_keys(state: object, expected: Mapping[str, torch.Tensor], path: str | Path) -> None:
     """Raise an InputError that lists unknown, missing and misshapen keys."""
+    if not isinstance(state, Mapping):
+        raise InputError(f"{path}: holds a {type(state).__name__} where a dict of weights should be.")
     problems = {
         "unknown keys": sorted(map(str, state.keys() - expected.keys())),
         "missing keys": sorted(expected.keys() - state.keys()),

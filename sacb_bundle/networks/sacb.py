@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..errors import InputError
 from ..ops import adaptive_conv3d, channel_descriptor, spatial_descriptor
 from .clustering import CLUSTERING_BACKENDS, Clustering
 from .conv_block import ConvBlock
@@ -38,7 +39,7 @@ class SACB(nn.Module):
             It can be replaced by any other.
 
     Raises:
-        ValueError: if `descriptor` or `clustering_backend` is none of the above.
+        InputError: if `descriptor` or `clustering_backend` is none of the above, or a number is too small.
 
     Example:
         >>> import torch
@@ -58,11 +59,13 @@ class SACB(nn.Module):
         super().__init__()
         descriptor_sizes = {"spatial": channels, "channel": NUM_TAPS, "mix": channels + NUM_TAPS}
         if descriptor not in descriptor_sizes:
-            raise ValueError(f"descriptor is {descriptor!r}; it must be one of {list(descriptor_sizes)}.")
+            raise InputError(f"descriptor is {descriptor!r}; it must be one of {list(descriptor_sizes)}.")
         if clustering_backend not in CLUSTERING_BACKENDS:
-            raise ValueError(
+            raise InputError(
                 f"clustering_backend is {clustering_backend!r}; it must be one of {list(CLUSTERING_BACKENDS)}."
             )
+        if num_clusters < 2 or max_iterations < 1:
+            raise InputError(f"num_clusters is {num_clusters} and max_iterations {max_iterations}; at least 2 and 1.")
         size = descriptor_sizes[descriptor]
         self.descriptor = descriptor
         self.clustering: Clustering = CLUSTERING_BACKENDS[clustering_backend](num_clusters, max_iterations, seed)

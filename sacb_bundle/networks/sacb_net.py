@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.utils import ensure_tuple_rep
 from torch import nn
 
+from ..errors import InputError
 from ..ops import compose, upsample_field, warp
 from .encoder import Encoder
 from .matching import SimilarityMatching
@@ -38,7 +38,7 @@ class SACBNet(nn.Module):
         seed: of the k-means initial centroids.
 
     Raises:
-        ValueError: if `sacb_levels` names another level, or `num_clusters` is a sequence of another length than 4.
+        InputError: if `sacb_levels` names another level, or `num_clusters` is a sequence of another length than 4.
 
     Example:
         >>> import torch
@@ -58,14 +58,19 @@ class SACBNet(nn.Module):
     ) -> None:
         super().__init__()
         if not set(sacb_levels) <= set(MATCHING_LEVELS):
-            raise ValueError(f"sacb_levels is {list(sacb_levels)}; only {list(MATCHING_LEVELS)} can have a SACB.")
+            raise InputError(f"sacb_levels is {list(sacb_levels)}; only {list(MATCHING_LEVELS)} can have a SACB.")
+        clusters_per_level = [num_clusters] * 4 if isinstance(num_clusters, int) else list(num_clusters)
+        if len(clusters_per_level) != len(MATCHING_LEVELS):
+            raise InputError(
+                f"num_clusters is {num_clusters}; give one number, or one for each level {MATCHING_LEVELS}."
+            )
         self.encoder = Encoder(base_channels)
         self.sacb = nn.ModuleDict(
             {
                 str(level): SACB(
                     self.encoder.channels[level], clusters, descriptor, clustering_backend, max_iterations, seed
                 )
-                for level, clusters in zip(MATCHING_LEVELS, ensure_tuple_rep(num_clusters, 4), strict=True)
+                for level, clusters in zip(MATCHING_LEVELS, clusters_per_level, strict=True)
                 if level in sacb_levels
             }
         )
@@ -83,7 +88,7 @@ class SACBNet(nn.Module):
             (D, H, W): warped(v) = moving(v + field(v)).
 
         Raises:
-            ValueError: if the image has not two channels, or a size is not divisible by 16.
+            InputError: if the image has not two channels, or a size is not divisible by 16.
         """
         check_pair(image)
         features = self.encoder(torch.cat(image.chunk(2, dim=1)))
@@ -106,10 +111,10 @@ class SACBNet(nn.Module):
 
 
 def check_pair(image: torch.Tensor) -> None:
-    """Raise a ValueError unless the image is (B, 2, D, H, W) with sizes divisible by 16."""
+    """Raise an InputError unless the image is (B, 2, D, H, W) with sizes divisible by 16."""
     if image.ndim != 5 or image.shape[1] != 2:
-        raise ValueError(f"The input has shape {tuple(image.shape)}; it must be (B, 2, D, H, W), moving and fixed.")
+        raise InputError(f"The input has shape {tuple(image.shape)}; it must be (B, 2, D, H, W), moving and fixed.")
     for axis, size in zip("DHW", image.shape[2:], strict=True):
         if size % SIZE_DIVISOR:
             valid = -(-size // SIZE_DIVISOR) * SIZE_DIVISOR
-            raise ValueError(f"Axis {axis} has size {size}; the next size divisible by 16 is {valid}.")
+            raise InputError(f"Axis {axis} has size {size}; the next size divisible by 16 is {valid}.")

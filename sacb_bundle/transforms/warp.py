@@ -16,6 +16,8 @@ from ..ops import warp
 class Warpd(MapTransform):
     """Warp items by a displacement field, each into an item of another name.
 
+    Where the field points outside the item, an image gets its own minimum (air in a CT, not water) and a label map 0.
+
     Args:
         keys: what to warp, each (C, D, H, W) on the grid of the field.
         field_key: of the displacement field (3, D, H, W), in voxels.
@@ -43,7 +45,9 @@ class Warpd(MapTransform):
         field = result[self.field_key][None]
         for key, output_key, mode in self.key_iterator(result, self.output_keys, self.mode):
             moving = result[key]
-            warped = warp(torch.as_tensor(moving, device=field.device).float()[None], field, mode)[0]
+            values = torch.as_tensor(moving, device=field.device).as_subclass(torch.Tensor).float()
+            outside = 0 if mode == "nearest" else values.min()
+            warped = warp((values - outside)[None], field, mode)[0] + outside
             meta = moving.meta if isinstance(moving, MetaTensor) else None
             result[output_key] = warped if meta is None else MetaTensor(warped, meta=meta)
         return result

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sacb_bundle.data import check_pairs, check_subjects, label_values
+from sacb_bundle.data import check_labels, check_pairs, check_subjects, label_values
 from sacb_bundle.errors import InputError
 from tests.conftest import write
 
@@ -36,6 +36,11 @@ def cut_short(path: Path) -> None:
         (lambda path: write(path, np.stack([IMAGE, IMAGE], -1)), r"has shape \(6, 7, 8, 2\)"),
         (lambda path: write(path, with_value(np.nan)), "1 voxels are NaN or infinite"),
         (lambda path: write(path, with_value(np.inf)), "1 voxels are NaN or infinite"),
+        (lambda path: write(path, IMAGE.astype(np.complex64)), "voxels are of type complex64"),
+        (
+            lambda path: write(path, IMAGE, np.array([[2.0, 2, 0, 0], [0, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])),
+            "affine has no inverse",
+        ),
         (lambda path: write(path, np.full((6, 7, 8), 4.0)), "every voxel is 4; a constant image"),
     ],
 )
@@ -83,6 +88,9 @@ def test_fractional_labels_and_missing_labels(tmp_path: Path) -> None:
     fractions = str(write(tmp_path / "labels.nii.gz", IMAGE / 2))
     with pytest.raises(InputError, match="a label map holds whole numbers"):
         check_subjects([{"image": image, "label": fractions}])
+    large = str(write(tmp_path / "large.nii.gz", np.full((6, 7, 8), 614454277, np.int32)))
+    with pytest.raises(InputError, match="is too large; fp32 holds"):
+        check_subjects([{"image": image, "label": large}])
     with pytest.raises(InputError, match="no seg_moving; scoring needs both"):
         check_pairs([{"moving": image, "fixed": image}], require_labels=True)
 
@@ -91,3 +99,10 @@ def test_label_values(study: Path) -> None:
     labels = [str(path) for path in sorted((study / "labels").iterdir())]
     assert label_values([{"label": labels[0]}]) == [1, 2, 3, 4, 5, 6, 7]
     assert label_values([{"seg_fixed": labels[0], "seg_moving": "not looked at"}]) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_labels_that_occur_nowhere_are_refused(study: Path) -> None:
+    subjects = [{"label": str(next((study / "labels").iterdir()))}]
+    check_labels([7, 77], subjects)
+    with pytest.raises(InputError, match=r"labels is \[77\], but the label maps hold only \[1, 2, 3, 4, 5, 6, 7\]"):
+        check_labels([77], subjects)

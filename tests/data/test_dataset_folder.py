@@ -67,13 +67,23 @@ def test_one_missing_label_means_no_labels(tmp_path: Path) -> None:
         (["a.nii.gz", "b.nii.gz"], {"split": {"train": ["a", "q"], "val": ["a", "b"]}}, r"q\.nii\.gz: no such file"),
         (["a.nii.gz", "b.nii.gz"], {"split": {"train": ["a", "b"], "val": ["b"]}}, "1 subject to validate on"),
         (["a.nii.gz", "b.nii.gz"], {"split": ["a"]}, r'dataset\.json: "split" must be an object'),
-        (["a.nii.gz", "b.nii.gz"], {"labels": {"liver": 1}}, r"dataset\.json.*must be integers"),
+        (["a.nii.gz", "b.nii.gz"], {"labels": {"liver": 1}}, r"dataset\.json.*must be whole numbers"),
+        (["a.nii.gz", "b.nii.gz"], {"eval_labels": "12"}, r"dataset\.json.*must be whole numbers"),
+        (["a.nii.gz", "b.nii.gz"], {"eval_labels": [1.7]}, r"dataset\.json.*must be whole numbers"),
+        (["a.nii.gz", "b.nii.gz"], {"split": {"train": ["a", "a"], "val": ["a", "b"]}}, "has a name twice"),
+        (["a.nii.gz", "b.nii.gz"], {"split": {"train": [1, 2], "val": ["a", "b"]}}, "lists of names"),
+        (["a.nii.gz", "a.nii"], None, r"a\.nii\.gz and .*a\.nii have the same name"),
         (["a.nii.gz", "b.nii.gz"], ["a"], r"dataset\.json: must hold a JSON object, not a list"),
     ],
 )
 def test_wrong_folder_is_named(images: list[str], description: dict | None, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         read_dataset(folder(tmp_path / "set", images, description=description))
+
+
+def test_label_without_an_image_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a_seg\.nii\.gz: there is no image of this name"):
+        read_dataset(folder(tmp_path / "set", ["a.nii.gz", "b.nii.gz"], ["a_seg.nii.gz"]))
 
 
 def test_missing_folders_and_broken_json(tmp_path: Path) -> None:

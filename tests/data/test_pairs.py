@@ -38,6 +38,16 @@ def test_pairs_of_a_data_set(study: Path) -> None:
     }
 
 
+def test_ambiguous_pair_names_of_a_data_set_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name in ("a", "b_to_c", "a_to_b", "c"):
+        (tmp_path / "images" / f"{name}.nii.gz").touch()
+    names = ["a", "b_to_c", "a_to_b", "c"]
+    (tmp_path / "dataset.json").write_text(json.dumps({"split": {"train": names, "val": names}}))
+    with pytest.raises(InputError, match="two pairs have the id 'a_to_b_to_c'"):
+        list_pairs(str(tmp_path))
+
+
 def test_data_list_is_relative_to_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "pairs.json"
     path.write_text(json.dumps([{"moving": "a.nii.gz", "fixed": "/b.nii"}, {"moving": "c", "fixed": "d", "id": "x"}]))

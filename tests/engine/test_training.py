@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sacb_bundle.engine import SaveBest
 from sacb_bundle.networks import SACBNet, load_checkpoint
 from tests.engine.workflows import reason_of, workflow
 
@@ -54,8 +55,9 @@ def test_best_weights_are_kept(trained: Path) -> None:
     load_checkpoint(SACBNet(base_channels=2), trained / "model.pt")
     state = torch.load(trained / "last.pt", weights_only=True)
     assert state["epoch"] == 4
-    assert 0 < state["best_metric"] <= 1
-    assert 1 <= state["best_metric_epoch"] <= 4
+    assert state["best"]["metric"] == "val_mean_dice"
+    assert 0 < state["best"]["value"] <= 1
+    assert 1 <= state["best"]["epoch"] <= 4
 
 
 @pytest.mark.parametrize("resume_by_path", [False, True])
@@ -75,8 +77,9 @@ def test_a_continued_training_ends_with_the_same_bytes(
     continued.run()
     assert continued.trainer.state.epoch == 4
     ends = [torch.load(folder / "last.pt", weights_only=True) for folder in (trained, tmp_path)]
-    for key in ("best_metric", "best_metric_epoch", "lr_scheduler"):
-        assert ends[0][key] == ends[1][key]
+    assert ends[0]["lr_scheduler"] == ends[1]["lr_scheduler"]
+    for key in ("metric", "value", "epoch"):
+        assert ends[0]["best"][key] == ends[1]["best"][key]
     for name, value in ends[0]["network"].items():
         assert torch.equal(value, ends[1]["network"][name]), name
     for index, moments in ends[0]["optimizer"]["state"].items():
@@ -90,16 +93,61 @@ def test_without_labels_the_loss_decides(study: Path, tmp_path: Path) -> None:
     training = workflow("train", **options(tmp_path / "study", tmp_path) | {"max_epochs": 2, "mirror": True})
     training.run()
     state = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert state["best_metric"] == min(training.evaluator.state.metrics["val_loss"], state["best_metric"]) < 0
+    assert state["best"]["metric"] == "val_loss"
+    assert state["best"]["value"] <= training.evaluator.state.metrics["val_loss"] < 0
     assert (tmp_path / "model.pt").is_file()
     assert "val_loss" in logged(tmp_path / "logs")
+
+
+def test_only_a_better_validation_replaces_the_best_weights(tmp_path: Path) -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    evaluator = Engine(lambda engine, batch: None)
+    evaluator.state.key_metric_name = "val_mean_dice"  # type: ignore[attr-defined]
+    keeper = SaveBest(tmp_path / "model.pt", network)
+    keeper.attach(evaluator)
+    saved = []
+    for epoch, (value, best_epoch) in enumerate([(0.5, 1), (0.4, 1), (0.6, 3)], start=1):
+        torch.nn.init.constant_(network.weight, epoch)
+        evaluator.state.epoch = epoch
+        evaluator.state.best_metric, evaluator.state.best_metric_epoch = value, best_epoch  # type: ignore[attr-defined]
+        keeper.save_if_best(evaluator)
+        saved.append(torch.load(tmp_path / "model.pt", weights_only=True)["weight"].item())
+    assert saved == [1, 1, 3]
+
+
+def test_continuing_elsewhere_brings_the_best_weights_along(study: Path, trained: Path, tmp_path: Path) -> None:
+    training = workflow("train", resume=str(trained / "last.pt"), **options(study, tmp_path))
+    training.run()
+    best = [torch.load(folder / "model.pt", weights_only=True) for folder in (trained, tmp_path)]
+    assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
+
+
+def test_diverged_training_ends_with_an_error(study: Path, tmp_path: Path) -> None:
+    training = workflow("train", **options(study, tmp_path) | {"learning_rate": 1e30, "max_epochs": 1})
+    with pytest.raises(RuntimeError) as error:
+        training.run()
+    assert "training diverged" in str(reason_of(error.value))
+    assert not (tmp_path / "model.pt").exists()
+
+
+def test_batches_of_pairs(study: Path, tmp_path: Path) -> None:
+    training = workflow("train", batch_size=2, **options(study, tmp_path) | {"max_epochs": 1, "pairs_per_epoch": 4})
+    training.run()
+    assert training.trainer.state.iteration == 2
+    assert (tmp_path / "model.pt").is_file()
+
+
+def test_other_schedule_is_refused(study: Path, trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError) as error:
+        workflow("train", resume=str(trained / "last.pt"), **options(study, tmp_path) | {"max_epochs": 9})
+    assert "Continue with the max_epochs and learning_rate it began with" in str(reason_of(error.value))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, r"last\.pt: no such checkpoint file"),
-        ({"network": {}}, "not the state of a training; it has no best_metric"),
+        ({"network": {}}, "not the state of a training; it has no best"),
         ("other network", "not a checkpoint of this network"),
     ],
 )

@@ -31,6 +31,16 @@ def test_warp_adds_items_and_keeps_metadata() -> None:
     assert result["moving"] is image
 
 
+def test_outside_of_an_image_is_its_minimum_and_of_labels_zero() -> None:
+    far = torch.full((3, 4, 5, 6), 50.0)
+    ct, labels = torch.linspace(-1000, 1000, 120).reshape(1, 4, 5, 6), torch.full((1, 4, 5, 6), 3.0)
+    result = Warpd(["ct", "seg"], "pred", ["warped", "seg_warped"], ("bilinear", "nearest"))(
+        {"ct": ct, "seg": labels, "pred": far}
+    )
+    assert (result["warped"] == -1000).all()
+    assert (result["seg_warped"] == 0).all()
+
+
 def test_missing_key() -> None:
     with pytest.raises(KeyError, match="seg_moving"):
         Warpd("seg_moving", "pred", "seg_warped", "nearest")({"pred": shift_by_one()})

@@ -1,0 +1,31 @@
+"""An end to trainings that lead nowhere."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from ..errors import InputError
+
+
+class StopIfDiverged:
+    """Ends a training as soon as its loss is not finite, before the weights can be taken for a result."""
+
+    def attach(self, trainer: Engine) -> None:
+        """Look after each iteration."""
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self.check)
+
+    def check(self, trainer: Engine) -> None:
+        """Look at the loss of the iteration.
+
+        Raises:
+            InputError: if it is NaN or infinite.
+        """
+        output: Any = trainer.state.output
+        if not math.isfinite(output[0]["loss"]):
+            raise InputError(
+                f"The loss is {float(output[0]['loss'])} in epoch {trainer.state.epoch}: the training diverged. "
+                "Lower learning_rate, and continue from the last epoch with resume or start anew."
+            )
