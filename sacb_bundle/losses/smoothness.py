@@ -16,6 +16,8 @@ def squared_differences(field: torch.Tensor) -> torch.Tensor:
 
     Returns:
         scalar, in squared voxels.
+
+    Source: the regularisation of Cheng et al., CVPR 2025: lambda times this is added to the NCC.
     """
     field = field.float()
     return torch.stack([field.diff(dim=axis).square().mean() for axis in (2, 3, 4)]).mean()

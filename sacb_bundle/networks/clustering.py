@@ -35,9 +35,10 @@ class LloydKMeans:
 
 @dataclass(frozen=True)
 class TorchKMeans:
-    """k-means of the package torch-kmeans, from the same initial centroids, run until it converges.
+    """k-means of the package torch-kmeans, from the same initial centroids, until it converges or reaches the bound.
 
-    It tests for convergence on the host in every iteration, and it needs more voxels than clusters.
+    It tests for convergence on the host in every iteration, and it needs more voxels than clusters. Stopped by the
+    bound, its labels are one assignment ahead of its centroids.
 
     Attributes:
         num_clusters: N, at least 2.

@@ -23,7 +23,11 @@ class SACB(nn.Module):
     through two small MLPs, a weight for each of the 27 taps of one shared kernel and a bias. No gradient flows
     through the clustering.
 
-    It takes and returns (B, C, D, H, W) and fits into any network.
+    With x' = conv(x), S(v) the cluster of voxel v, c_n the centroid of cluster n and W the shared kernel:
+
+        y(v) = leaky_relu(sum over taps k of sigmoid(tap_mlp(c_S(v)))[k] * W[k] x'(v + k) + bias_mlp(c_S(v))) + x(v)
+
+    It takes and returns (B, C, D, H, W) and fits into any network. Cheng et al., CVPR 2025.
 
     Args:
         channels: C.

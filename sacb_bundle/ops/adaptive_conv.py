@@ -23,6 +23,8 @@ def adaptive_conv3d(
 
     Returns:
         (B, C_out, D, H, W).
+
+    Source: the spatial-awareness convolution of Cheng et al., CVPR 2025.
     """
     batch, in_channels, *shape = x.shape
     num_clusters, out_channels = bias.shape[1:]

@@ -16,6 +16,8 @@ def spatial_descriptor(x: torch.Tensor) -> torch.Tensor:
 
     Returns:
         (B, D*H*W, C) in fp32.
+
+    Source: the "spatial" variant of Cheng et al., CVPR 2025.
     """
     return F.avg_pool3d(F.pad(x.float(), (1,) * 6), kernel_size=3, stride=1).flatten(2).transpose(1, 2)
 
@@ -28,6 +30,8 @@ def channel_descriptor(x: torch.Tensor) -> torch.Tensor:
 
     Returns:
         (B, D*H*W, 27) in fp32.
+
+    Source: the "channel" variant of Cheng et al., CVPR 2025.
     """
     channel_mean = x.float().mean(dim=1, keepdim=True)
     return torch.cat(list(neighbours(channel_mean)), dim=1).flatten(2).transpose(1, 2)

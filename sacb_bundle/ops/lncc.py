@@ -37,6 +37,9 @@ def local_ncc(first: torch.Tensor, second: torch.Tensor, window: int = 9, eps: f
 
     Returns:
         (B, 1, D, H, W).
+
+    Source: B. B. Avants et al., "Symmetric diffeomorphic image registration with cross-correlation", Medical Image
+    Analysis 12, 2008, with the guard of the variances that the published SACB-Net has.
     """
     first, second = first.float(), second.float()
     moments = torch.cat([first, second, first * first, second * second, first * second], dim=1)

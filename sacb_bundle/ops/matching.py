@@ -19,6 +19,8 @@ def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
 
     Returns:
         displacement field (B, 3, D, H, W), in voxels, each component within [-1, 1].
+
+    Source: the similarity matching of Cheng et al., CVPR 2025.
     """
     fixed = fixed.float()
     logits = torch.stack([(fixed * neighbour).sum(dim=1) for neighbour in neighbours(moving.float())], dim=1)

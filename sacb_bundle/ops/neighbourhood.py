@@ -1,4 +1,4 @@
-"""The 3x3x3 neighbourhood that matching, descriptors and adaptive convolution share."""
+"""The 3x3x3 neighbourhood that matching and descriptors share."""
 
 from __future__ import annotations
 

@@ -15,11 +15,12 @@ from monai.transforms import Transform
 class SaveRegistrationd(Transform):
     """Write the results of a pair into a folder of its name, each file whole or not at all.
 
-    The files lie on the grid of the fixed image, in RAS orientation:
+    The files lie on the grid that was registered: that of the fixed image in RAS orientation, cropped if the config
+    crops.
 
-    - warped.nii.gz: the moving image on the fixed grid, float32, in its own intensities;
-    - warped_labels.nii.gz: the moving label map on the fixed grid, where there is one;
-    - field.nii.gz: the displacement field (D, H, W, 3) float32, in voxels of the fixed grid, components in axis order
+    - warped.nii.gz: the moving image on that grid, float32, in its own intensities;
+    - warped_labels.nii.gz: the moving label map on that grid, where there is one;
+    - field.nii.gz: the displacement field (D, H, W, 3) float32, in voxels of that grid, components in axis order
       (D, H, W), pull-back; the layout of the Learn2Reg challenge.
 
     It reads "id", "fixed" (for the grid), "warped", "pred" and, if present, "seg_warped".
