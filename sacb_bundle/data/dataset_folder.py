@@ -65,6 +65,8 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
     description = read_json(root / "dataset.json") if (root / "dataset.json").is_file() else {}
 
     train, val = description_split(description, root) or default_split([name for name in images if name != atlas])
+    if atlas is not None and atlas not in images:
+        raise InputError(f"atlas: {root / 'images'} has no {atlas}.nii.gz.")
     if atlas is not None:
         train, val = ([atlas, *(name for name in names if name != atlas)] for names in (train, val))
     for what, names in (("train on", train), ("validate on", val)):

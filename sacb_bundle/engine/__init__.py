@@ -2,7 +2,9 @@
 
 from .batch import prepare_labelled_pair, prepare_pair
 from .command_line import check_command_line, show_input_errors_plainly
+from .folders import make_folder
 from .inferer import RegistrationInferer
+from .progress import TrainingProgress
 from .save_best import SaveBest
 from .scores import SaveScores
 from .stop_if_diverged import StopIfDiverged
@@ -15,9 +17,11 @@ __all__ = [
     "SaveBest",
     "SaveScores",
     "StopIfDiverged",
+    "TrainingProgress",
     "TrainingState",
     "check_command_line",
     "lower_is_better",
+    "make_folder",
     "prepare_labelled_pair",
     "prepare_pair",
     "show_input_errors_plainly",

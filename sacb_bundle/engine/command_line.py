@@ -59,7 +59,7 @@ def check_key(config: dict, option: str, where: str) -> None:
         if known is not None and part not in known:
             near = difflib.get_close_matches(part, known | (RUN_ARGUMENTS if place is config else set()), n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
-            raise InputError(f"--{option}: {where} has no key {part} there.{hint}")
+            raise InputError(f"--{option}: {where} has no key {part}.{hint}")
         place = child(place, part)
 
 
@@ -106,7 +106,13 @@ def command_line_options(arguments: list[str]) -> dict[str, str]:
 
 
 def show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the message of the `InputError` behind an error; the traceback where there is none."""
+    """Print the message of the `InputError` behind an error; the traceback where there is none.
+
+    An interruption is answered with what can be done next.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        print("Interrupted. A training continues with --resume.", file=sys.stderr)
+        return
     reason: BaseException | None = error
     while reason is not None:
         if isinstance(reason, InputError):

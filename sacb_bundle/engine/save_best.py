@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ class SaveBest:
                 "metric": state.key_metric_name,
                 "value": float(state.best_metric),
                 "epoch": int(state.epoch),
-                "weights": copy.deepcopy(self.network.state_dict()),
+                "weights": {name: value.cpu().clone() for name, value in self.network.state_dict().items()},
             }
             write_whole(self.best["weights"], self.path)
             evaluator.logger.info("Saved the best weights so far as %s.", self.path)

@@ -24,6 +24,13 @@ def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
 
 
+def corrupted(path: Path) -> None:
+    write(path, np.random.default_rng(0).standard_normal((30, 30, 30)))
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -31,6 +38,7 @@ def cut_short(path: Path) -> None:
         (lambda path: path.write_text("hello"), "not a NIfTI file"),
         (lambda path: path.write_bytes(b""), "not a NIfTI file"),
         (cut_short, "damaged or cut short"),
+        (corrupted, "damaged or cut short"),
         (lambda path: write(path, IMAGE[0]), r"has shape \(7, 8\); one 3-D volume is needed"),
         (lambda path: write(path, IMAGE[:1]), r"has shape \(1, 7, 8\); one 3-D volume is needed"),
         (lambda path: write(path, np.stack([IMAGE, IMAGE], -1)), r"has shape \(6, 7, 8, 2\)"),

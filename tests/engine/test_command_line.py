@@ -70,7 +70,7 @@ def test_pickle_as_checkpoint(study: Path, tmp_path: Path) -> None:
         ("--intensity#uper", "Did you mean upper?"),
         ("--train#trainer#max_epoch", "Did you mean max_epochs?"),
         ("--train::datset", "Did you mean dataset?"),
-        ("--train#handlers#9", "has no key 9 there"),
+        ("--train#handlers#9", "has no key 9."),
         ("--config_files", "Did you mean config_file?"),
         ("-max-epoch", "Did you mean max_epochs?"),
     ],
@@ -86,7 +86,7 @@ def test_misspelt_option_is_named(option: str, hint: str, monkeypatch: pytest.Mo
 def test_right_options_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     files = str([str(ROOT / "configs" / name) for name in ("train.json", "datasets/oasis.json")])
     options = ["--config_file", files, "--network_def#max_iterations", "9", "--intensity#upper=99", "--resume"]
-    options += ["--train#handlers#0#persist", "False", "--loss#similarity#window", "7", "--run_id", "training"]
+    options += ["--validate#handlers#0#iteration_log", "False", "--loss#similarity#window", "7", "--run_id", "training"]
     monkeypatch.setattr(sys, "argv", ["monai/bundle/__main__.py", "run", *options])
     check_command_line()
     arguments = tmp_path / "arguments.json"

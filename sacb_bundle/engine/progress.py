@@ -1,0 +1,21 @@
+"""Progress of a training on the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ignite.engine import Engine
+from ignite.handlers import ProgressBar
+
+
+class TrainingProgress:
+    """A bar for each epoch that shows the loss of the last iteration."""
+
+    def attach(self, trainer: Engine) -> None:
+        """Follow a MONAI trainer."""
+        ProgressBar(persist=True).attach(trainer, output_transform=loss_of)
+
+
+def loss_of(output: list[dict[str, Any]]) -> dict[str, float]:
+    """The loss in the output of a MONAI trainer."""
+    return {"loss": float(output[0]["loss"])}
