@@ -2,7 +2,6 @@
 
 from .batch import prepare_labelled_pair, prepare_pair
 from .command_line import check_command_line, show_input_errors_plainly
-from .folders import make_folder
 from .inferer import RegistrationInferer
 from .progress import TrainingProgress
 from .save_best import SaveBest
@@ -21,7 +20,6 @@ __all__ = [
     "TrainingState",
     "check_command_line",
     "lower_is_better",
-    "make_folder",
     "prepare_labelled_pair",
     "prepare_pair",
     "show_input_errors_plainly",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 
+from ..files import whole_file
 from ..metrics import LabelScores, PairScores, score_pair
 from ..spatial import Grid
 
@@ -60,7 +61,6 @@ class SaveScores:
 
     def write(self) -> None:
         """Write both files and log the summary."""
-        self.output_dir.mkdir(parents=True, exist_ok=True)
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, ["pair", "label", *LABEL_SCORES, *FIELD_SCORES], lineterminator="\n")
         writer.writeheader()
@@ -69,9 +69,8 @@ class SaveScores:
             writer.writerows({"pair": pair} | asdict(row) | of_field for row in scores.labels)
         summary = summarise(self.scores.values())
         for name, text in (("metrics.csv", table.getvalue()), ("summary.json", json.dumps(summary, indent=2) + "\n")):
-            unfinished = self.output_dir / f"{name}.unfinished"
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(self.output_dir / name)
+            with whole_file(self.output_dir / name) as unfinished:
+                unfinished.write_text(text, encoding="utf-8")
         for name in (*LABEL_SCORES, *FIELD_SCORES):
             logger.info(
                 "%s: %s", name, " ± ".join(f"{value:.4f}" for value in summary[name].values() if value is not None)

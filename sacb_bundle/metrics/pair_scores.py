@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from .arrays import Array, as_label_map
 from .folding import folding_percentage, non_diffeomorphic_volume, sd_log_jacobian
 from .overlap import dice
-from .surface import SurfaceDistance, surface_distances
+from .surface import surface_distances
 
 
 @dataclass(frozen=True)
 class LabelScores:
     """Agreement of one label of the fixed image with the moving (before) and the warped one (after).
 
-    The distances are in mm. They are None where they were not asked for, and after the warp where the label
-    vanished, since there is no surface to measure to; the Dice coefficient is then 0.
+    The distances are in mm. After the warp they are None where the label vanished, since there is no surface to
+    measure to; the Dice coefficient is then 0.
     """
 
     label: int
     dice_before: float
     dice_after: float
-    hd95_before: float | None
+    hd95_before: float
     hd95_after: float | None
-    assd_before: float | None
+    assd_before: float
     assd_after: float | None
 
 
@@ -50,8 +50,6 @@ def score_pair(
     field: Array,
     labels: Iterable[int],
     spacing: Sequence[float],
-    *,
-    with_surfaces: bool = True,
 ) -> PairScores:
     """Score the registration of one pair, before and after.
 
@@ -65,7 +63,6 @@ def score_pair(
         field: displacement field (3, D, H, W) in voxels, components in the order of the axes.
         labels: label values to score; any integers.
         spacing: voxel size along (D, H, W), in mm.
-        with_surfaces: whether to compute HD95 and ASSD, which take most of the time.
 
     Raises:
         ValueError: if the label maps, the field or the spacing are malformed, see :func:`dice`,
@@ -78,15 +75,12 @@ def score_pair(
 
     dice_before = dice(fixed, moving, requested)
     dice_after = dice(fixed, warped, dice_before)
-    surface_before: dict[int, SurfaceDistance] = {}
-    surface_after: dict[int, SurfaceDistance] = {}
-    if with_surfaces:
-        surface_before = surface_distances(fixed, moving, dice_before, spacing)
-        surface_after = surface_distances(fixed, warped, dice_before, spacing)
+    surface_before = surface_distances(fixed, moving, dice_before, spacing)
+    surface_after = surface_distances(fixed, warped, dice_before, spacing)
 
     rows = []
     for label in dice_before:
-        hd95_before, assd_before = surface_before.get(label, (None, None))
+        hd95_before, assd_before = surface_before[label]
         hd95_after, assd_after = surface_after.get(label, (None, None))
         rows.append(
             LabelScores(

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
+from ..files import whole_file
 from .sacb_net import SACBNet
 
 # Parameter names of the published implementation, and ours. "{level - 1}" counts its levels from 0.
@@ -109,10 +110,8 @@ def read_weights(path: str | Path) -> dict:
 
 def write_whole(content: dict, path: Path) -> None:
     """Save a dict of weights so that the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    torch.save(content, unfinished)
-    unfinished.replace(path)
+    with whole_file(path) as unfinished:
+        torch.save(content, unfinished)
 
 
 def check_keys(state: object, expected: Mapping[str, torch.Tensor], path: str | Path) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from monai.transforms import Transform
 
+from ..files import whole_file
+
 
 class SaveRegistrationd(Transform):
     """Write the results of a pair into a folder of its name, each file whole or not at all.
@@ -35,7 +37,6 @@ class SaveRegistrationd(Transform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write and return the data as they were."""
         folder = self.output_dir / data["id"]
-        folder.mkdir(parents=True, exist_ok=True)
         affine = np.asarray(data["fixed"].affine)
         save_nifti(data["warped"][0], affine, np.float32, folder / "warped.nii.gz")
         save_nifti(data["pred"].movedim(0, -1), affine, np.float32, folder / "field.nii.gz")
@@ -56,6 +57,5 @@ def save_nifti(values: torch.Tensor, affine: np.ndarray, dtype: type[np.generic]
     """
     image = nib.Nifti1Image(values.detach().cpu().numpy().astype(dtype), affine)
     image.header.set_xyzt_units("mm")
-    unfinished = path.with_name("unfinished." + path.name)
-    nib.save(image, unfinished)
-    unfinished.replace(path)
+    with whole_file(path) as unfinished:
+        nib.save(image, unfinished)

@@ -92,23 +92,31 @@ def test_evaluation_scores_what_inference_writes(study: Path, weights: str, regi
     assert summary["dice_after"]["std"] == pytest.approx(np.std(of_pairs, ddof=1))
 
 
+def summary_of(study: Path, weights: str, folder: Path, spacing: tuple[float, ...], axes: str) -> dict:
+    """Scores of a pair of the study, stored with a spacing along right, anterior and superior, in an orientation."""
+    folder.mkdir()
+    to_axes = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(axes))
+    for kind, key in (("images", ""), ("labels", "seg_")):
+        for role, name in (("moving", "moving_1"), ("fixed", "moving_2")):
+            image = nib.Nifti1Image(voxels(study / kind / f"{name}.nii.gz"), np.diag([*spacing, 1.0]))
+            nib.save(image.as_reoriented(to_axes), folder / f"{key}{role}.nii.gz")
+    pair = {key: f"{key}.nii.gz" for key in ("moving", "fixed", "seg_moving", "seg_fixed")}
+    (folder / "pairs.json").write_text(json.dumps([pair]))
+    workflow("evaluate", data_list=str(folder / "pairs.json"), checkpoint=weights, output_dir=str(folder)).run()
+    return json.loads((folder / "summary.json").read_text())
+
+
 def test_spacing_scales_the_distances(study: Path, weights: str, tmp_path: Path) -> None:
-    distances = []
-    for factor in (1, 3):
-        folder = tmp_path / str(factor)
-        folder.mkdir()
-        for kind, key in (("images", ""), ("labels", "seg_")):
-            for name in ("moving_1", "moving_2"):
-                nib.save(
-                    nib.Nifti1Image(voxels(study / kind / f"{name}.nii.gz"), np.diag([factor, factor, factor, 1.0])),
-                    folder / f"{key}{name}.nii.gz",
-                )
-        pair = {"moving": "moving_1", "fixed": "moving_2", "seg_moving": "seg_moving_1", "seg_fixed": "seg_moving_2"}
-        (folder / "pairs.json").write_text(json.dumps([{key: f"{name}.nii.gz" for key, name in pair.items()}]))
-        workflow(
-            "evaluate", data_list=str(folder / "pairs.json"), checkpoint=weights, output_dir=str(folder / "out")
-        ).run()
-        distances.append(json.loads((folder / "out" / "summary.json").read_text()))
+    plain, scaled = (
+        summary_of(study, weights, tmp_path / str(factor), (factor, factor, factor), "RAS") for factor in (1, 3)
+    )
     for key in ("hd95_before", "hd95_after", "assd_before"):
-        assert distances[1][key]["mean"] == pytest.approx(3 * distances[0][key]["mean"])
-    assert distances[1]["dice_after"] == distances[0]["dice_after"]
+        assert scaled[key]["mean"] == pytest.approx(3 * plain[key]["mean"])
+    assert scaled["dice_after"] == plain["dice_after"]
+
+
+@pytest.mark.parametrize("axes", ["LPS", "PIR", "ASL"])
+def test_orientation_on_disk_changes_no_score(axes: str, study: Path, weights: str, tmp_path: Path) -> None:
+    spacing = (1.0, 2.0, 4.0)
+    in_ras, stored = (summary_of(study, weights, tmp_path / name, spacing, name) for name in ("RAS", axes))
+    assert stored == in_ras

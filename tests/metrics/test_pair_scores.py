@@ -79,12 +79,6 @@ def test_label_lost_in_the_warp_has_dice_0_and_no_distance() -> None:
     assert (row.dice_after, row.hd95_after, row.assd_after) == (0, None, None)
 
 
-def test_surfaces_can_be_left_out() -> None:
-    (row,) = score_pair(THERE, THERE, THERE, NO_FIELD, (1,), SPACING, with_surfaces=False).labels
-    assert (row.dice_before, row.dice_after) == (1, 1)
-    assert (row.hd95_before, row.hd95_after, row.assd_before, row.assd_after) == (None,) * 4
-
-
 def test_field_on_another_grid_is_refused() -> None:
     with pytest.raises(ValueError, match="not on the grid"):
         score_pair(THERE, THERE, THERE, NO_FIELD[:, 1:], (1,), SPACING)
