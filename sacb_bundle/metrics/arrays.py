@@ -26,7 +26,8 @@ def as_label_map(values: Array) -> torch.Tensor:
         raise ValueError(f"a label map has shape (D, H, W), got {tuple(labels.shape)}")
     if labels.is_floating_point() and not torch.equal(labels, labels.round()):
         raise ValueError("a label map holds whole numbers: warp it with nearest-neighbour interpolation")
-    return labels.to(torch.int64)
+    # Reorientation leaves axes permuted in memory, which bucketing would copy with a warning.
+    return labels.to(torch.int64).contiguous()
 
 
 def as_label_map_pair(first: Array, second: Array) -> tuple[torch.Tensor, torch.Tensor]:
