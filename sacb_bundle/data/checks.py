@@ -139,14 +139,25 @@ def check_labels(labels: Iterable[int], subjects: Iterable[Mapping[str, str]]) -
     Raises:
         InputError: says which labels there are.
     """
-    present = label_values(subjects)
-    if present and not set(labels) & set(present):
-        raise InputError(f"labels is {sorted(labels)}, but the label maps hold only {present}.")
+    wanted, present = set(labels), set[int]()
+    for path in label_files(subjects):
+        present |= values_of(path)
+        if wanted & present:
+            return
+    if present:
+        raise InputError(f"labels is {sorted(wanted)}, but the label maps hold only {sorted(present)}.")
 
 
 def label_values(subjects: Iterable[Mapping[str, str]]) -> list[int]:
     """Label values other than 0 that occur in the label maps of subjects ("label") or pairs ("seg_fixed")."""
-    values: set[int] = set()
-    for path in sorted({subject[key] for subject in subjects for key in ("label", "seg_fixed") if key in subject}):
-        values.update(np.unique(read_volume(path)[1]).astype(int).tolist())
-    return sorted(values - {0})
+    return sorted(set[int]().union(*map(values_of, label_files(subjects))))
+
+
+def label_files(subjects: Iterable[Mapping[str, str]]) -> list[str]:
+    """Label maps of subjects ("label") or pairs ("seg_fixed"), each once."""
+    return sorted({subject[key] for subject in subjects for key in ("label", "seg_fixed") if key in subject})
+
+
+def values_of(path: str) -> set[int]:
+    """Label values other than 0 in a label map."""
+    return set(np.unique(read_volume(path)[1]).astype(int).tolist()) - {0}

@@ -62,7 +62,7 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
     labels = files_by_name(root / "labels") if (root / "labels").is_dir() else {}
     if strangers := sorted(labels.keys() - images.keys()):
         raise InputError(f"{labels[strangers[0]]}: there is no image of this name; labels/ has the names of images/.")
-    description = read_json(root / "dataset.json") if (root / "dataset.json").is_file() else {}
+    description = read_description(root / "dataset.json") if (root / "dataset.json").is_file() else {}
 
     train, val = description_split(description, root) or default_split([name for name in images if name != atlas])
     if atlas is not None and atlas not in images:
@@ -102,12 +102,17 @@ def files_by_name(folder: Path) -> dict[str, Path]:
     return files
 
 
-def read_json(path: Path) -> dict:
-    """Content of a JSON file that must be an object."""
+def read_json(path: Path) -> Any:
+    """Content of a JSON file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON: {error}.") from error
+
+
+def read_description(path: Path) -> dict:
+    """Content of dataset.json, which must be an object."""
+    content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold a JSON object, not a {type(content).__name__}.")
     return content

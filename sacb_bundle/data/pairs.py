@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
 from ..errors import InputError
-from .dataset_folder import read_dataset, subject_name
+from .dataset_folder import read_dataset, read_json, subject_name
+
+PAIR_KEYS = {"moving", "fixed", "seg_moving", "seg_fixed", "id"}
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,6 @@ class PairList:
 
     pairs: list[dict[str, str]]
     labels: list[int] | None
-
-
-PAIR_KEYS = {"moving", "fixed", "seg_moving", "seg_fixed", "id"}
 
 
 def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
@@ -96,10 +94,7 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
     source = Path(str(path))
     if not source.is_file():
         raise InputError(f"data_list: there is no file {source}.")
-    try:
-        entries = json.loads(source.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{source}: not valid JSON: {error}.") from error
+    entries = read_json(source)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f'{source}: must be a list of objects with "moving" and "fixed".')
     pairs = []
