@@ -6,6 +6,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+
+# Without a GPU, the tests of the fused kernels run them in Triton's interpreter; all others take the plain operations.
+if not torch.cuda.is_available():
+    os.environ |= {"TRITON_INTERPRET": "1", "SACB_FUSED": "0"}
 
 from sacb_bundle.data import phantom_pair
 

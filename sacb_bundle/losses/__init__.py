@@ -2,6 +2,6 @@
 
 from .ncc import LocalNCCLoss
 from .registration import RegistrationLoss
-from .smoothness import SmoothnessLoss, squared_differences
+from .smoothness import SmoothnessLoss
 
-__all__ = ["LocalNCCLoss", "RegistrationLoss", "SmoothnessLoss", "squared_differences"]
+__all__ = ["LocalNCCLoss", "RegistrationLoss", "SmoothnessLoss"]

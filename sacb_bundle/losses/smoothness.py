@@ -5,22 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-
-def squared_differences(field: torch.Tensor) -> torch.Tensor:
-    """Mean squared forward difference of a field, averaged over the three axes.
-
-    `monai.losses.DiffusionLoss` takes central differences; weights of one do not transfer to the other.
-
-    Args:
-        field: (B, 3, D, H, W), in voxels.
-
-    Returns:
-        scalar, in squared voxels.
-
-    Source: the regularisation of Cheng et al., CVPR 2025: lambda times this is added to the NCC.
-    """
-    field = field.float()
-    return torch.stack([field.diff(dim=axis).square().mean() for axis in (2, 3, 4)]).mean()
+from ..ops import squared_differences
 
 
 class SmoothnessLoss(nn.Module):

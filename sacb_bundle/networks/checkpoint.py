@@ -15,18 +15,18 @@ from .sacb_net import SACBNet
 
 # Parameter names of the published implementation, and ours. "{level - 1}" counts its levels from 0.
 PUBLISHED_NAMES = (
-    (r"encoder\.conv0\.(\d)\.conv\.(\w+)", r"encoder.levels.0.\1.convolution.conv.\2"),
-    (r"encoder\.conv([1-4])\.1\.conv\.(\w+)", r"encoder.levels.\1.0.convolution.conv.\2"),
-    (r"encoder\.conv([1-4])\.2\.conv\.(\w+)", r"encoder.levels.\1.1.convolution.conv.\2"),
-    (r"conv1\.1\.conv\.(\w+)", r"refinement.features.0.convolution.conv.\1"),
-    (r"conv1\.2\.conv\.(\w+)", r"refinement.features.1.convolution.conv.\1"),
+    (r"encoder\.conv0\.(\d)\.conv\.(\w+)", r"encoder.levels.0.\1.convolution.\2"),
+    (r"encoder\.conv([1-4])\.1\.conv\.(\w+)", r"encoder.levels.\1.0.convolution.\2"),
+    (r"encoder\.conv([1-4])\.2\.conv\.(\w+)", r"encoder.levels.\1.1.convolution.\2"),
+    (r"conv1\.1\.conv\.(\w+)", r"refinement.features.0.convolution.\1"),
+    (r"conv1\.2\.conv\.(\w+)", r"refinement.features.1.convolution.\1"),
     (r"sacb_proj([2-5])\.w", r"sacb.\1.weight"),
     (r"sacb_proj([2-5])\.get_kernel\.(\d)\.(\w+)", r"sacb.\1.tap_mlp.\2.\3"),
     (r"sacb_proj([2-5])\.get_bias\.(\d)\.(\w+)", r"sacb.\1.bias_mlp.\2.\3"),
-    (r"sacb_proj([2-5])\.proj_in\.conv\.(\w+)", r"sacb.\1.input_conv.convolution.conv.\2"),
-    (r"conv1_out\.1\.conv\.(\w+)", r"refinement.fusion.0.convolution.conv.\1"),
-    (r"conv1_out\.2\.conv\.(\w+)", r"refinement.fusion.1.convolution.conv.\1"),
-    (r"conv1_out\.3\.conv\.(\w+)", r"refinement.displacement.conv.\1"),
+    (r"sacb_proj([2-5])\.proj_in\.conv\.(\w+)", r"sacb.\1.input_conv.convolution.\2"),
+    (r"conv1_out\.1\.conv\.(\w+)", r"refinement.fusion.0.convolution.\1"),
+    (r"conv1_out\.2\.conv\.(\w+)", r"refinement.fusion.1.convolution.\1"),
+    (r"conv1_out\.3\.conv\.(\w+)", r"refinement.displacement.\1"),
 )
 PUBLISHED_BUFFER = re.compile(r"transformer\.\d+\.grid")
 
@@ -87,7 +87,7 @@ def network_like(state: Mapping[str, torch.Tensor]) -> SACBNet:
     """The SACBNet whose options the shapes of a state dict tell, with the defaults where they tell nothing."""
     first, tap_mlp = (
         getattr(state.get(name), "shape", ())
-        for name in ("encoder.levels.0.0.convolution.conv.weight", "sacb.2.tap_mlp.0.weight")
+        for name in ("encoder.levels.0.0.convolution.weight", "sacb.2.tap_mlp.0.weight")
     )
     base_channels = first[0] if first else 4
     descriptor_size = tap_mlp[-1] if tap_mlp else 4 * base_channels

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from monai.networks.blocks import Convolution
 from torch import nn
 
-from ..ops import instance_norm_leaky_relu
+from ..ops import conv_norm_leaky_relu
 
 
 class ConvBlock(nn.Module):
@@ -19,8 +18,8 @@ class ConvBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.convolution = Convolution(3, in_channels, out_channels, kernel_size=3, conv_only=True)
+        self.convolution = nn.Conv3d(in_channels, out_channels, kernel_size=3, padding=1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, in_channels, D, H, W) to (B, out_channels, D, H, W)."""
-        return instance_norm_leaky_relu(self.convolution(x))
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Tensors (B, C_i, D, H, W) with in_channels channels in all to (B, out_channels, D, H, W)."""
+        return conv_norm_leaky_relu(inputs, self.convolution.weight, self.convolution.bias)

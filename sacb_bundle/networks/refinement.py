@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from monai.networks.blocks import Convolution
 from torch import nn
 
+from ..ops import conv3d
 from .conv_block import ConvBlock
 
 
@@ -20,9 +20,10 @@ class Refinement(nn.Module):
         super().__init__()
         self.features = nn.Sequential(ConvBlock(channels, channels), ConvBlock(channels, channels))
         self.fusion = nn.Sequential(ConvBlock(2 * channels, channels), ConvBlock(channels, channels))
-        self.displacement = Convolution(3, channels, 3, kernel_size=3, conv_only=True)
+        self.displacement = nn.Conv3d(channels, 3, kernel_size=3, padding=1)
 
     def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         """Warped moving and fixed features (B, C, D, H, W) to a displacement field (B, 3, D, H, W) in voxels."""
-        both = torch.cat([self.features(fixed), self.features(moving)], dim=1)
-        return self.displacement(self.fusion(both)).float()
+        first, second = self.fusion
+        fused = second(first(self.features(fixed), self.features(moving)))
+        return conv3d(fused, self.displacement.weight, self.displacement.bias).float()

@@ -91,16 +91,16 @@ class SACBNet(nn.Module):
             InputError: if the image has not two channels, or a size is not divisible by 16.
         """
         check_pair(image)
-        features = self.encoder(torch.cat(image.chunk(2, dim=1)))
-        pyramid = {level: maps.chunk(2) for level, maps in enumerate(features, start=1)}
+        images = torch.cat(image.chunk(2, dim=1))
+        pyramid = [maps.chunk(2) for maps in self.encoder(images)]
 
-        field = upsample_field(self.match_level(5, *pyramid[5]))
+        field = upsample_field(self.match_level(5, *pyramid.pop()))
         for level in (4, 3, 2):
-            moving, fixed = pyramid[level]
+            moving, fixed = pyramid.pop()
             displacement = self.match_level(level, warp(moving, field), fixed)
             field = upsample_field(compose(field, displacement))
 
-        moving, fixed = pyramid[1]
+        moving, fixed = pyramid.pop()
         return compose(field, self.refinement(warp(moving, field), fixed))
 
     def match_level(self, level: int, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:

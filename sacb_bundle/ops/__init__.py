@@ -1,23 +1,32 @@
 """Pure functions on tensors: the mathematics of SACB-Net, without modules or state."""
 
 from .adaptive_conv import adaptive_conv3d
+from .conv import conv3d, conv_norm_leaky_relu
 from .descriptors import channel_descriptor, spatial_descriptor
+from .fused import fused_kernels
 from .instance_norm import instance_norm_leaky_relu
 from .kmeans import initial_centroids, kmeans
 from .lncc import local_ncc
 from .matching import match_similarity
+from .pool import halve
+from .smoothness import squared_differences
 from .warp import compose, upsample_field, warp
 
 __all__ = [
     "adaptive_conv3d",
     "channel_descriptor",
     "compose",
+    "conv3d",
+    "conv_norm_leaky_relu",
+    "fused_kernels",
+    "halve",
     "initial_centroids",
     "instance_norm_leaky_relu",
     "kmeans",
     "local_ncc",
     "match_similarity",
     "spatial_descriptor",
+    "squared_differences",
     "upsample_field",
     "warp",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from .fused import autocast_input, runs_fused
+
 
 def adaptive_conv3d(
     x: torch.Tensor, weight: torch.Tensor, tap_weights: torch.Tensor, bias: torch.Tensor, labels: torch.Tensor
@@ -26,6 +28,10 @@ def adaptive_conv3d(
 
     Source: the spatial-awareness convolution of Cheng et al., CVPR 2025.
     """
+    if runs_fused(x):
+        from .triton.adaptive_conv import AdaptiveConv3d
+
+        return AdaptiveConv3d.apply(autocast_input(x), weight, tap_weights, bias, labels)
     batch, in_channels, *shape = x.shape
     num_clusters, out_channels = bias.shape[1:]
     kernels = tap_weights[:, :, None, None, :] * weight

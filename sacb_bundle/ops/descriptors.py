@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from .fused import runs_fused
 from .neighbourhood import neighbours
 
 
@@ -19,6 +20,10 @@ def spatial_descriptor(x: torch.Tensor) -> torch.Tensor:
 
     Source: the "spatial" variant of Cheng et al., CVPR 2025.
     """
+    if runs_fused(x) and not (x.requires_grad and torch.is_grad_enabled()):
+        from .triton import descriptors
+
+        return descriptors.spatial_descriptor(x)
     return F.avg_pool3d(F.pad(x.float(), (1,) * 6), kernel_size=3, stride=1).flatten(2).transpose(1, 2)
 
 

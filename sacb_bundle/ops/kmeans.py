@@ -6,6 +6,8 @@ import random
 
 import torch
 
+from .fused import runs_fused
+
 
 def initial_centroids(points: torch.Tensor, num_clusters: int, seed: int) -> torch.Tensor:
     """Pick one point from each of `num_clusters` equal runs of points, at places drawn from `seed`.
@@ -43,6 +45,10 @@ def kmeans(points: torch.Tensor, centroids: torch.Tensor, max_iterations: int) -
     """
     with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
         points, centroids = points.float(), centroids.float()
+        if runs_fused(points):
+            from .triton import kmeans as fused
+
+            return fused.kmeans(points, centroids, max_iterations)
         labels = points.new_zeros(points.shape[:2], dtype=torch.int64)
         for _ in range(max_iterations):
             labels = nearest(points, centroids)

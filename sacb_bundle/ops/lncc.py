@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from .fused import runs_fused
+
 
 def box_sum(x: torch.Tensor, window: int) -> torch.Tensor:
     """Sum over a cubic window around each voxel, zeros outside, one axis after the other.
@@ -41,6 +43,10 @@ def local_ncc(first: torch.Tensor, second: torch.Tensor, window: int = 9, eps: f
     Source: B. B. Avants et al., "Symmetric diffeomorphic image registration with cross-correlation", Medical Image
     Analysis 12, 2008, with the guard of the variances that the published SACB-Net has.
     """
+    if runs_fused(first):
+        from .triton.lncc import LocalNCC
+
+        return LocalNCC.apply(first, second, window, eps)
     first, second = first.float(), second.float()
     moments = torch.cat([first, second, first * first, second * second, first * second], dim=1)
     sum_1, sum_2, sum_11, sum_22, sum_12 = box_sum(moments, window).split(1, dim=1)

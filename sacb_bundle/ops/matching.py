@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from .fused import runs_fused
 from .neighbourhood import neighbours
 
 
@@ -22,6 +23,10 @@ def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
 
     Source: the similarity matching of Cheng et al., CVPR 2025.
     """
+    if runs_fused(moving):
+        from .triton.matching import MatchSimilarity
+
+        return MatchSimilarity.apply(moving, fixed)
     fixed = fixed.float()
     logits = torch.stack([(fixed * neighbour).sum(dim=1) for neighbour in neighbours(moving.float())], dim=1)
     weights = logits.softmax(dim=1).unflatten(1, (3, 3, 3))

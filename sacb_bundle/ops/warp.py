@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from .fused import runs_fused
+
 
 def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
     """Sample the image at v + field(v); zeros outside.
@@ -19,6 +21,10 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
     Returns:
         (B, C, D, H, W), in the dtype of the image.
     """
+    if runs_fused(image) and mode == "bilinear":
+        from .triton.warp import Warp
+
+        return Warp.apply(image, field, False)
     # grid_sample wants (x, y, z) = (W, H, D), each from -1 at the first voxel's centre to 1 at the last's.
     coordinates = [
         (voxel_index(field, axis) + field[:, axis].float()) * (2 / max(field.shape[axis + 2] - 1, 1)) - 1
@@ -46,6 +52,10 @@ def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, 3, D, H, W), in voxels.
     """
+    if runs_fused(first):
+        from .triton.warp import Warp
+
+        return Warp.apply(first, second, True)
     return warp(first, second) + second
 
 
@@ -58,4 +68,8 @@ def upsample_field(field: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, 3, 2D, 2H, 2W), in voxels of the new grid.
     """
+    if runs_fused(field):
+        from .triton.upsample import UpsampleField
+
+        return UpsampleField.apply(field)
     return 2 * F.interpolate(field.float(), scale_factor=2, mode="trilinear", align_corners=True)

@@ -35,7 +35,7 @@ def test_published_checkpoint_with_wrong_keys_lists_them(tmp_path: Path) -> None
         load_published_checkpoint(published_file(tmp_path / "published.pt", state))
     message = str(error.value)
     assert "unknown keys: decoder.weight" in message
-    assert "missing keys: refinement.features.0.convolution.conv.bias" in message
+    assert "missing keys: refinement.features.0.convolution.bias" in message
     assert "misshapen keys: sacb.4.weight (3,) instead of (64, 64, 27)" in message
 
 

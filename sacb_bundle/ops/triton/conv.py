@@ -1,0 +1,419 @@
+"""3x3x3 convolution of feature maps with few channels.
+
+A program computes a stretch of voxels in `PLANES` adjacent planes by matrix products: rows are voxels, columns are
+(plane, output channel), and the sum runs over input channels. The planes share the input they read; the weights are
+laid out for that beforehand, with zeros where a row of input is out of reach of a plane. The three taps along W are
+summed apart and shifted against each other at the end, so that each row of input is read once and not three times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch.autograd.function import once_differentiable
+
+from .tiles import block_size, channels_last, dot_precision, empty_channels_last, num_workers
+
+
+@dataclass(frozen=True)
+class ConvTiling:
+    """How a convolution is cut: sizes that the kernel is compiled for.
+
+    Attributes:
+        in_channels: of the input.
+        out_channels: of the output.
+        planes: adjacent planes that one program computes.
+        rows: of input in one matrix product; several where they have few channels.
+        block_in: input channels in one matrix product, a power of two.
+        block_out: output channels of one program, a power of two.
+    """
+
+    in_channels: int
+    out_channels: int
+    planes: int
+    rows: int
+    block_in: int
+    block_out: int
+
+    @classmethod
+    def of(cls, in_channels: int, out_channels: int) -> ConvTiling:
+        """Tiling for a number of channels. A matrix product takes at least 16 rows and columns of weights."""
+        block_in, block_out = (min(triton.next_power_of_2(channels), 32) for channels in (in_channels, out_channels))
+        planes = max(1, min(4, 16 // block_out))
+        return cls(in_channels, out_channels, planes, max(1, 16 // block_in), block_in, max(block_out, 16 // planes))
+
+    @property
+    def chunks(self) -> int:
+        """Blocks of input channels."""
+        return triton.cdiv(self.in_channels, self.block_in)
+
+    @property
+    def out_blocks(self) -> int:
+        """Programs that share the output channels of a stretch of voxels."""
+        return triton.cdiv(self.out_channels, self.block_out)
+
+    @property
+    def steps(self) -> int:
+        """Matrix products for one tap along W."""
+        return triton.cdiv((self.planes + 2) * 3, self.rows) * self.chunks
+
+    @property
+    def columns(self) -> int:
+        """Columns of the result: plane and output channel."""
+        return self.planes * self.block_out
+
+
+@triton.jit
+def lay_out_weight_kernel(
+    weight,
+    laid_out,
+    total,
+    IN: tl.constexpr,
+    OUT: tl.constexpr,
+    PLANES: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK_IN: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    CHUNKS: tl.constexpr,
+    GROUPS: tl.constexpr,
+    TRANSPOSED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """To [out block, group of rows, chunk, tap along W, (row, input channel), (plane, output channel)]."""
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    out_channel, rest = index % BLOCK_OUT, index // BLOCK_OUT
+    plane, rest = rest % PLANES, rest // PLANES
+    in_channel, rest = rest % BLOCK_IN, rest // BLOCK_IN
+    row, rest = rest % ROWS, rest // ROWS
+    tap_w, rest = rest % 3, rest // 3
+    in_channel, rest = in_channel + rest % CHUNKS * BLOCK_IN, rest // CHUNKS
+    row, rest = row + rest % GROUPS * ROWS, rest // GROUPS
+    out_channel += rest * BLOCK_OUT
+    tap_d, tap_h = row // 3 - plane, row % 3
+    inside = (index < total) & (in_channel < IN) & (out_channel < OUT) & (tap_d >= 0) & (tap_d < 3)
+    tap = tap_d * 9 + tap_h * 3 + tap_w
+    if TRANSPOSED:
+        source = (in_channel * OUT + out_channel) * 27 + 26 - tap
+    else:
+        source = (out_channel * IN + in_channel) * 27 + tap
+    tl.store(laid_out + index, tl.load(weight + source, mask=inside, other=0), mask=index < total)
+
+
+def lay_out_weight(weight: torch.Tensor, tiling: ConvTiling, dtype: torch.dtype, transposed: bool) -> torch.Tensor:
+    """Weight (C_out, C_in, 3, 3, 3) as `conv3d_kernel` reads it; that of the transposed convolution if so."""
+    size = tiling.out_blocks * tiling.steps * 3 * tiling.rows * tiling.block_in * tiling.columns
+    laid_out = torch.empty(size, dtype=dtype, device=weight.device)
+    block = block_size(1024)
+    lay_out_weight_kernel[(triton.cdiv(size, block),)](
+        weight.contiguous(),
+        laid_out,
+        size,
+        tiling.in_channels,
+        tiling.out_channels,
+        tiling.planes,
+        tiling.rows,
+        tiling.block_in,
+        tiling.block_out,
+        tiling.chunks,
+        tiling.steps // tiling.chunks,
+        transposed,
+        block,
+    )
+    return laid_out
+
+
+@triton.jit
+def conv3d_kernel(
+    x,
+    weight,
+    bias,
+    out,
+    moments,
+    depth,
+    height,
+    width,
+    out_stride_channel,
+    out_stride_voxel,
+    IN: tl.constexpr,
+    OUT: tl.constexpr,
+    PLANES: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK_IN: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    CHUNKS: tl.constexpr,
+    STEPS: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    ADDS: tl.constexpr,
+    HAS_MOMENTS: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Output of one stretch of voxels in `PLANES` planes, and on request its mean and squared deviation."""
+    COLUMNS: tl.constexpr = PLANES * BLOCK_OUT
+    TAP_SIZE: tl.constexpr = ROWS * BLOCK_IN * COLUMNS
+    out_blocks = (OUT + BLOCK_OUT - 1) // BLOCK_OUT
+    batch = (tl.program_id(2) // out_blocks).to(tl.int64)
+    out_block = tl.program_id(2) % out_blocks
+    first_plane = tl.program_id(1) * PLANES
+    area = height * width
+    # One voxel more on either side: the neighbours along W.
+    position = tl.arange(0, BLOCK)
+    place = tl.program_id(0) * (BLOCK - 2) - 1 + position
+    in_plane = (place >= 0) & (place < area)
+    h, w = place // width, place % width
+    x += batch * depth * area * IN
+
+    k = tl.arange(0, ROWS * BLOCK_IN)
+    n = tl.arange(0, COLUMNS)
+    weight += out_block * STEPS * 3 * TAP_SIZE
+    weight += k[:, None] * COLUMNS + n[None, :]
+    left = tl.zeros((BLOCK, COLUMNS), dtype=tl.float32)
+    middle = tl.zeros((BLOCK, COLUMNS), dtype=tl.float32)
+    right = tl.zeros((BLOCK, COLUMNS), dtype=tl.float32)
+    for step in range(STEPS):
+        channel = step % CHUNKS * BLOCK_IN + k % BLOCK_IN
+        row = step // CHUNKS * ROWS + k // BLOCK_IN
+        plane, shift_h = first_plane + row // 3 - 1, row % 3 - 1
+        exists = (row < 3 * PLANES + 6) & (plane >= 0) & (plane < depth) & (channel < IN)
+        h_read = h[:, None] + shift_h[None, :]
+        values = tl.load(
+            x + place[:, None] * IN + ((plane * area + shift_h * width) * IN + channel)[None, :],
+            mask=in_plane[:, None] & (h_read >= 0) & (h_read < height) & exists[None, :],
+            other=0,
+        )
+        taps = weight + step * 3 * TAP_SIZE
+        left = tl.dot(values, tl.load(taps), left, input_precision=PRECISION)
+        middle = tl.dot(values, tl.load(taps + TAP_SIZE), middle, input_precision=PRECISION)
+        right = tl.dot(values, tl.load(taps + 2 * TAP_SIZE), right, input_precision=PRECISION)
+    before = tl.broadcast_to(tl.maximum(position - 1, 0)[:, None], (BLOCK, COLUMNS))
+    after = tl.broadcast_to(tl.minimum(position + 1, BLOCK - 1)[:, None], (BLOCK, COLUMNS))
+    result = middle + tl.where((w > 0)[:, None], tl.gather(left, before, axis=0), 0)
+    result += tl.where((w < width - 1)[:, None], tl.gather(right, after, axis=0), 0)
+
+    plane, channel = first_plane + n // BLOCK_OUT, out_block * BLOCK_OUT + n % BLOCK_OUT
+    if HAS_BIAS:
+        result += tl.load(bias + channel, mask=channel < OUT, other=0)[None, :]
+    computed = in_plane & (position > 0) & (position < BLOCK - 1)
+    inside = computed[:, None] & ((plane < depth) & (channel < OUT))[None, :]
+    voxel = (plane * area)[None, :] + place[:, None]
+    out += batch * depth * area * OUT
+    out += voxel.to(tl.int64) * out_stride_voxel + channel[None, :] * out_stride_channel
+    if ADDS:
+        result += tl.load(out, mask=inside, other=0).to(tl.float32)
+    tl.store(out, result.to(out.dtype.element_ty), mask=inside)
+    if HAS_MOMENTS:
+        count = tl.sum(computed.to(tl.float32)) * tl.minimum(PLANES, depth - first_plane)
+        mean = tl.sum(tl.sum(tl.where(inside, result, 0), axis=0).reshape(PLANES, BLOCK_OUT), axis=0) / count
+        spread = tl.broadcast_to(mean[None, :], (PLANES, BLOCK_OUT)).reshape(COLUMNS)
+        deviation = tl.where(inside, result - spread[None, :], 0)
+        squared = tl.sum(tl.sum(deviation * deviation, axis=0).reshape(PLANES, BLOCK_OUT), axis=0)
+        num_programs = tl.num_programs(0) * tl.num_programs(1)
+        program = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
+        channel = out_block * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
+        moments += (batch * OUT + channel) * 3 * num_programs + program
+        tl.store(moments, tl.zeros_like(mean) + count, mask=channel < OUT)
+        tl.store(moments + num_programs, mean, mask=channel < OUT)
+        tl.store(moments + 2 * num_programs, squared, mask=channel < OUT)
+
+
+def conv3d(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    transposed: bool = False,
+    moments: bool = False,
+    planar: bool = False,
+    addend: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """3x3x3 convolution, zero padded, or the gradient of its input.
+
+    Args:
+        x: (B, C_in, D, H, W); for the gradient of the input, the gradient of the output.
+        weight: (C_out, C_in, 3, 3, 3).
+        bias: (C_out,).
+        transposed: compute the gradient of the input, with C_in channels.
+        moments: return count, mean and sum of squared deviations of stretches of the output.
+        planar: lay out the result channel by channel.
+        addend: a former result that this one is added to, in place.
+
+    Returns:
+        (B, C_out, D, H, W), and moments (B, C_out, 3, programs), empty where they are not asked for.
+    """
+    x = channels_last(x)
+    batch, in_channels, depth, height, width = x.shape
+    out_channels = weight.shape[1] if transposed else weight.shape[0]
+    tiling = ConvTiling.of(in_channels, out_channels)
+    shape = (batch, out_channels, depth, height, width)
+    out = addend
+    if out is None:
+        out = x.new_empty(shape) if planar else empty_channels_last(shape, x)
+    block = block_size(64)
+    grid = (triton.cdiv(height * width, block - 2), triton.cdiv(depth, tiling.planes), batch * tiling.out_blocks)
+    programs = grid[0] * grid[1] if moments else 0
+    partial = x.new_empty((batch, out_channels, 3, programs), dtype=torch.float32)
+    conv3d_kernel[grid](
+        x,
+        lay_out_weight(weight, tiling, x.dtype, transposed),
+        bias,
+        out,
+        partial,
+        depth,
+        height,
+        width,
+        depth * height * width if planar else 1,
+        1 if planar else out_channels,
+        in_channels,
+        out_channels,
+        tiling.planes,
+        tiling.rows,
+        tiling.block_in,
+        tiling.block_out,
+        tiling.chunks,
+        tiling.steps,
+        bias is not None,
+        addend is not None,
+        moments,
+        dot_precision(),
+        block,
+        num_warps=2,
+        num_stages=2,
+    )
+    return out, partial
+
+
+@triton.jit
+def conv3d_weight_kernel(
+    x,
+    gradient,
+    out,
+    units,
+    depth,
+    height,
+    width,
+    IN: tl.constexpr,
+    OUT: tl.constexpr,
+    BLOCK_IN: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    PLANES: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Gradient of the weight over every num_programs(0)-th unit: a stretch of voxels in `PLANES` planes.
+
+    Rows of the matrix products are (tap along W, input channel), columns (tap along D, output channel); there is one
+    product for each tap along H, and the sum runs over the voxels.
+    """
+    worker, num_workers = tl.program_id(0), tl.num_programs(0)
+    in_blocks = (IN + BLOCK_IN - 1) // BLOCK_IN
+    m = tl.arange(0, BLOCK_M)
+    tap_w, in_channel = m // BLOCK_IN, tl.program_id(1) % in_blocks * BLOCK_IN + m % BLOCK_IN
+    m_inside = (tap_w < 3) & (in_channel < IN)
+    n = tl.arange(0, BLOCK_N)
+    tap_d, out_channel = n // BLOCK_OUT, tl.program_id(1) // in_blocks * BLOCK_OUT + n % BLOCK_OUT
+    n_inside = (tap_d < 3) & (out_channel < OUT)
+
+    area = height * width
+    stretches = (area + BLOCK - 1) // BLOCK
+    slabs = (depth + PLANES - 1) // PLANES
+    upper = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    middle = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    lower = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    for unit in range(worker, units, num_workers):
+        batch = (unit // (stretches * slabs)).to(tl.int64)
+        first_plane = unit // stretches % slabs * PLANES
+        place = unit % stretches * BLOCK + tl.arange(0, BLOCK)
+        in_plane = place < area
+        h = place // width
+        w_read = (place % width)[:, None] + tap_w[None, :] - 1
+        inside = in_plane[:, None] & (w_read >= 0) & (w_read < width) & m_inside[None, :]
+        above, below = inside & (h > 0)[:, None], inside & (h < height - 1)[:, None]
+        x_tile = x + (batch * depth * area + place)[:, None] * IN + ((tap_w - 1) * IN + in_channel)[None, :]
+        computed = (1 - tap_d)[None, :] * area + place[:, None]
+        gradient_tile = gradient + batch * depth * area * OUT + computed * OUT + out_channel[None, :]
+        computed_inside = in_plane[:, None] & n_inside[None, :]
+        for plane in range(first_plane, tl.minimum(first_plane + PLANES, depth)):
+            plane_computed = plane + 1 - tap_d
+            exists = computed_inside & ((plane_computed >= 0) & (plane_computed < depth))[None, :]
+            upstream = tl.load(gradient_tile + plane * area * OUT, mask=exists, other=0)
+            values = tl.load(x_tile + (plane * area - width) * IN, mask=above, other=0)
+            upper = tl.dot(tl.trans(values), upstream, upper, input_precision=PRECISION)
+            values = tl.load(x_tile + plane * area * IN, mask=inside, other=0)
+            middle = tl.dot(tl.trans(values), upstream, middle, input_precision=PRECISION)
+            values = tl.load(x_tile + (plane * area + width) * IN, mask=below, other=0)
+            lower = tl.dot(tl.trans(values), upstream, lower, input_precision=PRECISION)
+
+    out += ((worker * OUT + out_channel[None, :]) * IN + in_channel[:, None]) * 27
+    out += tap_d[None, :] * 9 + tap_w[:, None]
+    inside = m_inside[:, None] & n_inside[None, :]
+    tl.store(out, upper, mask=inside)
+    tl.store(out + 3, middle, mask=inside)
+    tl.store(out + 6, lower, mask=inside)
+
+
+def conv3d_weight_gradient(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """Gradient of the weight of `conv3d`, summed over the batch.
+
+    Args:
+        x: input (B, C_in, D, H, W).
+        gradient: of the output, (B, C_out, D, H, W).
+
+    Returns:
+        (C_out, C_in, 3, 3, 3) fp32.
+    """
+    x, gradient = channels_last(x), channels_last(gradient)
+    batch, in_channels, depth, height, width = x.shape
+    out_channels = gradient.shape[1]
+    block_in, block_out = (min(triton.next_power_of_2(channels), 8) for channels in (in_channels, out_channels))
+    blocks = triton.cdiv(in_channels, block_in) * triton.cdiv(out_channels, block_out)
+    workers = max(1, num_workers(x.device, 16) // blocks)
+    block, planes = block_size(32), 16
+    units = batch * triton.cdiv(height * width, block) * triton.cdiv(depth, planes)
+    partial = x.new_empty((workers, out_channels, in_channels, 3, 3, 3), dtype=torch.float32)
+    conv3d_weight_kernel[(workers, blocks)](
+        x,
+        gradient,
+        partial,
+        units,
+        depth,
+        height,
+        width,
+        in_channels,
+        out_channels,
+        block_in,
+        block_out,
+        max(16, triton.next_power_of_2(3 * block_in)),
+        max(16, triton.next_power_of_2(3 * block_out)),
+        planes,
+        dot_precision(),
+        block,
+        num_warps=1,
+        num_stages=1,
+    )
+    return partial.sum(dim=0)
+
+
+class Conv3d(torch.autograd.Function):
+    """See `sacb_bundle.ops.conv3d`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """Convolve, into one plane of memory per channel."""
+        x = channels_last(x)
+        ctx.save_for_backward(x, weight)
+        return conv3d(x, weight, bias, planar=True)[0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Gradients of input, weight and bias."""
+        x, weight = ctx.saved_tensors
+        grad_bias = upstream.float().sum(dim=(0, 2, 3, 4)).to(weight.dtype) if ctx.needs_input_grad[2] else None
+        upstream = channels_last(upstream)
+        grad_x = conv3d(upstream, weight, transposed=True)[0] if ctx.needs_input_grad[0] else None
+        return grad_x, conv3d_weight_gradient(x, upstream).to(weight.dtype), grad_bias

@@ -1,0 +1,47 @@
+"""Mean over the zero-padded 3x3x3 patch of each voxel."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from .tiles import block_size, channels_last
+
+
+@triton.jit
+def patch_mean_kernel(x, out, depth, height, width, CHANNELS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK: tl.constexpr):
+    """Patch means of a stretch of voxels."""
+    num_voxels = depth * height * width
+    base = tl.program_id(1).to(tl.int64) * num_voxels * CHANNELS
+    voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    channel = tl.arange(0, BLOCK_C)
+    d, h, w = voxel // (height * width), voxel // width % height, voxel % width
+    total = tl.zeros((BLOCK, BLOCK_C), dtype=tl.float32)
+    for tap in range(27):
+        shift_d, shift_h, shift_w = tap // 9 - 1, tap // 3 % 3 - 1, tap % 3 - 1
+        inside = (d + shift_d >= 0) & (d + shift_d < depth) & (h + shift_h >= 0) & (h + shift_h < height)
+        inside = inside & (w + shift_w >= 0) & (w + shift_w < width)
+        read = voxel + (shift_d * height + shift_h) * width + shift_w
+        total += tl.load(
+            x + base + read[:, None] * CHANNELS + channel[None, :],
+            mask=inside[:, None] & (channel < CHANNELS)[None, :],
+            other=0,
+        ).to(tl.float32)
+    tl.store(
+        out + base + voxel[:, None] * CHANNELS + channel[None, :],
+        total / 27,
+        mask=(voxel < num_voxels)[:, None] & (channel < CHANNELS)[None, :],
+    )
+
+
+def spatial_descriptor(x: torch.Tensor) -> torch.Tensor:
+    """See `sacb_bundle.ops.spatial_descriptor`; without gradients."""
+    x = channels_last(x.detach())
+    batch, channels, depth, height, width = x.shape
+    num_voxels = depth * height * width
+    out = torch.empty((batch, num_voxels, channels), dtype=torch.float32, device=x.device)
+    block_c = triton.next_power_of_2(channels)
+    block = max(1, block_size(2048) // block_c)
+    patch_mean_kernel[(triton.cdiv(num_voxels, block), batch)](x, out, depth, height, width, channels, block_c, block)
+    return out

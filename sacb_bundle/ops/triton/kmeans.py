@@ -1,0 +1,113 @@
+"""Lloyd's k-means: an iteration reads the points once and writes sums of clusters, never a distance."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from .tiles import block_size, num_workers
+
+
+@triton.jit
+def assign_kernel(
+    points,
+    centroids,
+    labels,
+    sums,
+    num_points,
+    num_clusters,
+    FEATURES: tl.constexpr,
+    BLOCK_F: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    HAS_LABELS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Nearest centroid of each point, and number and sum of the points of each cluster, over a worker's share."""
+    batch = tl.program_id(1).to(tl.int64)
+    points += batch * num_points * FEATURES
+    feature = tl.arange(0, BLOCK_F)
+    cluster = tl.arange(0, BLOCK_N)
+    centre = tl.load(
+        centroids + (batch * num_clusters + cluster)[None, :] * FEATURES + feature[:, None],
+        mask=(feature < FEATURES)[:, None] & (cluster < num_clusters)[None, :],
+        other=0,
+    )
+    # The squared norm of the point is the same for every centroid and left out of the distance.
+    norm = tl.where(cluster < num_clusters, tl.sum(centre * centre, axis=0), float("inf"))
+    total = tl.zeros((BLOCK_N, BLOCK_F), dtype=tl.float32)
+    count = tl.zeros((BLOCK_N,), dtype=tl.float32)
+    for start in range(tl.program_id(0) * BLOCK, num_points, tl.num_programs(0) * BLOCK):
+        point = start + tl.arange(0, BLOCK)
+        values = tl.load(
+            points + point[:, None] * FEATURES + feature[None, :],
+            mask=(point < num_points)[:, None] & (feature < FEATURES)[None, :],
+            other=0,
+        )
+        distance = norm[None, :] - 2 * tl.dot(values, centre, input_precision="tf32x3")
+        label = tl.argmin(distance, axis=1, tie_break_left=True)
+        if HAS_LABELS:
+            tl.store(labels + batch * num_points + point, label.to(tl.int64), mask=point < num_points)
+        member = ((label[:, None] == cluster[None, :]) & (point < num_points)[:, None]).to(tl.float32)
+        total = tl.dot(tl.trans(member), values, total, input_precision="tf32x3")
+        count += tl.sum(member, axis=0)
+    row = (batch * tl.num_programs(0) + tl.program_id(0)) * num_clusters + cluster
+    sums += row[:, None] * (FEATURES + 1) + feature[None, :]
+    tl.store(sums, total, mask=(cluster < num_clusters)[:, None] & (feature < FEATURES)[None, :])
+    tl.store(
+        sums + FEATURES - feature[None, :], count[:, None], mask=(cluster < num_clusters)[:, None] & (feature == 0)
+    )
+
+
+@triton.jit
+def move_kernel(
+    sums, centroids, workers, num_clusters, FEATURES: tl.constexpr, BLOCK_F: tl.constexpr, BLOCK_W: tl.constexpr
+):
+    """Centroid of one cluster: the mean of its points; as it was where there are none."""
+    cluster = tl.program_id(0)
+    batch = tl.program_id(1)
+    column = tl.arange(0, BLOCK_F)
+    total = tl.zeros((BLOCK_W, BLOCK_F), dtype=tl.float32)
+    for start in range(0, workers, BLOCK_W):
+        worker = start + tl.arange(0, BLOCK_W)
+        row = ((batch * workers + worker) * num_clusters + cluster) * (FEATURES + 1)
+        total += tl.load(
+            sums + row[:, None] + column[None, :],
+            mask=(worker < workers)[:, None] & (column <= FEATURES)[None, :],
+            other=0,
+        )
+    total = tl.sum(total, axis=0)
+    count = tl.sum(tl.where(column == FEATURES, total, 0))
+    centroids += (batch * num_clusters + cluster) * FEATURES + column
+    before = tl.load(centroids, mask=column < FEATURES)
+    tl.store(centroids, tl.where(count > 0, total / tl.maximum(count, 1), before), mask=column < FEATURES)
+
+
+def kmeans(points: torch.Tensor, centroids: torch.Tensor, max_iterations: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """See `sacb_bundle.ops.kmeans`; points and centroids fp32."""
+    points, centroids = points.contiguous(), centroids.clone(memory_format=torch.contiguous_format)
+    batch, num_points, features = points.shape
+    num_clusters = centroids.shape[1]
+    workers = max(1, num_workers(points.device, 16) // batch)
+    block_n = max(16, triton.next_power_of_2(num_clusters))
+    labels = torch.empty((batch, num_points), dtype=torch.int64, device=points.device)
+    sums = points.new_empty((batch, workers, num_clusters, features + 1))
+    for iteration in range(max_iterations):
+        assign_kernel[(workers, batch)](
+            points,
+            centroids,
+            labels,
+            sums,
+            num_points,
+            num_clusters,
+            features,
+            max(16, triton.next_power_of_2(features)),
+            block_n,
+            iteration == max_iterations - 1,
+            block_size(32),
+            num_warps=1,
+        )
+        move_kernel[(num_clusters, batch)](
+            sums, centroids, workers, num_clusters, features, triton.next_power_of_2(features + 1), 32
+        )
+    return labels, centroids

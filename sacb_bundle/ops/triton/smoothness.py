@@ -1,0 +1,90 @@
+"""Squared differences of a displacement field without writing a difference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch.autograd.function import once_differentiable
+
+from .tiles import block_size
+
+
+@triton.jit
+def forward_difference(x, element, stride, size, inside):
+    """Difference to the next voxel along one axis; zero at the last."""
+    has_next = inside & (element // stride % size < size - 1)
+    following = tl.load(x + element + stride, mask=has_next, other=0)
+    return following - tl.load(x + element, mask=has_next, other=0)
+
+
+@triton.jit
+def backward_difference(x, element, stride, size, inside):
+    """Difference from the previous voxel along one axis; zero at the first."""
+    has_previous = inside & (element // stride % size > 0)
+    previous = tl.load(x + element - stride, mask=has_previous, other=0)
+    return tl.load(x + element, mask=has_previous, other=0) - previous
+
+
+@triton.jit
+def squared_differences_kernel(
+    x, sums, num_elements, depth, height, width, factor_d, factor_h, factor_w, BLOCK: tl.constexpr
+):
+    """Weighted sum of the squared differences along the three axes over a stretch of elements."""
+    element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = element < num_elements
+    along_d = forward_difference(x, element, height * width, depth, inside)
+    along_h = forward_difference(x, element, width, height, inside)
+    along_w = forward_difference(x, element, 1, width, inside)
+    total = factor_d * along_d * along_d + factor_h * along_h * along_h + factor_w * along_w * along_w
+    tl.store(sums + tl.program_id(0), tl.sum(total))
+
+
+@triton.jit
+def squared_differences_gradient_kernel(
+    x, upstream, out, num_elements, depth, height, width, factor_d, factor_h, factor_w, BLOCK: tl.constexpr
+):
+    """Gradient of that sum: twice the backward minus the forward differences."""
+    element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = element < num_elements
+    area = height * width
+    along_d = backward_difference(x, element, area, depth, inside) - forward_difference(x, element, area, depth, inside)
+    along_h = backward_difference(x, element, width, height, inside)
+    along_h -= forward_difference(x, element, width, height, inside)
+    along_w = backward_difference(x, element, 1, width, inside) - forward_difference(x, element, 1, width, inside)
+    total = factor_d * along_d + factor_h * along_h + factor_w * along_w
+    tl.store(out + element, 2 * tl.load(upstream) * total, mask=inside)
+
+
+class SquaredDifferences(torch.autograd.Function):
+    """See `sacb_bundle.ops.squared_differences`."""
+
+    @staticmethod
+    def forward(ctx: Any, field: torch.Tensor) -> torch.Tensor:
+        """Scalar; keeps the field alone."""
+        field = field.float().contiguous()
+        ctx.save_for_backward(field)
+        block = block_size(1024)
+        sums = field.new_empty(triton.cdiv(field.numel(), block))
+        squared_differences_kernel[(sums.numel(),)](field, sums, *sizes_of(field), block)
+        return sums.sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> torch.Tensor:
+        """Gradient of the field."""
+        (field,) = ctx.saved_tensors
+        out, block = torch.empty_like(field), block_size(1024)
+        squared_differences_gradient_kernel[(triton.cdiv(field.numel(), block),)](
+            field, upstream, out, *sizes_of(field), block
+        )
+        return out
+
+
+def sizes_of(field: torch.Tensor) -> tuple[float, ...]:
+    """Number of elements, sizes, and what one squared difference along each axis adds to the mean."""
+    shape = field.shape[2:]
+    factors = [size / (3 * field.numel() * max(size - 1, 1)) for size in shape]
+    return (field.numel(), *shape, *factors)

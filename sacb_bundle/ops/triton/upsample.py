@@ -1,0 +1,114 @@
+"""Upsampling of displacement fields, whose gradient is gathered rather than scattered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch.autograd.function import once_differentiable
+
+from .tiles import block_size
+
+
+@triton.jit
+def corner_of(fine, scale, size, side: tl.constexpr):
+    """Along one axis: index of the lower (0) or upper (1) coarse neighbour of a fine voxel, and its weight."""
+    position = fine.to(tl.float32) * scale
+    lower = tl.floor(position)
+    weight = position - lower
+    if side == 0:
+        weight = 1 - weight
+    return tl.minimum(lower.to(tl.int32) + side, size - 1), weight
+
+
+@triton.jit
+def upsample_kernel(field, out, num_fine, depth, height, width, scale_d, scale_h, scale_w, BLOCK: tl.constexpr):
+    """One component of one field at twice the size, values doubled."""
+    voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    component = tl.program_id(1).to(tl.int64)
+    inside = voxel < num_fine
+    field += component * depth * height * width
+    w, rest = voxel % (2 * width), voxel // (2 * width)
+    h, d = rest % (2 * height), rest // (2 * height)
+    total = tl.zeros((BLOCK,), dtype=tl.float32)
+    for corner in tl.static_range(8):
+        read_d, weight_d = corner_of(d, scale_d, depth, corner // 4)
+        read_h, weight_h = corner_of(h, scale_h, height, corner // 2 % 2)
+        read_w, weight_w = corner_of(w, scale_w, width, corner % 2)
+        values = tl.load(field + (read_d * height + read_h) * width + read_w, mask=inside, other=0)
+        total += values * weight_d * weight_h * weight_w
+    tl.store(out + component * num_fine + voxel, 2 * total, mask=inside)
+
+
+@triton.jit
+def first_fine(coarse, scale):
+    """The first of the at most five fine voxels along one axis that a coarse voxel takes part in."""
+    # The scale is at least a third, or zero along an axis of one voxel.
+    return tl.floor((coarse - 1).to(tl.float32) / tl.maximum(scale, 1 / 3)).to(tl.int32) + 1
+
+
+@triton.jit
+def share_of(fine, coarse, scale, size):
+    """Weight of a coarse voxel in a fine one along one axis; zero for a fine voxel outside."""
+    weight = tl.maximum(0.0, 1 - tl.abs(fine.to(tl.float32) * scale - coarse.to(tl.float32)))
+    return tl.where((fine >= 0) & (fine < 2 * size), weight, 0)
+
+
+@triton.jit
+def upsample_gradient_kernel(
+    upstream, out, num_coarse, depth, height, width, scale_d, scale_h, scale_w, BLOCK: tl.constexpr
+):
+    """Gradient of one component of one coarse field."""
+    voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    component = tl.program_id(1).to(tl.int64)
+    inside = voxel < num_coarse
+    upstream += component * num_coarse * 8
+    w, rest = voxel % width, voxel // width
+    h, d = rest % height, rest // height
+    first_d, first_h, first_w = first_fine(d, scale_d), first_fine(h, scale_h), first_fine(w, scale_w)
+    total = tl.zeros((BLOCK,), dtype=tl.float32)
+    for row in range(25):
+        fine_d, fine_h = first_d + row // 5, first_h + row % 5
+        share = share_of(fine_d, d, scale_d, depth) * share_of(fine_h, h, scale_h, height)
+        for step in tl.static_range(5):
+            fine_w = first_w + step
+            weight = share * share_of(fine_w, w, scale_w, width)
+            read = (fine_d * 2 * height + fine_h) * 2 * width + fine_w
+            total += weight * tl.load(upstream + read, mask=inside & (weight > 0), other=0)
+    tl.store(out + component * num_coarse + voxel, 2 * total, mask=inside)
+
+
+class UpsampleField(torch.autograd.Function):
+    """See `sacb_bundle.ops.upsample_field`."""
+
+    @staticmethod
+    def forward(ctx: Any, field: torch.Tensor) -> torch.Tensor:
+        """Field (B, 3, D, H, W) at twice the size."""
+        field = field.float().contiguous()
+        batch, _, depth, height, width = field.shape
+        out = field.new_empty((batch, 3, 2 * depth, 2 * height, 2 * width))
+        num_fine, block = out[0, 0].numel(), block_size(512)
+        upsample_kernel[(triton.cdiv(num_fine, block), batch * 3)](
+            field, out, num_fine, depth, height, width, *scales(field), block
+        )
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> torch.Tensor:
+        """Gradient of the coarse field."""
+        batch, _, *shape = upstream.shape
+        depth, height, width = (size // 2 for size in shape)
+        out = upstream.new_empty((batch, 3, depth, height, width))
+        num_coarse, block = out[0, 0].numel(), block_size(256)
+        upsample_gradient_kernel[(triton.cdiv(num_coarse, block), batch * 3)](
+            upstream.contiguous(), out, num_coarse, depth, height, width, *scales(out), block
+        )
+        return out
+
+
+def scales(field: torch.Tensor) -> list[float]:
+    """Per axis, coarse voxels from one fine voxel to the next; both grids share their first and last voxel centre."""
+    return [(size - 1) / (2 * size - 1) for size in field.shape[2:]]

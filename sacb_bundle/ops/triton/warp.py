@@ -1,0 +1,214 @@
+"""Linear sampling of an image at displaced voxels.
+
+Many voxels may sample the same one, so that its gradient is a sum across programs in no fixed order. It is therefore
+added up in whole numbers of a small unit, whose sum, unlike that of floating-point numbers, does not depend on the
+order: training is repeatable.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch.autograd.function import once_differentiable
+
+from .tiles import block_size
+
+
+@triton.jit
+def displaced(field, voxel, inside, depth, height, width):
+    """Where each voxel samples the image, in voxels."""
+    num_voxels = depth * height * width
+    d = (voxel // (height * width)).to(tl.float32) + tl.load(field + voxel, mask=inside, other=0)
+    h = (voxel // width % height).to(tl.float32) + tl.load(field + num_voxels + voxel, mask=inside, other=0)
+    w = (voxel % width).to(tl.float32) + tl.load(field + 2 * num_voxels + voxel, mask=inside, other=0)
+    return d, h, w
+
+
+@triton.jit
+def corner_weight(position, side: tl.constexpr, size):
+    """Along one axis: index of the lower (0) or upper (1) neighbour, its weight, the slope of it, and if it exists."""
+    lower = tl.floor(position)
+    index = lower + side
+    exists = (index >= 0) & (index <= size - 1)
+    if side == 0:
+        weight, slope = 1 - (position - lower), -1.0
+    else:
+        weight, slope = position - lower, 1.0
+    return tl.where(exists, index, 0).to(tl.int32), weight, slope, exists
+
+
+@triton.jit
+def warp_kernel(
+    image,
+    field,
+    out,
+    depth,
+    height,
+    width,
+    stride_channel,
+    stride_voxel,
+    CHANNELS: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    ADDS_FIELD: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Sample all channels at a stretch of voxels; on request add the field, as composition does."""
+    num_voxels = depth * height * width
+    batch = tl.program_id(1).to(tl.int64)
+    voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    channel = tl.arange(0, BLOCK_C)
+    in_image, in_channels = voxel < num_voxels, channel < CHANNELS
+    image += batch * num_voxels * CHANNELS
+    field += batch * num_voxels * 3
+    d, h, w = displaced(field, voxel, in_image, depth, height, width)
+    result = tl.zeros((BLOCK, BLOCK_C), dtype=tl.float32)
+    for side_d in tl.static_range(2):
+        index_d, weight_d, _, exists_d = corner_weight(d, side_d, depth)
+        for side_h in tl.static_range(2):
+            index_h, weight_h, _, exists_h = corner_weight(h, side_h, height)
+            for side_w in tl.static_range(2):
+                index_w, weight_w, _, exists_w = corner_weight(w, side_w, width)
+                corner = (index_d * height + index_h) * width + index_w
+                exists = in_image & exists_d & exists_h & exists_w
+                values = tl.load(
+                    image + corner[:, None] * stride_voxel + channel[None, :] * stride_channel,
+                    mask=exists[:, None] & in_channels[None, :],
+                    other=0,
+                ).to(tl.float32)
+                result += values * (weight_d * weight_h * weight_w)[:, None]
+    here = in_image[:, None] & in_channels[None, :]
+    if ADDS_FIELD:
+        result += tl.load(field + channel[None, :] * num_voxels + voxel[:, None], mask=here, other=0)
+    out += batch * num_voxels * CHANNELS
+    offset = voxel[:, None] * stride_voxel + channel[None, :] * stride_channel
+    tl.store(out + offset, result.to(out.dtype.element_ty), mask=here)
+
+
+@triton.jit
+def warp_gradient_kernel(
+    image,
+    field,
+    upstream,
+    grad_image,
+    grad_field,
+    units,
+    depth,
+    height,
+    width,
+    stride_channel,
+    stride_voxel,
+    CHANNELS: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    ADDS_FIELD: tl.constexpr,
+    TO_IMAGE: tl.constexpr,
+    TO_FIELD: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Gradients of the image, in units of 1 / `units`, and of the field."""
+    num_voxels = depth * height * width
+    batch = tl.program_id(1).to(tl.int64)
+    voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    channel = tl.arange(0, BLOCK_C)
+    in_image, in_channels = voxel < num_voxels, channel < CHANNELS
+    here = in_image[:, None] & in_channels[None, :]
+    image += batch * num_voxels * CHANNELS
+    upstream += batch * num_voxels * CHANNELS
+    field += batch * num_voxels * 3
+    d, h, w = displaced(field, voxel, in_image, depth, height, width)
+    gradient = tl.load(
+        upstream + voxel[:, None] * stride_voxel + channel[None, :] * stride_channel, mask=here, other=0
+    ).to(tl.float32)
+    to_d = tl.zeros((BLOCK,), dtype=tl.float32)
+    to_h, to_w = to_d, to_d
+    if TO_IMAGE:
+        grad_image += batch * num_voxels * CHANNELS
+        unit = tl.load(units)
+    for side_d in tl.static_range(2):
+        index_d, weight_d, slope_d, exists_d = corner_weight(d, side_d, depth)
+        for side_h in tl.static_range(2):
+            index_h, weight_h, slope_h, exists_h = corner_weight(h, side_h, height)
+            for side_w in tl.static_range(2):
+                index_w, weight_w, slope_w, exists_w = corner_weight(w, side_w, width)
+                corner = (index_d * height + index_h) * width + index_w
+                exists = (in_image & exists_d & exists_h & exists_w)[:, None] & in_channels[None, :]
+                offset = corner[:, None] * stride_voxel + channel[None, :] * stride_channel
+                if TO_FIELD:
+                    values = tl.load(image + offset, mask=exists, other=0).to(tl.float32)
+                    product = tl.sum(values * gradient, axis=1)
+                    to_d += product * slope_d * weight_h * weight_w
+                    to_h += product * weight_d * slope_h * weight_w
+                    to_w += product * weight_d * weight_h * slope_w
+                if TO_IMAGE:
+                    share = gradient * (weight_d * weight_h * weight_w)[:, None]
+                    tl.atomic_add(grad_image + offset, (share * unit).to(tl.int64), mask=exists, sem="relaxed")
+    if TO_FIELD:
+        if ADDS_FIELD:
+            to_d += tl.load(upstream + voxel * stride_voxel, mask=in_image, other=0)
+            to_h += tl.load(upstream + voxel * stride_voxel + stride_channel, mask=in_image, other=0)
+            to_w += tl.load(upstream + voxel * stride_voxel + 2 * stride_channel, mask=in_image, other=0)
+        grad_field += batch * num_voxels * 3 + voxel
+        tl.store(grad_field, to_d, mask=in_image)
+        tl.store(grad_field + num_voxels, to_h, mask=in_image)
+        tl.store(grad_field + 2 * num_voxels, to_w, mask=in_image)
+
+
+class Warp(torch.autograd.Function):
+    """See `sacb_bundle.ops.warp`, and `sacb_bundle.ops.compose` where the field is added."""
+
+    @staticmethod
+    def forward(ctx: Any, image: torch.Tensor, field: torch.Tensor, adds_field: bool) -> torch.Tensor:
+        """Sample the image, whose layout the result takes over."""
+        field = field.float().contiguous()
+        if not image.is_contiguous(memory_format=torch.channels_last_3d):
+            image = image.contiguous()
+        out = torch.empty_like(image)
+        ctx.save_for_backward(image, field)
+        ctx.adds_field = adds_field
+        warp_kernel[grid_of(image)](image, field, out, *sizes_of(image), adds_field, BLOCK=block_of(image))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
+        """Gradients of image and field."""
+        image, field = ctx.saved_tensors
+        to_image, to_field, _ = ctx.needs_input_grad
+        last = image.is_contiguous(memory_format=torch.channels_last_3d) and not image.is_contiguous()
+        upstream = upstream.contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
+        sums = torch.zeros_like(image if to_image else image[:0], dtype=torch.int64)
+        # The largest gradient becomes 2^40, which leaves room for millions of voxels that sample the same one.
+        units = 2.0**40 / torch.linalg.vector_norm(upstream, float("inf")).float().clamp(min=1e-30)
+        grad_field = torch.empty_like(field) if to_field else None
+        warp_gradient_kernel[grid_of(image)](
+            image,
+            field,
+            upstream,
+            sums,
+            grad_field,
+            units,
+            *sizes_of(image),
+            ctx.adds_field,
+            to_image,
+            to_field,
+            BLOCK=block_of(image),
+        )
+        return (sums / units).to(image.dtype) if to_image else None, grad_field, None
+
+
+def block_of(image: torch.Tensor) -> int:
+    """Voxels of a tile."""
+    return block_size(max(1, 1024 // triton.next_power_of_2(image.shape[1])))
+
+
+def grid_of(image: torch.Tensor) -> tuple[int, int]:
+    """Programs of a launch."""
+    return (triton.cdiv(image[0, 0].numel(), block_of(image)), image.shape[0])
+
+
+def sizes_of(image: torch.Tensor) -> tuple[int, ...]:
+    """Sizes and strides as the kernels take them."""
+    channels = image.shape[1]
+    return (*image.shape[2:], image.stride(1), image.stride(4), channels, triton.next_power_of_2(channels))

@@ -1,0 +1,254 @@
+"""Every fused kernel against the plain operation: values and gradients, interpreted where there is no GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sacb_bundle.ops import (
+    adaptive_conv3d,
+    compose,
+    conv3d,
+    conv_norm_leaky_relu,
+    fused_kernels,
+    halve,
+    initial_centroids,
+    kmeans,
+    local_ncc,
+    match_similarity,
+    spatial_descriptor,
+    squared_differences,
+    upsample_field,
+    warp,
+)
+from sacb_bundle.ops.fused import HAS_TRITON, runs_fused
+
+pytestmark = pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+# The interpreter multiplies matrices with NumPy, which has no bf16.
+HALF = torch.bfloat16 if torch.cuda.is_available() else torch.float16
+SHAPE = (3, 5, 4)
+
+
+@pytest.fixture(autouse=True)
+def _full_precision() -> Iterator[None]:
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False), fused_kernels(True):
+        yield
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+
+
+def assert_same(
+    operation: Callable[..., torch.Tensor], *inputs: torch.Tensor, dtype: torch.dtype = torch.float32
+) -> None:
+    """Values and gradients agree with the plain operation in fp32, within the rounding of the dtype."""
+    assert runs_fused(inputs[0])
+    tolerance = 2e-5 if dtype == torch.float32 else 2e-2
+    rounded = [value.to(dtype) for value in inputs]
+    results = []
+    for fused in (True, False):
+        given = [(value if fused else value.float()).clone().requires_grad_() for value in rounded]
+        with fused_kernels(fused):
+            output = operation(*given)
+            upstream = random(*output.shape, seed=1).to(dtype).to(output.dtype)
+            gradients = torch.autograd.grad(output, given, upstream, materialize_grads=True)
+        results.append((output, *gradients))
+    for number, (actual, expected) in enumerate(zip(*results, strict=True)):
+        scale = max(expected.abs().max().item(), 1e-3)
+        error = (actual.float() - expected.float()).abs().max().item() / scale
+        assert error < tolerance, f"{'value' if number == 0 else f'gradient {number - 1}'} is off by {error:.1e}"
+
+
+# Channels of the input and of the output, batch, and shape.
+CONVOLUTIONS = [
+    (1, 4, 1, (5, 6, 7)),
+    (2, 3, 2, SHAPE),
+    (8, 8, 1, (9, 4, 40)),
+    (5, 16, 2, SHAPE),
+    (16, 32, 1, SHAPE),
+    (64, 11, 1, (2, 3, 3)),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, HALF])
+def test_conv3d(dtype) -> None:
+    assert_same(conv3d, random(2, 8, *SHAPE), 0.2 * random(3, 8, 3, 3, 3), random(3), dtype=dtype)
+
+
+@pytest.mark.parametrize(("in_channels", "out_channels", "batch", "shape"), CONVOLUTIONS)
+def test_conv_norm_leaky_relu(in_channels, out_channels, batch, shape) -> None:
+    def operation(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return conv_norm_leaky_relu([x], weight, None)
+
+    assert_same(operation, random(batch, in_channels, *shape), 0.2 * random(out_channels, in_channels, 3, 3, 3))
+
+
+def test_conv_norm_leaky_relu_in_half_precision() -> None:
+    def operation(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return conv_norm_leaky_relu([x], weight, None)
+
+    assert_same(operation, random(2, 4, *SHAPE), 0.2 * random(8, 4, 3, 3, 3), dtype=HALF)
+
+
+def test_conv_norm_leaky_relu_of_two_inputs() -> None:
+    def operation(first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return conv_norm_leaky_relu([first, second], weight, None)
+
+    assert_same(operation, random(2, 4, *SHAPE), random(2, 3, *SHAPE, seed=2), 0.2 * random(5, 7, 3, 3, 3))
+
+
+def test_conv_norm_leaky_relu_far_from_zero() -> None:
+    def operation(x: torch.Tensor) -> torch.Tensor:
+        return conv_norm_leaky_relu([x], torch.ones(1, 1, 3, 3, 3, device=DEVICE), None)
+
+    image = 1000 + random(1, 1, 6, 7, 40)
+    sums = F.conv3d(image.double(), torch.ones(1, 1, 3, 3, 3, device=DEVICE, dtype=torch.float64), padding=1)
+    expected = F.leaky_relu(F.instance_norm(sums), 0.1)
+    torch.testing.assert_close(operation(image), expected.float(), atol=1e-5, rtol=0)
+
+
+def test_the_bias_before_a_normalisation_has_no_gradient() -> None:
+    bias = random(3).requires_grad_()
+    conv_norm_leaky_relu([random(1, 2, *SHAPE)], random(3, 2, 3, 3, 3), bias).square().sum().backward()
+    assert bias.grad is not None
+    assert not bias.grad.any()
+
+
+@pytest.mark.parametrize(
+    ("channels", "batch", "num_clusters", "shape", "dtype"),
+    [
+        (2, 2, 2, SHAPE, torch.float32),
+        (7, 1, 11, SHAPE, torch.float32),
+        (16, 2, 7, SHAPE, torch.float32),
+        (16, 1, 7, SHAPE, HALF),
+        (64, 1, 3, (2, 3, 3), torch.float32),
+    ],
+)
+def test_adaptive_conv3d(channels, batch, num_clusters, shape, dtype) -> None:
+    generator = torch.Generator().manual_seed(3)
+    num_voxels = shape[0] * shape[1] * shape[2]
+    # Cluster 1 has no voxels.
+    labels = torch.randint(num_clusters, (batch, num_voxels), generator=generator).to(DEVICE)
+    labels[labels == 1] = 0
+
+    def operation(x, weight, tap_weights, bias) -> torch.Tensor:
+        return adaptive_conv3d(x, weight, tap_weights, bias, labels)
+
+    assert_same(
+        operation,
+        random(batch, channels, *shape),
+        0.2 * random(channels, channels, 27),
+        random(batch, num_clusters, 27).sigmoid(),
+        random(batch, num_clusters, channels),
+        dtype=dtype,
+    )
+
+
+@pytest.mark.parametrize("channels", [2, 4, 8, 11, 64])
+@pytest.mark.parametrize("dtype", [torch.float32, HALF])
+def test_match_similarity(channels, dtype) -> None:
+    scale = channels**-0.25
+    assert_same(
+        match_similarity, scale * random(2, channels, *SHAPE), scale * random(2, channels, *SHAPE, seed=2), dtype=dtype
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3, 8])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_warp(channels, layout) -> None:
+    def operation(image: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
+        return warp(image.contiguous(memory_format=layout), field)
+
+    assert_same(operation, random(2, channels, *SHAPE), 2 * random(2, 3, *SHAPE, seed=2))
+
+
+def test_warp_of_a_bf16_image_keeps_fp32_coordinates() -> None:
+    field = torch.full((1, 3, 2, 2, 300), 0.0, device=DEVICE)
+    field[:, 2] = 0.25
+    image = torch.arange(300.0, device=DEVICE).remainder(2).expand(1, 1, 2, 2, 300)
+    warped = warp(image.bfloat16(), field)
+    torch.testing.assert_close(warped[..., :299].float(), 0.25 + 0.5 * image[..., :299])
+
+
+def test_compose() -> None:
+    assert_same(compose, random(2, 3, *SHAPE), random(2, 3, *SHAPE, seed=2))
+
+
+def test_gradient_of_warp_does_not_depend_on_the_order_of_additions() -> None:
+    image, field = random(1, 2, 4, 4, 40).requires_grad_(), torch.zeros(1, 3, 4, 4, 40, device=DEVICE)
+    field[:, 2] = -torch.arange(40.0, device=DEVICE)  # every voxel samples the first of its row
+    upstream = random(1, 2, 4, 4, 40, seed=1)
+    gradients = [torch.autograd.grad(warp(image, field), image, upstream)[0] for _ in range(3)]
+    assert torch.equal(gradients[0], gradients[1])
+    assert torch.equal(gradients[0], gradients[2])
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 6), (1, 2, 3), (5, 3, 9)])
+def test_upsample_field(shape) -> None:
+    assert_same(upsample_field, random(2, 3, *shape))
+
+
+def test_halve() -> None:
+    assert_same(halve, random(2, 5, 4, 6, 2))
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (2, 9, 7)])
+def test_squared_differences(shape) -> None:
+    assert_same(squared_differences, random(2, 3, *shape))
+
+
+@pytest.mark.parametrize(("window", "shape"), [(9, (12, 11, 10)), (3, (5, 6, 7))])
+def test_local_ncc(window, shape) -> None:
+    def operation(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return local_ncc(first, second, window, eps=1e-2)
+
+    assert_same(operation, random(2, 1, *shape).sigmoid(), random(2, 1, *shape, seed=2).sigmoid())
+
+
+@pytest.mark.parametrize("channels", [2, 5, 16])
+def test_spatial_descriptor(channels) -> None:
+    x = random(2, channels, *SHAPE)
+    actual = spatial_descriptor(x)
+    with fused_kernels(False):
+        torch.testing.assert_close(actual, spatial_descriptor(x))
+
+
+def test_spatial_descriptor_with_a_gradient_is_the_plain_one() -> None:
+    x = random(1, 2, *SHAPE).requires_grad_()
+    spatial_descriptor(x).square().sum().backward()
+    assert x.grad is not None
+    assert x.grad.any()
+
+
+@pytest.mark.parametrize(("features", "num_clusters"), [(2, 2), (16, 7), (27, 11), (91, 3)])
+def test_kmeans(features, num_clusters) -> None:
+    points = random(2, 500, features)
+    start = initial_centroids(points, num_clusters, seed=0)
+    start[:, 1] = 100  # nothing is near: an empty cluster
+    labels, centroids = kmeans(points, start, max_iterations=3)
+    with fused_kernels(False):
+        expected_labels, expected_centroids = kmeans(points, start, max_iterations=3)
+    assert (labels == expected_labels).float().mean() > 0.999
+    torch.testing.assert_close(centroids, expected_centroids, atol=1e-4, rtol=1e-4)
+    assert torch.equal(centroids[:, 1], start[:, 1])
+
+
+def test_kmeans_gives_a_tie_to_the_lowest_index() -> None:
+    points = torch.tensor([[[0.0], [2.0], [1.0]]], device=DEVICE)
+    centroids = torch.tensor([[[5.0], [0.0], [2.0], [0.0]]], device=DEVICE)
+    assert kmeans(points, centroids, max_iterations=1)[0].tolist() == [[1, 2, 1]]
+
+
+def test_switch() -> None:
+    x = random(1, 1, 4, 4, 4)
+    assert runs_fused(x)
+    with fused_kernels(False):
+        assert not runs_fused(x)
+    assert runs_fused(x)
+    assert not runs_fused(x.double())
