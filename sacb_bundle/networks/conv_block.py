@@ -6,7 +6,7 @@ import torch
 from monai.networks.blocks import Convolution
 from torch import nn
 
-from ..ops import instance_norm_leaky_relu
+from ..ops import conv3x3x3, instance_norm_leaky_relu
 
 
 class ConvBlock(nn.Module):
@@ -23,4 +23,5 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, in_channels, D, H, W) to (B, out_channels, D, H, W)."""
-        return instance_norm_leaky_relu(self.convolution(x))
+        weight, bias = self.convolution.parameters()
+        return instance_norm_leaky_relu(conv3x3x3(x, weight, bias))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from ..ops import halve
 from .conv_block import ConvBlock
 
 
@@ -37,6 +37,6 @@ class Encoder(nn.Module):
         """
         features: list[torch.Tensor] = []
         for level in self.levels:
-            image = level(F.avg_pool3d(features[-1], kernel_size=2) if features else image)
+            image = level(halve(features[-1]) if features else image)
             features.append(image)
         return features

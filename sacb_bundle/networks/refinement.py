@@ -6,6 +6,7 @@ import torch
 from monai.networks.blocks import Convolution
 from torch import nn
 
+from ..ops import conv3x3x3
 from .conv_block import ConvBlock
 
 
@@ -25,4 +26,5 @@ class Refinement(nn.Module):
     def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         """Warped moving and fixed features (B, C, D, H, W) to a displacement field (B, 3, D, H, W) in voxels."""
         both = torch.cat([self.features(fixed), self.features(moving)], dim=1)
-        return self.displacement(self.fusion(both)).float()
+        weight, bias = self.displacement.parameters()
+        return conv3x3x3(self.fusion(both), weight, bias).float()

@@ -1,0 +1,23 @@
+"""Halving of the resolution."""
+
+from __future__ import annotations
+
+import torch
+
+
+def halve(x: torch.Tensor) -> torch.Tensor:
+    """Mean of every 2x2x2 voxels.
+
+    One axis after the other, which keeps the memory layout and, with the channels last, is much faster on the CPU
+    than `torch.nn.functional.avg_pool3d`.
+
+    Args:
+        x: (B, C, D, H, W), even sizes.
+
+    Returns:
+        (B, C, D / 2, H / 2, W / 2).
+    """
+    for axis in (2, 3, 4):
+        even, odd = x.unflatten(axis, (-1, 2)).unbind(axis + 1)
+        x = even + odd
+    return x / 8
