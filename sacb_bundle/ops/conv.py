@@ -26,7 +26,25 @@ def conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
         from .triton.conv import Conv3d
 
         return Conv3d.apply(autocast_input(x), weight, bias)
-    return F.conv3d(x, weight, bias, padding=1)
+    return on_cpu(x, weight, bias) if x.device.type == "cpu" else F.conv3d(x, weight, bias, padding=1)
+
+
+def on_cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """The same for a CPU, where it takes half the time with the channels last in memory (and returns them so).
+
+    With fewer outputs than a vector register has lanes, it also computes neighbouring voxels along W as further
+    outputs of a kernel that is as much longer and moves as many voxels per step.
+    """
+    batch, in_channels, depth, height, width = x.shape
+    out_channels = weight.shape[0]
+    lanes = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
+    voxels = max(n for n in (1, 2, 4) if n == 1 or (n * out_channels <= lanes and width % n == 0))
+    # The view gives a single channel the strides by which conv3d recognises the layout; contiguous() would not.
+    channels_last = x.movedim(1, -1).flatten(3).unflatten(3, (width, in_channels)).movedim(-1, 1)
+    kernel = torch.cat([F.pad(weight, (n, voxels - 1 - n)) for n in range(voxels)])
+    bias = None if bias is None else bias.repeat(voxels)
+    y = F.conv3d(channels_last, kernel, bias, stride=(1, 1, voxels), padding=1)
+    return y.movedim(1, -1).reshape(batch, depth, height, width, out_channels).movedim(-1, 1)
 
 
 def conv_norm_leaky_relu(
@@ -55,4 +73,4 @@ def conv_norm_leaky_relu(
 
         return ConvNormLeakyReLU.apply(weight, bias, negative_slope, eps, *(autocast_input(x) for x in inputs))
     x = inputs[0] if len(inputs) == 1 else torch.cat(list(inputs), dim=1)
-    return instance_norm_leaky_relu(F.conv3d(x, weight, bias, padding=1), negative_slope, eps)
+    return instance_norm_leaky_relu(conv3d(x, weight, bias), negative_slope, eps)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
 from .fused import runs_fused
-from .neighbourhood import neighbours
+from .neighbourhood import CACHED_VALUES, shifted
 
 
 def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
@@ -27,8 +28,21 @@ def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         from .triton.matching import MatchSimilarity
 
         return MatchSimilarity.apply(moving, fixed)
-    fixed = fixed.float()
-    logits = torch.stack([(fixed * neighbour).sum(dim=1) for neighbour in neighbours(moving.float())], dim=1)
+    depth, slice_values = moving.shape[2], moving[:, :, 0].numel()
+    padded = F.pad(moving.float().contiguous(), (1,) * 6)
+    fixed = fixed.float().contiguous()
+    # Without gradients the CPU goes by slabs whose products stay in its cache.
+    by_slabs = moving.device.type == "cpu" and not torch.is_grad_enabled()
+    step = max(1, CACHED_VALUES // slice_values) if by_slabs else depth
+    return torch.cat(
+        [expected_offset(padded[:, :, d : d + step + 2], fixed[:, :, d : d + step]) for d in range(0, depth, step)],
+        dim=2,
+    )
+
+
+def expected_offset(padded: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+    """The same for moving features (B, C, D + 2, H + 2, W + 2) that bring their neighbours along."""
+    logits = torch.stack([(fixed * neighbour).sum(dim=1) for neighbour in shifted(padded)], dim=1)
     weights = logits.softmax(dim=1).unflatten(1, (3, 3, 3))
     # Along each axis, the weight of the neighbours one step further minus that of those one step back.
     return torch.stack(

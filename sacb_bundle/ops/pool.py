@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from .fused import runs_fused
 
 
 def halve(x: torch.Tensor) -> torch.Tensor:
     """Mean of each 2x2x2 voxels.
+
+    One axis after the other, which keeps the memory layout and, with the channels last, is much faster on the CPU
+    than `torch.nn.functional.avg_pool3d`.
 
     Args:
         x: (B, C, D, H, W) with even sizes.
@@ -21,4 +23,7 @@ def halve(x: torch.Tensor) -> torch.Tensor:
         from .triton.pool import Halve
 
         return Halve.apply(x)
-    return F.avg_pool3d(x, kernel_size=2)
+    for axis in (2, 3, 4):
+        even, odd = x.unflatten(axis, (-1, 2)).unbind(axis + 1)
+        x = even + odd
+    return x / 8

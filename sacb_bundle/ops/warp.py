@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
@@ -31,7 +34,14 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
         for axis in (2, 1, 0)
     ]
     grid = torch.stack(coordinates, dim=-1)
-    sampled = F.grid_sample(image.float(), grid, mode=mode, padding_mode="zeros", align_corners=True)
+    sample = partial(F.grid_sample, mode=mode, padding_mode="zeros", align_corners=True)
+    if image.device.type == "cpu" and len(image) == 1:
+        # Here grid_sample shares its work among threads by items of the batch: make each slab of the grid an item.
+        slabs = math.gcd(grid.shape[1], torch.get_num_threads())
+        items = sample(image.float().expand(slabs, -1, -1, -1, -1), grid.unflatten(1, (slabs, -1)).squeeze(0))
+        sampled = items.movedim(0, 1).flatten(1, 2).unsqueeze(0)
+    else:
+        sampled = sample(image.float(), grid)
     return sampled.to(image.dtype)
 
 

@@ -48,3 +48,19 @@ def test_one_cluster_with_full_taps_is_a_plain_convolution() -> None:
     actual = adaptive_conv3d(x, weight, torch.ones(1, 1, 27), torch.zeros(1, 1, 3), labels)
     expected = F.conv3d(x, weight.reshape(3, 2, 3, 3, 3), padding=1)
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cached_values", [1, 400, 2**22])
+def test_without_gradients_gives_the_same_values(monkeypatch: pytest.MonkeyPatch, cached_values: int) -> None:
+    monkeypatch.setattr("sacb_bundle.ops.adaptive_conv.CACHED_VALUES", cached_values)
+    generator = torch.Generator().manual_seed(0)
+    x, weight, tap_weights, bias = (
+        torch.randn(size, generator=generator) for size in ((2, 3, 3, 5, 4), (2, 3, 27), (2, 6, 27), (2, 6, 2))
+    )
+    labels = torch.randint(6, (2, 60), generator=generator)
+    expected = by_definition(x, weight, tap_weights, bias, labels)
+    channels_last = x.contiguous(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        for layout in (x, channels_last):
+            actual = adaptive_conv3d(layout, weight, tap_weights, bias, labels)
+            torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)

@@ -38,3 +38,12 @@ def test_stays_in_fp32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = match_similarity(moving, fixed)
     assert torch.equal(found, match_similarity(moving, fixed))
+
+
+@pytest.mark.parametrize("cached_values", [1, 50, 2**22])
+def test_slabs_give_the_same_as_the_whole(monkeypatch: pytest.MonkeyPatch, cached_values: int) -> None:
+    monkeypatch.setattr("sacb_bundle.ops.matching.CACHED_VALUES", cached_values)
+    moving, fixed = (torch.randn(2, 2, 7, 3, 4, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
+    whole = match_similarity(moving, fixed)
+    with torch.no_grad():
+        torch.testing.assert_close(match_similarity(moving, fixed), whole)

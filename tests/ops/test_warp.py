@@ -65,3 +65,18 @@ def test_upsampled_field_moves_the_same_way() -> None:
     field = upsample_field(constant_field(0.5, -1.0, 2.0))
     assert field.shape == (1, 3, 10, 12, 14)
     torch.testing.assert_close(field, constant_field(1.0, -2.0, 4.0, shape=(10, 12, 14)))
+
+
+@pytest.mark.parametrize("depth", [4, 5])
+def test_one_item_is_warped_as_an_item_of_a_batch_is(depth: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, field = (torch.randn(2, 3, depth, 3, 4, generator=generator, requires_grad=True) for _ in range(2))
+    batch, items = warp(image, field), torch.cat([warp(image[i : i + 1], field[i : i + 1]) for i in range(2)])
+    assert torch.equal(batch, items)
+    upstream = torch.randn(batch.shape, generator=generator)
+    for gradient, reference in zip(
+        torch.autograd.grad(items, (image, field), upstream),
+        torch.autograd.grad(batch, (image, field), upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(gradient, reference, atol=1e-5, rtol=1e-5)
