@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size, channels_last, dot_precision, empty_channels_last, num_workers
+from .tiles import block_size, channels_last, compiled, dot_precision, empty_channels_last, num_workers
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class AdaptiveTiling:
         return triton.cdiv(self.out_channels, self.block_out)
 
 
-@triton.jit
+@compiled
 def neighbour(d, h, w, tap, depth, height, width):
     """Index of the neighbour of each voxel at a tap, and whether it lies inside."""
     d, h, w = d + tap // 9 - 1, h + tap // 3 % 3 - 1, w + tap % 3 - 1
@@ -49,7 +49,7 @@ def neighbour(d, h, w, tap, depth, height, width):
     return (d * height + h) * width + w, inside
 
 
-@triton.jit
+@compiled
 def adaptive_conv3d_kernel(
     x,
     weight,
@@ -114,7 +114,7 @@ def adaptive_conv3d_kernel(
     tl.store(out + voxel[:, None] * OUT + channel[None, :], result.to(out.dtype.element_ty), mask=here)
 
 
-@triton.jit
+@compiled
 def adaptive_weight_kernel(
     x,
     gradient,
@@ -166,7 +166,7 @@ def adaptive_weight_kernel(
     tl.store(out + index, result, mask=(in_channel < IN)[:, None] & (out_channel < OUT)[None, :])
 
 
-@triton.jit
+@compiled
 def cluster_gradient_kernel(
     x,
     gradient,

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size, channels_last, dot_precision, empty_channels_last, num_workers
+from .tiles import block_size, channels_last, compiled, dot_precision, empty_channels_last, num_workers
 
 
 @dataclass(frozen=True)
@@ -67,39 +67,40 @@ class ConvTiling:
         return self.planes * self.block_out
 
 
-@triton.jit
+@compiled
 def lay_out_weight_kernel(
     weight,
     laid_out,
     total,
-    IN: tl.constexpr,
-    OUT: tl.constexpr,
-    PLANES: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK_IN: tl.constexpr,
-    BLOCK_OUT: tl.constexpr,
-    CHUNKS: tl.constexpr,
-    GROUPS: tl.constexpr,
+    in_channels,
+    out_channels,
+    planes,
+    rows,
+    block_in,
+    block_out,
+    chunks,
+    groups,
     TRANSPOSED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """To [out block, group of rows, chunk, tap along W, (row, input channel), (plane, output channel)]."""
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    out_channel, rest = index % BLOCK_OUT, index // BLOCK_OUT
-    plane, rest = rest % PLANES, rest // PLANES
-    in_channel, rest = rest % BLOCK_IN, rest // BLOCK_IN
-    row, rest = rest % ROWS, rest // ROWS
+    out_channel, rest = index % block_out, index // block_out
+    plane, rest = rest % planes, rest // planes
+    in_channel, rest = rest % block_in, rest // block_in
+    row, rest = rest % rows, rest // rows
     tap_w, rest = rest % 3, rest // 3
-    in_channel, rest = in_channel + rest % CHUNKS * BLOCK_IN, rest // CHUNKS
-    row, rest = row + rest % GROUPS * ROWS, rest // GROUPS
-    out_channel += rest * BLOCK_OUT
+    in_channel, rest = in_channel + rest % chunks * block_in, rest // chunks
+    row, rest = row + rest % groups * rows, rest // groups
+    out_channel += rest * block_out
     tap_d, tap_h = row // 3 - plane, row % 3
-    inside = (index < total) & (in_channel < IN) & (out_channel < OUT) & (tap_d >= 0) & (tap_d < 3)
+    inside = (index < total) & (in_channel < in_channels) & (out_channel < out_channels)
+    inside = inside & (tap_d >= 0) & (tap_d < 3)
     tap = tap_d * 9 + tap_h * 3 + tap_w
     if TRANSPOSED:
-        source = (in_channel * OUT + out_channel) * 27 + 26 - tap
+        source = (in_channel * out_channels + out_channel) * 27 + 26 - tap
     else:
-        source = (out_channel * IN + in_channel) * 27 + tap
+        source = (out_channel * in_channels + in_channel) * 27 + tap
     tl.store(laid_out + index, tl.load(weight + source, mask=inside, other=0), mask=index < total)
 
 
@@ -126,7 +127,7 @@ def lay_out_weight(weight: torch.Tensor, tiling: ConvTiling, dtype: torch.dtype,
     return laid_out
 
 
-@triton.jit
+@compiled
 def conv3d_kernel(
     x,
     weight,
@@ -136,8 +137,6 @@ def conv3d_kernel(
     depth,
     height,
     width,
-    out_stride_channel,
-    out_stride_voxel,
     IN: tl.constexpr,
     OUT: tl.constexpr,
     PLANES: tl.constexpr,
@@ -149,6 +148,7 @@ def conv3d_kernel(
     HAS_BIAS: tl.constexpr,
     ADDS: tl.constexpr,
     HAS_MOMENTS: tl.constexpr,
+    PLANAR: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -201,7 +201,10 @@ def conv3d_kernel(
     inside = computed[:, None] & ((plane < depth) & (channel < OUT))[None, :]
     voxel = (plane * area)[None, :] + place[:, None]
     out += batch * depth * area * OUT
-    out += voxel.to(tl.int64) * out_stride_voxel + channel[None, :] * out_stride_channel
+    if PLANAR:
+        out += voxel + channel[None, :].to(tl.int64) * (depth * area)
+    else:
+        out += voxel.to(tl.int64) * OUT + channel[None, :]
     if ADDS:
         result += tl.load(out, mask=inside, other=0).to(tl.float32)
     tl.store(out, result.to(out.dtype.element_ty), mask=inside)
@@ -264,8 +267,6 @@ def conv3d(
         depth,
         height,
         width,
-        depth * height * width if planar else 1,
-        1 if planar else out_channels,
         in_channels,
         out_channels,
         tiling.planes,
@@ -277,6 +278,7 @@ def conv3d(
         bias is not None,
         addend is not None,
         moments,
+        planar,
         dot_precision(),
         block,
         num_warps=2,
@@ -285,7 +287,7 @@ def conv3d(
     return out, partial
 
 
-@triton.jit
+@compiled
 def conv3d_weight_kernel(
     x,
     gradient,

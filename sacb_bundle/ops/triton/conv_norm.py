@@ -11,10 +11,10 @@ import triton.language as tl
 from torch.autograd.function import once_differentiable
 
 from .conv import conv3d, conv3d_weight_gradient
-from .tiles import block_size, channels_last, num_workers
+from .tiles import block_size, channels_last, compiled, num_workers
 
 
-@triton.jit
+@compiled
 def combine_moments_kernel(moments, statistics, count, eps, BLOCK: tl.constexpr):
     """Mean and 1 / sqrt(variance + eps) of one channel, from count, mean and squared deviations of its parts."""
     channel = tl.program_id(0)
@@ -38,7 +38,7 @@ def combine_moments_kernel(moments, statistics, count, eps, BLOCK: tl.constexpr)
     tl.store(statistics + channel * 2 + 1, 1 / tl.sqrt(tl.sum(squared) / size + eps))
 
 
-@triton.jit
+@compiled
 def normalise_kernel(x, statistics, size, slope, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     """In place: leaky ReLU of (x - mean) * rstd."""
     batch = tl.program_id(1).to(tl.int64)
@@ -50,7 +50,7 @@ def normalise_kernel(x, statistics, size, slope, CHANNELS: tl.constexpr, BLOCK: 
     tl.store(x, tl.where(values > 0, values, values * slope).to(x.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@compiled
 def normalised_and_gradient(y, upstream, offset, inside, slope):
     """What the leaky ReLU was given, recovered from its result, and the gradient there."""
     values = tl.load(y + offset, mask=inside, other=0).to(tl.float32)
@@ -59,7 +59,7 @@ def normalised_and_gradient(y, upstream, offset, inside, slope):
     return tl.where(positive, values, values / slope), tl.where(positive, gradient, gradient * slope)
 
 
-@triton.jit
+@compiled
 def gradient_sums_kernel(
     y, upstream, sums, num_voxels, slope, CHANNELS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK: tl.constexpr
 ):
@@ -82,7 +82,7 @@ def gradient_sums_kernel(
     tl.store(sums + CHANNELS, tl.sum(product, axis=0), mask=channel < CHANNELS)
 
 
-@triton.jit
+@compiled
 def norm_gradient_kernel(y, upstream, statistics, means, out, size, slope, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     """Gradient of the normalisation's input: rstd * (g - mean(g) - z * mean(g z))."""
     batch = tl.program_id(1).to(tl.int64)

@@ -6,10 +6,10 @@ import torch
 import triton
 import triton.language as tl
 
-from .tiles import block_size, channels_last
+from .tiles import block_size, channels_last, compiled
 
 
-@triton.jit
+@compiled
 def patch_mean_kernel(x, out, depth, height, width, CHANNELS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK: tl.constexpr):
     """Patch means of a stretch of voxels."""
     num_voxels = depth * height * width

@@ -6,10 +6,10 @@ import torch
 import triton
 import triton.language as tl
 
-from .tiles import block_size, num_workers
+from .tiles import block_size, compiled, num_workers
 
 
-@triton.jit
+@compiled
 def assign_kernel(
     points,
     centroids,
@@ -20,7 +20,6 @@ def assign_kernel(
     FEATURES: tl.constexpr,
     BLOCK_F: tl.constexpr,
     BLOCK_N: tl.constexpr,
-    HAS_LABELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Nearest centroid of each point, and number and sum of the points of each cluster, over a worker's share."""
@@ -46,8 +45,7 @@ def assign_kernel(
         )
         distance = norm[None, :] - 2 * tl.dot(values, centre, input_precision="tf32x3")
         label = tl.argmin(distance, axis=1, tie_break_left=True)
-        if HAS_LABELS:
-            tl.store(labels + batch * num_points + point, label.to(tl.int64), mask=point < num_points)
+        tl.store(labels + batch * num_points + point, label.to(tl.int64), mask=point < num_points)
         member = ((label[:, None] == cluster[None, :]) & (point < num_points)[:, None]).to(tl.float32)
         total = tl.dot(tl.trans(member), values, total, input_precision="tf32x3")
         count += tl.sum(member, axis=0)
@@ -59,7 +57,7 @@ def assign_kernel(
     )
 
 
-@triton.jit
+@compiled
 def move_kernel(
     sums, centroids, workers, num_clusters, FEATURES: tl.constexpr, BLOCK_F: tl.constexpr, BLOCK_W: tl.constexpr
 ):
@@ -92,7 +90,7 @@ def kmeans(points: torch.Tensor, centroids: torch.Tensor, max_iterations: int) -
     block_n = max(16, triton.next_power_of_2(num_clusters))
     labels = torch.empty((batch, num_points), dtype=torch.int64, device=points.device)
     sums = points.new_empty((batch, workers, num_clusters, features + 1))
-    for iteration in range(max_iterations):
+    for _ in range(max_iterations):
         assign_kernel[(workers, batch)](
             points,
             centroids,
@@ -103,7 +101,6 @@ def kmeans(points: torch.Tensor, centroids: torch.Tensor, max_iterations: int) -
             features,
             max(16, triton.next_power_of_2(features)),
             block_n,
-            iteration == max_iterations - 1,
             block_size(32),
             num_warps=1,
         )

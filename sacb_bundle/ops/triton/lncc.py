@@ -9,18 +9,18 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size
+from .tiles import block_size, compiled
 
 
-@triton.jit
-def moments_kernel(first, second, out, num_voxels, size, window, BLOCK: tl.constexpr):
+@compiled
+def moments_kernel(first, second, out, num_voxels, size_along, window, BLOCK: tl.constexpr):
     """Window sums along the last axis of both images, their squares and their product."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    coordinate = voxel % size
+    coordinate = voxel % size_along
     sum_1 = tl.zeros((BLOCK,), dtype=tl.float32)
     sum_2, sum_11, sum_22, sum_12 = sum_1, sum_1, sum_1, sum_1
     for shift in range(-(window // 2), window // 2 + 1):
-        inside = (voxel < num_voxels) & (coordinate + shift >= 0) & (coordinate + shift < size)
+        inside = (voxel < num_voxels) & (coordinate + shift >= 0) & (coordinate + shift < size_along)
         a = tl.load(first + voxel + shift, mask=inside, other=0).to(tl.float32)
         b = tl.load(second + voxel + shift, mask=inside, other=0).to(tl.float32)
         sum_1 += a
@@ -36,38 +36,48 @@ def moments_kernel(first, second, out, num_voxels, size, window, BLOCK: tl.const
     tl.store(out + 4 * num_voxels + voxel, sum_12, mask=inside)
 
 
-@triton.jit
-def window_sum(x, voxel, num_voxels, stride, size, window, BLOCK: tl.constexpr):
+@compiled
+def window_sum(x, voxel, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
     """Sum along one axis around each voxel, zeros outside."""
-    coordinate = voxel // stride % size
+    coordinate = voxel // stride % size_along
     total = tl.zeros((BLOCK,), dtype=tl.float32)
     for shift in range(-(window // 2), window // 2 + 1):
-        inside = (voxel < num_voxels) & (coordinate + shift >= 0) & (coordinate + shift < size)
+        inside = (voxel < num_voxels) & (coordinate + shift >= 0) & (coordinate + shift < size_along)
         total += tl.load(x + voxel + shift * stride, mask=inside, other=0)
     return total
 
 
-@triton.jit
-def window_sum_kernel(x, out, num_voxels, stride, size, window, BLOCK: tl.constexpr):
+@compiled
+def window_sum_kernel(x, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
     """`window_sum` of every map."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     start = tl.program_id(1) * num_voxels
-    total = window_sum(x + start, voxel, num_voxels, stride, size, window, BLOCK)
+    total = window_sum(x + start, voxel, num_voxels, stride, size_along, window, BLOCK)
     tl.store(out + start + voxel, total, mask=voxel < num_voxels)
 
 
-@triton.jit
+@compiled
 def correlation_kernel(
-    sums, out, slopes, num_voxels, stride, size, window, volume, eps, HAS_SLOPES: tl.constexpr, BLOCK: tl.constexpr
+    sums,
+    out,
+    slopes,
+    num_voxels,
+    stride,
+    size_along,
+    window,
+    volume,
+    eps,
+    HAS_SLOPES: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Sum along the first axis, then the correlation, and its derivatives by the sums of a, of a * a and of a * b."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = voxel < num_voxels
-    sum_1 = window_sum(sums, voxel, num_voxels, stride, size, window, BLOCK)
-    sum_2 = window_sum(sums + num_voxels, voxel, num_voxels, stride, size, window, BLOCK)
-    sum_11 = window_sum(sums + 2 * num_voxels, voxel, num_voxels, stride, size, window, BLOCK)
-    sum_22 = window_sum(sums + 3 * num_voxels, voxel, num_voxels, stride, size, window, BLOCK)
-    sum_12 = window_sum(sums + 4 * num_voxels, voxel, num_voxels, stride, size, window, BLOCK)
+    sum_1 = window_sum(sums, voxel, num_voxels, stride, size_along, window, BLOCK)
+    sum_2 = window_sum(sums + num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
+    sum_11 = window_sum(sums + 2 * num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
+    sum_22 = window_sum(sums + 3 * num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
+    sum_12 = window_sum(sums + 4 * num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
     cross = sum_12 - sum_1 * sum_2 / volume
     variance_1 = sum_11 - sum_1 * sum_1 / volume
     variance_2 = sum_22 - sum_2 * sum_2 / volume
@@ -81,30 +91,30 @@ def correlation_kernel(
         tl.store(slopes + 2 * num_voxels + voxel, by_12, mask=inside)
 
 
-@triton.jit
-def weighted_window_sum_kernel(x, weight, out, num_voxels, stride, size, window, BLOCK: tl.constexpr):
+@compiled
+def weighted_window_sum_kernel(x, weight, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
     """Sum along one axis of every map times a common weight."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     start = tl.program_id(1) * num_voxels
-    coordinate = voxel // stride % size
+    coordinate = voxel // stride % size_along
     total = tl.zeros((BLOCK,), dtype=tl.float32)
     for shift in range(-(window // 2), window // 2 + 1):
-        inside = (voxel < num_voxels) & (coordinate + shift >= 0) & (coordinate + shift < size)
+        inside = (voxel < num_voxels) & (coordinate + shift >= 0) & (coordinate + shift < size_along)
         read = voxel + shift * stride
         total += tl.load(x + start + read, mask=inside, other=0) * tl.load(weight + read, mask=inside, other=0)
     tl.store(out + start + voxel, total, mask=voxel < num_voxels)
 
 
-@triton.jit
-def gradient_kernel(sums, first, second, out, num_voxels, stride, size, window, BLOCK: tl.constexpr):
+@compiled
+def gradient_kernel(sums, first, second, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
     """Sum along the last axis, then the gradient of the first image."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = voxel < num_voxels
-    result = window_sum(sums, voxel, num_voxels, stride, size, window, BLOCK)
+    result = window_sum(sums, voxel, num_voxels, stride, size_along, window, BLOCK)
     a = tl.load(first + voxel, mask=inside, other=0).to(tl.float32)
-    result += 2 * a * window_sum(sums + num_voxels, voxel, num_voxels, stride, size, window, BLOCK)
+    result += 2 * a * window_sum(sums + num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
     b = tl.load(second + voxel, mask=inside, other=0).to(tl.float32)
-    result += b * window_sum(sums + 2 * num_voxels, voxel, num_voxels, stride, size, window, BLOCK)
+    result += b * window_sum(sums + 2 * num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
     tl.store(out + voxel, result, mask=inside)
 
 

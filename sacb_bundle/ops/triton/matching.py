@@ -9,10 +9,10 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size, channels_last
+from .tiles import block_size, channels_last, compiled
 
 
-@triton.jit
+@compiled
 def neighbour(voxel, shift_d, shift_h, shift_w, depth, height, width):
     """Index of the neighbour of each voxel at an offset, and whether it lies inside."""
     d, h, w = voxel // (height * width) + shift_d, voxel // width % height + shift_h, voxel % width + shift_w
@@ -20,7 +20,7 @@ def neighbour(voxel, shift_d, shift_h, shift_w, depth, height, width):
     return voxel + (shift_d * height + shift_h) * width + shift_w, inside
 
 
-@triton.jit
+@compiled
 def match_kernel(
     moving,
     fixed,
@@ -72,7 +72,7 @@ def match_kernel(
     tl.store(log_sums + batch * num_voxels + voxel, largest + tl.log(total), mask=in_image)
 
 
-@triton.jit
+@compiled
 def logit_gradient(logit, voxel, inside, out, log_sums, upstream, shift_d, shift_h, shift_w, num_voxels):
     """Gradient of a logit of each voxel: its softmax weight times upstream * (offset - expected offset)."""
     weight = tl.exp(logit - tl.load(log_sums + voxel, mask=inside, other=0))
@@ -84,7 +84,7 @@ def logit_gradient(logit, voxel, inside, out, log_sums, upstream, shift_d, shift
     return weight * slope
 
 
-@triton.jit
+@compiled
 def match_gradient_kernel(
     moving,
     fixed,

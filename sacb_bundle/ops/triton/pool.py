@@ -9,10 +9,10 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size, channels_last, empty_channels_last
+from .tiles import block_size, channels_last, compiled, empty_channels_last
 
 
-@triton.jit
+@compiled
 def halve_kernel(x, out, size, depth, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     """Mean of 2x2x2 voxels; depth, height and width are those of the result."""
     element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -28,7 +28,7 @@ def halve_kernel(x, out, size, depth, height, width, CHANNELS: tl.constexpr, BLO
     tl.store(out + element, (total / 8).to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@compiled
 def halve_gradient_kernel(upstream, out, size, depth, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     """An eighth of the gradient of the voxel that each took part in; the sizes are those of the full grid."""
     element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)

@@ -9,10 +9,10 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size
+from .tiles import block_size, compiled
 
 
-@triton.jit
+@compiled
 def forward_difference(x, element, stride, size, inside):
     """Difference to the next voxel along one axis; zero at the last."""
     has_next = inside & (element // stride % size < size - 1)
@@ -20,7 +20,7 @@ def forward_difference(x, element, stride, size, inside):
     return following - tl.load(x + element, mask=has_next, other=0)
 
 
-@triton.jit
+@compiled
 def backward_difference(x, element, stride, size, inside):
     """Difference from the previous voxel along one axis; zero at the first."""
     has_previous = inside & (element // stride % size > 0)
@@ -28,7 +28,7 @@ def backward_difference(x, element, stride, size, inside):
     return tl.load(x + element, mask=has_previous, other=0) - previous
 
 
-@triton.jit
+@compiled
 def squared_differences_kernel(
     x, sums, num_elements, depth, height, width, factor_d, factor_h, factor_w, BLOCK: tl.constexpr
 ):
@@ -42,7 +42,7 @@ def squared_differences_kernel(
     tl.store(sums + tl.program_id(0), tl.sum(total))
 
 
-@triton.jit
+@compiled
 def squared_differences_gradient_kernel(
     x, upstream, out, num_elements, depth, height, width, factor_d, factor_h, factor_w, BLOCK: tl.constexpr
 ):

@@ -7,6 +7,15 @@ import triton
 
 INTERPRETED = triton.knobs.runtime.interpret
 
+# `triton.jit` for kernels that are not compiled anew for every kind of image size.
+compiled = triton.jit(
+    do_not_specialize=[
+        *("depth", "height", "width", "stride", "size_along", "window", "volume", "count", "units", "workers"),
+        *("num_clusters", "total", "in_channels", "out_channels", "planes", "rows", "chunks", "groups"),
+        *("block_in", "block_out"),
+    ]
+)
+
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
     """The same tensor (B, C, D, H, W), with the channels of a voxel side by side in memory."""

@@ -9,10 +9,10 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size
+from .tiles import block_size, compiled
 
 
-@triton.jit
+@compiled
 def corner_of(fine, scale, size, side: tl.constexpr):
     """Along one axis: index of the lower (0) or upper (1) coarse neighbour of a fine voxel, and its weight."""
     position = fine.to(tl.float32) * scale
@@ -23,7 +23,7 @@ def corner_of(fine, scale, size, side: tl.constexpr):
     return tl.minimum(lower.to(tl.int32) + side, size - 1), weight
 
 
-@triton.jit
+@compiled
 def upsample_kernel(field, out, num_fine, depth, height, width, scale_d, scale_h, scale_w, BLOCK: tl.constexpr):
     """One component of one field at twice the size, values doubled."""
     voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -42,21 +42,21 @@ def upsample_kernel(field, out, num_fine, depth, height, width, scale_d, scale_h
     tl.store(out + component * num_fine + voxel, 2 * total, mask=inside)
 
 
-@triton.jit
+@compiled
 def first_fine(coarse, scale):
     """The first of the at most five fine voxels along one axis that a coarse voxel takes part in."""
     # The scale is at least a third, or zero along an axis of one voxel.
     return tl.floor((coarse - 1).to(tl.float32) / tl.maximum(scale, 1 / 3)).to(tl.int32) + 1
 
 
-@triton.jit
+@compiled
 def share_of(fine, coarse, scale, size):
     """Weight of a coarse voxel in a fine one along one axis; zero for a fine voxel outside."""
     weight = tl.maximum(0.0, 1 - tl.abs(fine.to(tl.float32) * scale - coarse.to(tl.float32)))
     return tl.where((fine >= 0) & (fine < 2 * size), weight, 0)
 
 
-@triton.jit
+@compiled
 def upsample_gradient_kernel(
     upstream, out, num_coarse, depth, height, width, scale_d, scale_h, scale_w, BLOCK: tl.constexpr
 ):

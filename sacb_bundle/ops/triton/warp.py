@@ -14,10 +14,10 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size
+from .tiles import block_size, channels_last, compiled
 
 
-@triton.jit
+@compiled
 def displaced(field, voxel, inside, depth, height, width):
     """Where each voxel samples the image, in voxels."""
     num_voxels = depth * height * width
@@ -27,7 +27,7 @@ def displaced(field, voxel, inside, depth, height, width):
     return d, h, w
 
 
-@triton.jit
+@compiled
 def corner_weight(position, side: tl.constexpr, size):
     """Along one axis: index of the lower (0) or upper (1) neighbour, its weight, the slope of it, and if it exists."""
     lower = tl.floor(position)
@@ -40,7 +40,16 @@ def corner_weight(position, side: tl.constexpr, size):
     return tl.where(exists, index, 0).to(tl.int32), weight, slope, exists
 
 
-@triton.jit
+@compiled
+def offset_of(voxel, channel, num_voxels, CHANNELS: tl.constexpr, LAST: tl.constexpr):
+    """Place in memory of the channels of each voxel: side by side, or one after the other."""
+    if LAST:
+        return voxel[:, None] * CHANNELS + channel[None, :]
+    else:
+        return channel[None, :] * num_voxels + voxel[:, None]
+
+
+@compiled
 def warp_kernel(
     image,
     field,
@@ -48,12 +57,11 @@ def warp_kernel(
     depth,
     height,
     width,
-    stride_channel,
-    stride_voxel,
     CHANNELS: tl.constexpr,
     BLOCK_C: tl.constexpr,
-    ADDS_FIELD: tl.constexpr,
     BLOCK: tl.constexpr,
+    LAST: tl.constexpr,
+    ADDS_FIELD: tl.constexpr,
 ):
     """Sample all channels at a stretch of voxels; on request add the field, as composition does."""
     num_voxels = depth * height * width
@@ -74,7 +82,7 @@ def warp_kernel(
                 corner = (index_d * height + index_h) * width + index_w
                 exists = in_image & exists_d & exists_h & exists_w
                 values = tl.load(
-                    image + corner[:, None] * stride_voxel + channel[None, :] * stride_channel,
+                    image + offset_of(corner, channel, num_voxels, CHANNELS, LAST),
                     mask=exists[:, None] & in_channels[None, :],
                     other=0,
                 ).to(tl.float32)
@@ -83,11 +91,11 @@ def warp_kernel(
     if ADDS_FIELD:
         result += tl.load(field + channel[None, :] * num_voxels + voxel[:, None], mask=here, other=0)
     out += batch * num_voxels * CHANNELS
-    offset = voxel[:, None] * stride_voxel + channel[None, :] * stride_channel
+    offset = offset_of(voxel, channel, num_voxels, CHANNELS, LAST)
     tl.store(out + offset, result.to(out.dtype.element_ty), mask=here)
 
 
-@triton.jit
+@compiled
 def warp_gradient_kernel(
     image,
     field,
@@ -98,14 +106,13 @@ def warp_gradient_kernel(
     depth,
     height,
     width,
-    stride_channel,
-    stride_voxel,
     CHANNELS: tl.constexpr,
     BLOCK_C: tl.constexpr,
+    BLOCK: tl.constexpr,
+    LAST: tl.constexpr,
     ADDS_FIELD: tl.constexpr,
     TO_IMAGE: tl.constexpr,
     TO_FIELD: tl.constexpr,
-    BLOCK: tl.constexpr,
 ):
     """Gradients of the image, in units of 1 / `units`, and of the field."""
     num_voxels = depth * height * width
@@ -118,9 +125,9 @@ def warp_gradient_kernel(
     upstream += batch * num_voxels * CHANNELS
     field += batch * num_voxels * 3
     d, h, w = displaced(field, voxel, in_image, depth, height, width)
-    gradient = tl.load(
-        upstream + voxel[:, None] * stride_voxel + channel[None, :] * stride_channel, mask=here, other=0
-    ).to(tl.float32)
+    gradient = tl.load(upstream + offset_of(voxel, channel, num_voxels, CHANNELS, LAST), mask=here, other=0).to(
+        tl.float32
+    )
     to_d = tl.zeros((BLOCK,), dtype=tl.float32)
     to_h, to_w = to_d, to_d
     if TO_IMAGE:
@@ -134,7 +141,7 @@ def warp_gradient_kernel(
                 index_w, weight_w, slope_w, exists_w = corner_weight(w, side_w, width)
                 corner = (index_d * height + index_h) * width + index_w
                 exists = (in_image & exists_d & exists_h & exists_w)[:, None] & in_channels[None, :]
-                offset = corner[:, None] * stride_voxel + channel[None, :] * stride_channel
+                offset = offset_of(corner, channel, num_voxels, CHANNELS, LAST)
                 if TO_FIELD:
                     values = tl.load(image + offset, mask=exists, other=0).to(tl.float32)
                     product = tl.sum(values * gradient, axis=1)
@@ -146,9 +153,9 @@ def warp_gradient_kernel(
                     tl.atomic_add(grad_image + offset, (share * unit).to(tl.int64), mask=exists, sem="relaxed")
     if TO_FIELD:
         if ADDS_FIELD:
-            to_d += tl.load(upstream + voxel * stride_voxel, mask=in_image, other=0)
-            to_h += tl.load(upstream + voxel * stride_voxel + stride_channel, mask=in_image, other=0)
-            to_w += tl.load(upstream + voxel * stride_voxel + 2 * stride_channel, mask=in_image, other=0)
+            to_d += tl.load(upstream + voxel, mask=in_image, other=0)
+            to_h += tl.load(upstream + num_voxels + voxel, mask=in_image, other=0)
+            to_w += tl.load(upstream + 2 * num_voxels + voxel, mask=in_image, other=0)
         grad_field += batch * num_voxels * 3 + voxel
         tl.store(grad_field, to_d, mask=in_image)
         tl.store(grad_field + num_voxels, to_h, mask=in_image)
@@ -162,12 +169,13 @@ class Warp(torch.autograd.Function):
     def forward(ctx: Any, image: torch.Tensor, field: torch.Tensor, adds_field: bool) -> torch.Tensor:
         """Sample the image, whose layout the result takes over."""
         field = field.float().contiguous()
-        if not image.is_contiguous(memory_format=torch.channels_last_3d):
+        if adds_field or not is_channels_last(image):
             image = image.contiguous()
         out = torch.empty_like(image)
         ctx.save_for_backward(image, field)
         ctx.adds_field = adds_field
-        warp_kernel[grid_of(image)](image, field, out, *sizes_of(image), adds_field, BLOCK=block_of(image))
+        grid, sizes = launch_sizes(image)
+        warp_kernel[grid](image, field, out, *sizes, ADDS_FIELD=adds_field)
         return out
 
     @staticmethod
@@ -176,39 +184,36 @@ class Warp(torch.autograd.Function):
         """Gradients of image and field."""
         image, field = ctx.saved_tensors
         to_image, to_field, _ = ctx.needs_input_grad
-        last = image.is_contiguous(memory_format=torch.channels_last_3d) and not image.is_contiguous()
-        upstream = upstream.contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
+        upstream = channels_last(upstream) if is_channels_last(image) else upstream.contiguous()
         sums = torch.zeros_like(image if to_image else image[:0], dtype=torch.int64)
         # The largest gradient becomes 2^40, which leaves room for millions of voxels that sample the same one.
         units = 2.0**40 / torch.linalg.vector_norm(upstream, float("inf")).float().clamp(min=1e-30)
         grad_field = torch.empty_like(field) if to_field else None
-        warp_gradient_kernel[grid_of(image)](
+        grid, sizes = launch_sizes(image)
+        warp_gradient_kernel[grid](
             image,
             field,
             upstream,
             sums,
             grad_field,
             units,
-            *sizes_of(image),
-            ctx.adds_field,
-            to_image,
-            to_field,
-            BLOCK=block_of(image),
+            *sizes,
+            ADDS_FIELD=ctx.adds_field,
+            TO_IMAGE=to_image,
+            TO_FIELD=to_field,
         )
         return (sums / units).to(image.dtype) if to_image else None, grad_field, None
 
 
-def block_of(image: torch.Tensor) -> int:
-    """Voxels of a tile."""
-    return block_size(max(1, 1024 // triton.next_power_of_2(image.shape[1])))
+def is_channels_last(image: torch.Tensor) -> bool:
+    """Whether the channels of a voxel lie side by side; a single channel counts as one after the other."""
+    return image.shape[1] > 1 and image.is_contiguous(memory_format=torch.channels_last_3d)
 
 
-def grid_of(image: torch.Tensor) -> tuple[int, int]:
-    """Programs of a launch."""
-    return (triton.cdiv(image[0, 0].numel(), block_of(image)), image.shape[0])
-
-
-def sizes_of(image: torch.Tensor) -> tuple[int, ...]:
-    """Sizes and strides as the kernels take them."""
+def launch_sizes(image: torch.Tensor) -> tuple[tuple[int, int], tuple[int, ...]]:
+    """Programs of a launch, and the sizes and constants that both kernels take."""
     channels = image.shape[1]
-    return (*image.shape[2:], image.stride(1), image.stride(4), channels, triton.next_power_of_2(channels))
+    block_c = triton.next_power_of_2(channels)
+    block = block_size(max(1, 1024 // block_c))
+    grid = (triton.cdiv(image[0, 0].numel(), block), image.shape[0])
+    return grid, (*image.shape[2:], channels, block_c, block, is_channels_last(image))

@@ -1,0 +1,439 @@
+"""Time, peak memory and achieved rates of the whole network and of each of its operations.
+
+python scripts/benchmark.py --shape 160 192 224 --clusters 7 --device cuda --json benchmark.json
+python scripts/benchmark.py --shape 80 96 112 --device cpu
+
+Ceilings (memory bandwidth, rate of matrix products) are measured in the same run. The floor of an operation is the
+longer of two times: the fewest bytes it must move (each input read once, each output written once) at that bandwidth,
+and its arithmetic at that rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+
+from sacb_bundle.losses import LocalNCCLoss, RegistrationLoss
+from sacb_bundle.networks import SACBNet
+from sacb_bundle.ops import (
+    adaptive_conv3d,
+    compose,
+    conv3d,
+    conv_norm_leaky_relu,
+    fused_kernels,
+    halve,
+    initial_centroids,
+    kmeans,
+    local_ncc,
+    match_similarity,
+    spatial_descriptor,
+    squared_differences,
+    upsample_field,
+    warp,
+)
+
+Shape = tuple[int, int, int]
+AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+K_MEANS_ITERATIONS = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Time in ms (median), and peak memory in MB beyond what was held before."""
+
+    ms: float
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation as the network calls it.
+
+    Attributes:
+        name: of the operation.
+        where: resolution level and channels.
+        run: the operation; its inputs are fixed.
+        parameters: what gets a gradient when the backward pass is measured; empty where there is none.
+        operations: floating-point operations of the forward pass.
+        values: numbers that it reads and writes at least, its inputs and outputs.
+    """
+
+    name: str
+    where: str
+    run: Callable[[], torch.Tensor]
+    parameters: Sequence[torch.Tensor]
+    operations: float
+    values: float
+
+
+class Bench:
+    """Measures on one device in one precision."""
+
+    def __init__(self, device: torch.device, precision: str, repeats: int) -> None:
+        self.device = device
+        self.precision = precision
+        self.repeats = repeats
+
+    def autocast(self) -> torch.autocast | nullcontext[None]:
+        """Context of the precision."""
+        if self.precision in AUTOCAST:
+            return torch.autocast(self.device.type, dtype=AUTOCAST[self.precision])
+        return nullcontext()
+
+    def once(self, run: Callable[[], object]) -> Cost:
+        """Time by the host's clock, and peak memory, of one run."""
+        gc.collect()
+        before = self.reset_peak()
+        start = time.perf_counter()
+        run()
+        peak = self.peak()
+        return Cost(1e3 * (time.perf_counter() - start), peak - before)
+
+    def measure(self, run: Callable[[], object]) -> Cost:
+        """Median time of `repeats` runs after a warm-up, and their peak memory."""
+        for _ in range(1 if self.device.type == "cpu" else 3):
+            run()
+        gc.collect()
+        before = self.reset_peak()
+        times = [self.time(run) for _ in range(self.repeats)]
+        return Cost(median(times), self.peak() - before)
+
+    def time(self, run: Callable[[], object]) -> float:
+        """Time of one run in ms: by the device's clock where it has one."""
+        if self.device.type == "cpu":
+            start = time.perf_counter()
+            run()
+            return 1e3 * (time.perf_counter() - start)
+        first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        first.record()
+        run()
+        last.record()
+        torch.cuda.synchronize()
+        return first.elapsed_time(last)
+
+    def reset_peak(self) -> float:
+        """Forget the peak memory so far; returns what is held now, in MB."""
+        if self.device.type == "cpu":
+            Path("/proc/self/clear_refs").write_text("5")  # Linux only
+            return resident_mb("VmRSS")
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 1e6
+
+    def peak(self) -> float:
+        """Peak memory in MB."""
+        if self.device.type == "cpu":
+            return resident_mb("VmHWM")
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() / 1e6
+
+    def forward(self, operation: Operation) -> Cost:
+        """Cost without gradients."""
+
+        def run() -> None:
+            with torch.no_grad(), self.autocast():
+                operation.run()
+
+        return self.measure(run)
+
+    def forward_and_backward(self, operation: Operation) -> Cost:
+        """Cost with the gradients of its parameters."""
+        with self.autocast():
+            upstream = torch.randn_like(operation.run())
+
+        def run() -> None:
+            with self.autocast():
+                output = operation.run()
+            torch.autograd.grad(output, operation.parameters, upstream)
+
+        return self.measure(run)
+
+    def ceilings(self) -> dict[str, float]:
+        """Bandwidth of a large copy in GB/s (bytes read plus written), and TFLOP/s of a large matrix product."""
+        on_gpu = self.device.type == "cuda"
+        source = torch.randn(2**28 if on_gpu else 2**25, device=self.device)
+        target = torch.empty_like(source)
+        copy = self.measure(lambda: target.copy_(source))
+        size = 8192 if on_gpu else 2048
+        first, second = (
+            torch.randn(size, size, device=self.device, dtype=AUTOCAST.get(self.precision, torch.float32))
+            for _ in range(2)
+        )
+        product = self.measure(lambda: first @ second)
+        return {"GB/s": 8e-6 * source.numel() / copy.ms, "TFLOP/s": 2e-9 * size**3 / product.ms}
+
+
+def resident_mb(key: str) -> float:
+    """A figure of this process's memory, in MB."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[key].split()[0]) * 1024 / 1e6
+
+
+def network_costs(bench: Bench, shape: Shape, num_clusters: int, train: bool) -> dict[str, Cost]:
+    """Inference, and a training step (forward, NCC and smoothness, backward, Adam); also the first of each.
+
+    The first ones of a process load the kernels, and compile those that Triton's cache on disk does not hold.
+    """
+    torch.manual_seed(0)
+    network = SACBNet(num_clusters=num_clusters, max_iterations=K_MEANS_ITERATIONS).to(bench.device)
+    # Smooth noise: what flat images or white noise cluster to is no measure.
+    image = nn.functional.avg_pool3d(torch.rand(1, 2, *shape), 5, stride=1, padding=2).to(bench.device)
+    loss = RegistrationLoss(LocalNCCLoss(), 1.0)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+
+    def infer() -> None:
+        with torch.no_grad(), bench.autocast():
+            network(image)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with bench.autocast():
+            value = loss(network(image), image)
+        value.backward()
+        optimizer.step()
+
+    costs = {"first inference": bench.once(infer), "inference": bench.measure(infer)}
+    if train:
+        costs["first training step"] = bench.once(step)
+        costs["training step"] = bench.measure(step)
+    return costs
+
+
+def network_operations(device: torch.device, shape: Shape, num_clusters: int) -> list[Operation]:
+    """The operations of the network on both images, at the resolutions where they cost most."""
+
+    def random(*size: int) -> torch.Tensor:
+        return torch.randn(size, device=device, requires_grad=True)
+
+    def at(level: int) -> tuple[Shape, int]:
+        depth, height, width = (size >> (level - 1) for size in shape)
+        return (depth, height, width), depth * height * width
+
+    listed: list[Operation] = []
+
+    def add(
+        name: str,
+        where: str,
+        run: Callable[..., torch.Tensor],
+        inputs: Sequence[torch.Tensor],
+        operations: float,
+        values: float,
+        has_gradient: bool = True,
+    ) -> None:
+        listed.append(Operation(name, where, lambda: run(*inputs), inputs if has_gradient else (), operations, values))
+
+    for level, inward, outward in ((1, 1, 4), (1, 4, 8), (1, 8, 8), (2, 16, 16), (3, 32, 32), (4, 64, 64)):
+        size, voxels = at(level)
+        add(
+            "conv_norm_leaky_relu",
+            f"level {level}, 2 x {inward} to {outward}",
+            lambda x, weight: conv_norm_leaky_relu([x], weight, None),
+            (random(2, inward, *size), random(outward, inward, 3, 3, 3)),
+            2 * 54 * inward * outward * voxels,
+            2 * (inward + outward) * voxels,
+        )
+    size, voxels = at(1)
+    add(
+        "conv3d",
+        "level 1, 8 to 3",
+        conv3d,
+        (random(1, 8, *size), random(3, 8, 3, 3, 3), random(3)),
+        54 * 24 * voxels,
+        11 * voxels,
+    )
+    for level, channels in ((2, 16), (3, 32), (4, 64)):
+        size, voxels = at(level)
+        x = random(2, channels, *size)
+        points = spatial_descriptor(x.detach())
+        start = initial_centroids(points, num_clusters, seed=0)
+        labels, _ = kmeans(points, start, max_iterations=1)
+        where = f"level {level}, 2 x {channels}"
+        add(
+            "spatial_descriptor",
+            where,
+            lambda x: spatial_descriptor(x.detach()),
+            (x,),
+            2 * 27 * channels * voxels,
+            4 * channels * voxels,
+            has_gradient=False,
+        )
+        add(
+            f"kmeans, {K_MEANS_ITERATIONS} iterations",
+            where,
+            lambda points, start: kmeans(points, start, K_MEANS_ITERATIONS)[0],
+            (points, start),
+            2 * K_MEANS_ITERATIONS * 4 * num_clusters * channels * voxels,
+            2 * (K_MEANS_ITERATIONS * channels + 2) * voxels,
+            has_gradient=False,
+        )
+        add(
+            "adaptive_conv3d",
+            where,
+            lambda x, weight, taps, bias, labels=labels: adaptive_conv3d(x, weight, taps, bias, labels),
+            (
+                x,
+                random(channels, channels, 27),
+                torch.rand(2, num_clusters, 27, device=device, requires_grad=True),
+                random(2, num_clusters, channels),
+            ),
+            2 * 54 * channels * channels * voxels,
+            2 * (2 * channels + 2) * voxels,
+        )
+        add(
+            "match_similarity",
+            f"level {level}, {channels}",
+            match_similarity,
+            (random(1, channels, *size), random(1, channels, *size)),
+            54 * channels * voxels,
+            (2 * channels + 3) * voxels,
+        )
+    field = (torch.randn(1, 3, *size_of(shape, 16), device=device) * 2).detach()
+    field = nn.functional.interpolate(field, size=shape, mode="trilinear", align_corners=True).requires_grad_()
+    add("warp", "level 1, 8", warp, (random(1, 8, *shape), field), 16 * 8 * voxels_of(shape), 19 * voxels_of(shape))
+    add("compose", "level 1", compose, (random(1, 3, *shape), field), 16 * 3 * voxels_of(shape), 9 * voxels_of(shape))
+    size, voxels = at(2)
+    add("upsample_field", "level 2 to 1", upsample_field, (random(1, 3, *size),), 16 * 24 * voxels, 27 * voxels)
+    add("halve", "level 1 to 2, 2 x 8", halve, (random(2, 8, *shape),), 16 * voxels_of(shape), 18 * voxels_of(shape))
+    image = torch.rand(1, 1, *shape, device=device)
+    add(
+        "local_ncc",
+        "level 1",
+        lambda warped: local_ncc(warped, image),
+        (torch.rand(1, 1, *shape, device=device, requires_grad=True),),
+        60 * voxels_of(shape),
+        3 * voxels_of(shape),
+    )
+    add("squared_differences", "level 1", squared_differences, (field,), 27 * voxels_of(shape), 3 * voxels_of(shape))
+    return listed
+
+
+def size_of(shape: Shape, divisor: int) -> Shape:
+    """The shape divided by a number."""
+    depth, height, width = (size // divisor for size in shape)
+    return depth, height, width
+
+
+def voxels_of(shape: Shape) -> int:
+    """Number of voxels."""
+    return shape[0] * shape[1] * shape[2]
+
+
+def operation_row(bench: Bench, operation: Operation, ceilings: dict[str, float]) -> dict[str, object]:
+    """Measured times of an operation beside its floors. A backward pass does the work of two forward passes."""
+    value_size = 2 if bench.precision in AUTOCAST else 4
+    times_forward = bench.forward(operation)
+    row: dict[str, object] = {"operation": operation.name, "where": operation.where}
+    passes = [("forward", times_forward, 1)]
+    if operation.parameters:
+        passes.append(("forward and backward", bench.forward_and_backward(operation), 3))
+    for name, cost, work in passes:
+        gigabytes = work * operation.values * value_size / 1e9
+        teraflop = work * operation.operations / 1e12
+        floor = 1e3 * max(gigabytes / ceilings["GB/s"], teraflop / ceilings["TFLOP/s"])
+        row[name] = {
+            "ms": cost.ms,
+            "peak_mb": cost.peak_mb,
+            "GB/s": 1e3 * gigabytes / cost.ms,
+            "TFLOP/s": 1e3 * teraflop / cost.ms,
+            "floor_ms": floor,
+            "times_floor": cost.ms / floor,
+        }
+    return row
+
+
+def print_row(row: dict) -> None:
+    """One line of the table for each pass."""
+    for name in ("forward", "forward and backward"):
+        if name in row:
+            cost = row[name]
+            print(
+                f"| {row['operation']} | {row['where']} | {name} | {cost['ms']:.3g} | {cost['peak_mb']:.0f} "
+                f"| {cost['GB/s']:.0f} | {cost['TFLOP/s']:.3g} | {cost['floor_ms']:.3g} | {cost['times_floor']:.1f} |",
+                flush=True,
+            )
+
+
+def describe(device: torch.device) -> str:
+    """Name of the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", type=int, nargs=3, default=(160, 192, 224), metavar=("D", "H", "W"))
+    parser.add_argument("--clusters", type=int, default=7, metavar="N")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--precision",
+        choices=("tf32", "fp32", *AUTOCAST),
+        default="tf32",
+        help="tf32, the default of PyTorch's convolutions: fp32 numbers, TF32 products on CUDA; fp32: no TF32; "
+        "fp16, bf16: autocast",
+    )
+    parser.add_argument("--plain", action="store_true", help="turn the fused kernels off")
+    parser.add_argument("--only-network", action="store_true", help="leave the single operations out")
+    parser.add_argument("--no-train", dest="train", action="store_false", help="leave the training step out")
+    parser.add_argument("--repeats", type=int, default=10, help="runs of each; the median time counts")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    options = parser.parse_args(arguments)
+    if any(size % 16 or size < 32 for size in options.shape):
+        parser.error(f"--shape {options.shape}: every size must be a multiple of 16, at least 32")
+    if options.repeats < 1:
+        parser.error(f"--repeats {options.repeats}: at least 1")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print tables, write the figures."""
+    options = parse(arguments)
+    device, shape = torch.device(options.device), tuple(options.shape)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
+    bench = Bench(device, options.precision, options.repeats)
+    with fused_kernels(not options.plain):
+        ceilings = bench.ceilings()
+        print(
+            f"{describe(device)}, torch {torch.__version__}, {options.precision}, {options.clusters} clusters, ", end=""
+        )
+        print(f"{' x '.join(map(str, shape))} voxels, {'plain operations' if options.plain else 'fused kernels'}")
+        print(f"ceilings: {ceilings['GB/s']:.0f} GB/s, {ceilings['TFLOP/s']:.3g} TFLOP/s\n")
+        costs = network_costs(bench, shape, options.clusters, options.train)
+        for name, cost in costs.items():
+            print(f"{name:20}{cost.ms:10.1f} ms{cost.peak_mb:10.0f} MB")
+        rows = []
+        if not options.only_network:
+            print("\n| operation | where | pass | ms | peak MB | GB/s | TFLOP/s | floor, ms | times floor |")
+            print("|---|---|---|---|---|---|---|---|---|")
+            for operation in network_operations(device, shape, options.clusters):
+                rows.append(operation_row(bench, operation, ceilings))
+                print_row(rows[-1])
+    if options.json:
+        report = {
+            "device": describe(device),
+            "torch": torch.__version__,
+            "fused": not options.plain,
+            "precision": options.precision,
+            "shape": shape,
+            "clusters": options.clusters,
+            "ceilings": ceilings,
+            "network": {name: asdict(cost) for name, cost in costs.items()},
+            "operations": rows,
+        }
+        options.json.write_text(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
