@@ -42,6 +42,7 @@ from sacb_bundle.ops import (
     upsample_field,
     warp,
 )
+from sacb_bundle.ops.fused import runs_fused
 
 Shape = tuple[int, int, int]
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -403,12 +404,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device, shape = torch.device(options.device), tuple(options.shape)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
     bench = Bench(device, options.precision, options.repeats)
-    with fused_kernels(not options.plain):
+    with fused_kernels(False) if options.plain else nullcontext():
+        fused = runs_fused(torch.empty(0, device=device))
         ceilings = bench.ceilings()
         print(
             f"{describe(device)}, torch {torch.__version__}, {options.precision}, {options.clusters} clusters, ", end=""
         )
-        print(f"{' x '.join(map(str, shape))} voxels, {'plain operations' if options.plain else 'fused kernels'}")
+        print(f"{' x '.join(map(str, shape))} voxels, {'fused kernels' if fused else 'plain operations'}")
         print(f"ceilings: {ceilings['GB/s']:.0f} GB/s, {ceilings['TFLOP/s']:.3g} TFLOP/s\n")
         costs = network_costs(bench, shape, options.clusters, options.train)
         for name, cost in costs.items():
@@ -424,7 +426,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report = {
             "device": describe(device),
             "torch": torch.__version__,
-            "fused": not options.plain,
+            "fused": fused,
             "precision": options.precision,
             "shape": shape,
             "clusters": options.clusters,

@@ -73,4 +73,5 @@ def conv_norm_leaky_relu(
 
         return ConvNormLeakyReLU.apply(weight, bias, negative_slope, eps, *(autocast_input(x) for x in inputs))
     x = inputs[0] if len(inputs) == 1 else torch.cat(list(inputs), dim=1)
-    return instance_norm_leaky_relu(conv3d(x, weight, bias), negative_slope, eps)
+    y = conv3d(x, weight, bias)
+    return instance_norm_leaky_relu(y, negative_slope, eps, overwrite=not y.requires_grad)

@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 
 
-def instance_norm_leaky_relu(x: torch.Tensor, negative_slope: float = 0.1, eps: float = 1e-5) -> torch.Tensor:
+def instance_norm_leaky_relu(
+    x: torch.Tensor, negative_slope: float = 0.1, eps: float = 1e-5, overwrite: bool = False
+) -> torch.Tensor:
     """Normalise each channel of each sample to mean 0 and variance 1, then apply a leaky ReLU.
 
     The statistics are taken in fp32 by one plain reduction: with few channels and many voxels
@@ -16,18 +18,19 @@ def instance_norm_leaky_relu(x: torch.Tensor, negative_slope: float = 0.1, eps: 
         x: (B, C, D, H, W).
         negative_slope: slope of the leaky ReLU below zero.
         eps: added to the (biased) variance.
+        overwrite: x is not needed any more, and its memory may be used; for tensors without gradient.
 
     Returns:
         (B, C, D, H, W), in the dtype of x.
     """
     if x.device.type == "cpu":
-        return on_cpu(x, negative_slope, eps)
+        return on_cpu(x, negative_slope, eps, overwrite)
     variance, mean = torch.var_mean(x.float(), dim=(2, 3, 4), correction=0, keepdim=True)
     scale = torch.rsqrt(variance + eps)
     return F.leaky_relu(torch.addcmul(-mean * scale, x.float(), scale), negative_slope).to(x.dtype)
 
 
-def on_cpu(x: torch.Tensor, negative_slope: float, eps: float) -> torch.Tensor:
+def on_cpu(x: torch.Tensor, negative_slope: float, eps: float, overwrite: bool) -> torch.Tensor:
     """The same for a CPU, whose `torch.var_mean` takes longer than all the rest.
 
     It returns the channels last in memory, as `conv3d` does. Rows of W * C values, rather than C, make the inner
@@ -38,7 +41,8 @@ def on_cpu(x: torch.Tensor, negative_slope: float, eps: float) -> torch.Tensor:
     rows = x.float().movedim(1, -1).reshape(batch, depth * height, width * channels)
     num_voxels = depth * height * width
     mean = rows.sum(dim=1).reshape(batch, width, channels).sum(dim=1) / num_voxels
-    centred = rows - mean.repeat(1, width).unsqueeze(1)
+    mean = mean.repeat(1, width).unsqueeze(1)
+    centred = rows.sub_(mean) if overwrite else rows - mean
     slices = centred.reshape(batch * depth, height * width, channels)
     with torch.autocast("cpu", enabled=False):
         squares = torch.bmm(slices.transpose(1, 2), slices).diagonal(dim1=1, dim2=2)

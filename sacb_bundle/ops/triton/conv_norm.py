@@ -122,7 +122,9 @@ class ConvNormLeakyReLU(torch.autograd.Function):
         y, moments = conv3d(inputs[-1], parts[-1], moments=True, addend=y)
         batch, channels = y.shape[:2]
         statistics = y.new_empty((batch, channels, 2), dtype=torch.float32)
-        combine_moments_kernel[(batch * channels,)](moments, statistics, moments.shape[3], eps, BLOCK=1024)
+        combine_moments_kernel[(batch * channels,)](
+            moments, statistics, moments.shape[3], eps, BLOCK=4096, num_warps=16
+        )
         size, block = y[0].numel(), block_size(2048)
         normalise_kernel[(triton.cdiv(size, block), batch)](y, statistics, size, slope, channels, block)
         ctx.save_for_backward(weight, y, statistics, *inputs)

@@ -17,17 +17,17 @@ def patch_mean_kernel(x, out, depth, height, width, CHANNELS: tl.constexpr, BLOC
     voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     channel = tl.arange(0, BLOCK_C)
     d, h, w = voxel // (height * width), voxel // width % height, voxel % width
+    x += base + voxel[:, None] * CHANNELS + channel[None, :]
+    in_channels = (channel < CHANNELS)[None, :]
     total = tl.zeros((BLOCK, BLOCK_C), dtype=tl.float32)
-    for tap in range(27):
-        shift_d, shift_h, shift_w = tap // 9 - 1, tap // 3 % 3 - 1, tap % 3 - 1
-        inside = (d + shift_d >= 0) & (d + shift_d < depth) & (h + shift_h >= 0) & (h + shift_h < height)
-        inside = inside & (w + shift_w >= 0) & (w + shift_w < width)
-        read = voxel + (shift_d * height + shift_h) * width + shift_w
-        total += tl.load(
-            x + base + read[:, None] * CHANNELS + channel[None, :],
-            mask=inside[:, None] & (channel < CHANNELS)[None, :],
-            other=0,
-        ).to(tl.float32)
+    for shift_d in range(-1, 2):
+        for shift_h in range(-1, 2):
+            row_inside = (d + shift_d >= 0) & (d + shift_d < depth) & (h + shift_h >= 0) & (h + shift_h < height)
+            row = x + (shift_d * height + shift_h) * width * CHANNELS
+            left, right = row_inside & (w > 0), row_inside & (w < width - 1)
+            total += tl.load(row - CHANNELS, mask=left[:, None] & in_channels, other=0).to(tl.float32)
+            total += tl.load(row, mask=row_inside[:, None] & in_channels, other=0).to(tl.float32)
+            total += tl.load(row + CHANNELS, mask=right[:, None] & in_channels, other=0).to(tl.float32)
     tl.store(
         out + base + voxel[:, None] * CHANNELS + channel[None, :],
         total / 27,

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("benchmark")
+    small = ("--device", "cpu", "--repeats", "1", "--shape", "32", "32")
+    for name, arguments in {"whole": ("32",), "longer": ("48", "--only-network", "--clusters", "3")}.items():
+        result = run("benchmark.py", *small, *arguments, "--json", str(folder / f"{name}.json"))
+        assert result.returncode == 0, result.stderr
+    return [folder / "whole.json", folder / "longer.json"]
+
+
+def test_every_operation_is_measured_above_its_floor(reports: list[Path]) -> None:
+    report = json.loads(reports[0].read_text())
+    assert report["shape"] == [32, 32, 32]
+    assert report["network"]["training step"]["ms"] > report["network"]["inference"]["ms"] > 0
+    names = {row["operation"].split(",")[0] for row in report["operations"]}
+    assert names >= {"conv_norm_leaky_relu", "adaptive_conv3d", "kmeans", "match_similarity", "warp", "local_ncc"}
+    for row in report["operations"]:
+        assert row["forward"]["times_floor"] == pytest.approx(row["forward"]["ms"] / row["forward"]["floor_ms"])
+
+
+def test_scaling_is_plotted_and_tabulated(reports: list[Path], tmp_path: Path) -> None:
+    result = run("plot_scaling.py", *map(str, reports), "--output", str(tmp_path / "scaling.png"))
+    assert result.returncode == 0, result.stderr
+    assert [line.split(" | ")[:2] for line in result.stdout.splitlines()[2:]] == [
+        ["| 32x32x32", "7"],
+        ["| 32x32x48", "3"],
+    ]
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_shape_the_network_does_not_take_is_refused() -> None:
+    result = run("benchmark.py", "--shape", "30", "32", "32")
+    assert result.returncode == 2
+    assert "multiple of 16" in result.stderr
