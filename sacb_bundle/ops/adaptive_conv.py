@@ -37,7 +37,8 @@ def adaptive_conv3d(
     if runs_fused(x):
         from .triton.adaptive_conv import AdaptiveConv3d
 
-        return AdaptiveConv3d.apply(autocast_input(x), weight, tap_weights, bias, labels)
+        with torch.cuda.device_of(x):
+            return AdaptiveConv3d.apply(autocast_input(x), weight, tap_weights, bias, labels)
     if x.device.type == "cpu" and not torch.is_grad_enabled():
         return by_matrix_products(x, weight, tap_weights, bias, labels)
     batch, in_channels, *shape = x.shape

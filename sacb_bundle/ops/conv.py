@@ -25,7 +25,8 @@ def conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
     if runs_fused(x):
         from .triton.conv import Conv3d
 
-        return Conv3d.apply(autocast_input(x), weight, bias)
+        with torch.cuda.device_of(x):
+            return Conv3d.apply(autocast_input(x), weight, bias)
     return on_cpu(x, weight, bias) if x.device.type == "cpu" else F.conv3d(x, weight, bias, padding=1)
 
 
@@ -71,7 +72,8 @@ def conv_norm_leaky_relu(
     if all(runs_fused(x) for x in inputs):
         from .triton.conv_norm import ConvNormLeakyReLU
 
-        return ConvNormLeakyReLU.apply(weight, bias, negative_slope, eps, *(autocast_input(x) for x in inputs))
+        with torch.cuda.device_of(inputs[0]):
+            return ConvNormLeakyReLU.apply(weight, bias, negative_slope, eps, *(autocast_input(x) for x in inputs))
     x = inputs[0] if len(inputs) == 1 else torch.cat(list(inputs), dim=1)
     y = conv3d(x, weight, bias)
     return instance_norm_leaky_relu(y, negative_slope, eps, overwrite=not y.requires_grad)

@@ -23,7 +23,8 @@ def spatial_descriptor(x: torch.Tensor) -> torch.Tensor:
     if runs_fused(x) and not (x.requires_grad and torch.is_grad_enabled()):
         from .triton import descriptors
 
-        return descriptors.spatial_descriptor(x)
+        with torch.cuda.device_of(x):
+            return descriptors.spatial_descriptor(x)
     if x.device.type != "cpu":
         return F.avg_pool3d(F.pad(x.float(), (1,) * 6), kernel_size=3, stride=1).flatten(2).transpose(1, 2)
     # On the CPU, sums along one axis after the other: 6 additions instead of 26, in the layout of the result.

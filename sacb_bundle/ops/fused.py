@@ -13,6 +13,8 @@ import torch
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+# Within an item of a batch the kernels count with 32 bits.
+MAX_VALUES = 2**30
 
 _enabled = os.environ.get("SACB_FUSED", "1") != "0"
 
@@ -39,7 +41,7 @@ def runs_fused(x: torch.Tensor) -> bool:
 
     With TRITON_INTERPRET=1 Triton interprets the kernels, and they run on the CPU.
     """
-    if not (_enabled and HAS_TRITON and x.dtype in DTYPES):
+    if not (_enabled and HAS_TRITON and x.dtype in DTYPES and x.numel() <= MAX_VALUES * max(len(x), 1)):
         return False
     return has_tensor_cores(x.device) if x.is_cuda else INTERPRETED and x.device.type == "cpu"
 

@@ -48,7 +48,8 @@ def kmeans(points: torch.Tensor, centroids: torch.Tensor, max_iterations: int) -
         if runs_fused(points):
             from .triton import kmeans as fused
 
-            return fused.kmeans(points, centroids, max_iterations)
+            with torch.cuda.device_of(points):
+                return fused.kmeans(points, centroids, max_iterations)
         labels = points.new_zeros(points.shape[:2], dtype=torch.int64)
         for _ in range(max_iterations):
             labels = nearest(points, centroids)

@@ -27,7 +27,8 @@ def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
     if runs_fused(moving):
         from .triton.matching import MatchSimilarity
 
-        return MatchSimilarity.apply(moving, fixed)
+        with torch.cuda.device_of(moving):
+            return MatchSimilarity.apply(moving, fixed)
     depth, slice_values = moving.shape[2], moving[:, :, 0].numel()
     padded = F.pad(moving.float().contiguous(), (1,) * 6)
     fixed = fixed.float().contiguous()

@@ -22,7 +22,8 @@ def halve(x: torch.Tensor) -> torch.Tensor:
     if runs_fused(x):
         from .triton.pool import Halve
 
-        return Halve.apply(x)
+        with torch.cuda.device_of(x):
+            return Halve.apply(x)
     for axis in (2, 3, 4):
         even, odd = x.unflatten(axis, (-1, 2)).unbind(axis + 1)
         x = even + odd

@@ -23,6 +23,7 @@ def squared_differences(field: torch.Tensor) -> torch.Tensor:
     if runs_fused(field):
         from .triton.smoothness import SquaredDifferences
 
-        return SquaredDifferences.apply(field)
+        with torch.cuda.device_of(field):
+            return SquaredDifferences.apply(field)
     field = field.float()
     return torch.stack([field.diff(dim=axis).square().mean() for axis in (2, 3, 4)]).mean()

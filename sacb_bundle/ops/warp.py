@@ -27,7 +27,8 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
     if runs_fused(image) and mode == "bilinear":
         from .triton.warp import Warp
 
-        return Warp.apply(image, field, False)
+        with torch.cuda.device_of(image):
+            return Warp.apply(image, field, False)
     # grid_sample wants (x, y, z) = (W, H, D), each from -1 at the first voxel's centre to 1 at the last's.
     coordinates = [
         (voxel_index(field, axis) + field[:, axis].float()) * (2 / max(field.shape[axis + 2] - 1, 1)) - 1
@@ -65,7 +66,8 @@ def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     if runs_fused(first):
         from .triton.warp import Warp
 
-        return Warp.apply(first, second, True)
+        with torch.cuda.device_of(first):
+            return Warp.apply(first, second, True)
     return warp(first, second) + second
 
 
@@ -81,5 +83,6 @@ def upsample_field(field: torch.Tensor) -> torch.Tensor:
     if runs_fused(field):
         from .triton.upsample import UpsampleField
 
-        return UpsampleField.apply(field)
+        with torch.cuda.device_of(field):
+            return UpsampleField.apply(field)
     return 2 * F.interpolate(field.float(), scale_factor=2, mode="trilinear", align_corners=True)

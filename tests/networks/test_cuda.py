@@ -38,6 +38,20 @@ def test_same_input_gives_the_same_bytes(pair: torch.Tensor) -> None:
     assert torch.equal(fields[0], fields[2])
 
 
+def test_training_step_gives_the_same_bytes(pair: torch.Tensor) -> None:
+    def gradients() -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        network, loss = SACBNet().cuda(), RegistrationLoss(LocalNCCLoss(), 1.0)
+        loss(network(pair), pair).backward()
+        return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+
+    first = gradients()
+    assert len(first) == 92
+    for _ in range(2):
+        for gradient, same in zip(first, gradients(), strict=True):
+            assert torch.equal(gradient, same)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_trains(dtype: torch.dtype, pair: torch.Tensor) -> None:
     torch.manual_seed(0)

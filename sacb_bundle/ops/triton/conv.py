@@ -254,7 +254,7 @@ def conv3d(
     out = addend
     if out is None:
         out = x.new_empty(shape) if planar else empty_channels_last(shape, x)
-    block = block_size(64)
+    block = block_size(128 if height * width >= 4096 else 64)
     grid = (triton.cdiv(height * width, block - 2), triton.cdiv(depth, tiling.planes), batch * tiling.out_blocks)
     programs = grid[0] * grid[1] if moments else 0
     partial = x.new_empty((batch, out_channels, 3, programs), dtype=torch.float32)
@@ -282,7 +282,7 @@ def conv3d(
         dot_precision(),
         block,
         num_warps=2,
-        num_stages=2,
+        num_stages=3,
     )
     return out, partial
 

@@ -123,7 +123,7 @@ class ConvNormLeakyReLU(torch.autograd.Function):
         batch, channels = y.shape[:2]
         statistics = y.new_empty((batch, channels, 2), dtype=torch.float32)
         combine_moments_kernel[(batch * channels,)](
-            moments, statistics, moments.shape[3], eps, BLOCK=4096, num_warps=16
+            moments, statistics, moments.shape[3], eps, BLOCK=8192, num_warps=32
         )
         size, block = y[0].numel(), block_size(2048)
         normalise_kernel[(triton.cdiv(size, block), batch)](y, statistics, size, slope, channels, block)
