@@ -4,8 +4,8 @@ python scripts/benchmark.py --shape 160 192 224 --clusters 7 --device cuda --jso
 python scripts/benchmark.py --shape 80 96 112 --device cpu
 
 Ceilings (memory bandwidth, rate of matrix products) are measured in the same run. The floor of an operation is the
-longer of two times: the fewest bytes it must move (each input read once, each output written once) at that bandwidth,
-and its arithmetic at that rate.
+longer of two times: the fewest bytes it must move (each input read once, each output written once, in fp32) at that
+bandwidth, and its arithmetic at that rate.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def resident_mb(key: str) -> float:
     return int(status[key].split()[0]) * 1024 / 1e6
 
 
-def network_costs(bench: Bench, shape: Shape, num_clusters: int, train: bool) -> dict[str, Cost]:
+def network_costs(bench: Bench, shape: Shape, num_clusters: int) -> dict[str, Cost]:
     """Inference, and a training step (forward, NCC and smoothness, backward, Adam); also the first of each.
 
     The first ones of a process load the kernels, and compile those that Triton's cache on disk does not hold.
@@ -204,11 +204,12 @@ def network_costs(bench: Bench, shape: Shape, num_clusters: int, train: bool) ->
         value.backward()
         optimizer.step()
 
-    costs = {"first inference": bench.once(infer), "inference": bench.measure(infer)}
-    if train:
-        costs["first training step"] = bench.once(step)
-        costs["training step"] = bench.measure(step)
-    return costs
+    return {
+        "first inference": bench.once(infer),
+        "inference": bench.measure(infer),
+        "first training step": bench.once(step),
+        "training step": bench.measure(step),
+    }
 
 
 def network_operations(device: torch.device, shape: Shape, num_clusters: int) -> list[Operation]:
@@ -332,14 +333,13 @@ def voxels_of(shape: Shape) -> int:
 
 def operation_row(bench: Bench, operation: Operation, ceilings: dict[str, float]) -> dict[str, object]:
     """Measured times of an operation beside its floors. A backward pass does the work of two forward passes."""
-    value_size = 2 if bench.precision in AUTOCAST else 4
     times_forward = bench.forward(operation)
     row: dict[str, object] = {"operation": operation.name, "where": operation.where}
     passes = [("forward", times_forward, 1)]
     if operation.parameters:
         passes.append(("forward and backward", bench.forward_and_backward(operation), 3))
     for name, cost, work in passes:
-        gigabytes = work * operation.values * value_size / 1e9
+        gigabytes = 4 * work * operation.values / 1e9
         teraflop = work * operation.operations / 1e12
         floor = 1e3 * max(gigabytes / ceilings["GB/s"], teraflop / ceilings["TFLOP/s"])
         row[name] = {
@@ -381,18 +381,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--precision",
         choices=("tf32", "fp32", *AUTOCAST),
-        default="tf32",
-        help="tf32, the default of PyTorch's convolutions: fp32 numbers, TF32 products on CUDA; fp32: no TF32; "
-        "fp16, bf16: autocast",
+        help="fp32, the default on a CPU; tf32, the default on CUDA devices as it is of PyTorch's convolutions: fp32 "
+        "numbers, TF32 products; fp16, bf16: autocast",
     )
     parser.add_argument("--plain", action="store_true", help="turn the fused kernels off")
     parser.add_argument("--only-network", action="store_true", help="leave the single operations out")
-    parser.add_argument("--no-train", dest="train", action="store_false", help="leave the training step out")
     parser.add_argument("--repeats", type=int, default=10, help="runs of each; the median time counts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     options = parser.parse_args(arguments)
     if any(size % 16 or size < 32 for size in options.shape):
         parser.error(f"--shape {options.shape}: every size must be a multiple of 16, at least 32")
+    if options.precision is None:
+        options.precision = "tf32" if options.device.startswith("cuda") else "fp32"
     if options.repeats < 1:
         parser.error(f"--repeats {options.repeats}: at least 1")
     return options
@@ -402,17 +402,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print tables, write the figures."""
     options = parse(arguments)
     device, shape = torch.device(options.device), tuple(options.shape)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
     bench = Bench(device, options.precision, options.repeats)
     with fused_kernels(False) if options.plain else nullcontext():
-        fused = runs_fused(torch.empty(0, device=device))
+        fused = runs_fused(torch.empty(1, 1, device=device))
         ceilings = bench.ceilings()
         print(
             f"{describe(device)}, torch {torch.__version__}, {options.precision}, {options.clusters} clusters, ", end=""
         )
         print(f"{' x '.join(map(str, shape))} voxels, {'fused kernels' if fused else 'plain operations'}")
         print(f"ceilings: {ceilings['GB/s']:.0f} GB/s, {ceilings['TFLOP/s']:.3g} TFLOP/s\n")
-        costs = network_costs(bench, shape, options.clusters, options.train)
+        costs = network_costs(bench, shape, options.clusters)
         for name, cost in costs.items():
             print(f"{name:20}{cost.ms:10.1f} ms{cost.peak_mb:10.0f} MB")
         rows = []

@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="PNG")
     options = parser.parse_args()
     reports = [json.loads(path.read_text()) for path in options.reports]
+    if len({(report["device"], report["precision"], report["fused"]) for report in reports}) > 1:
+        parser.error("the reports are of several devices or settings; one plot shows one")
     reports.sort(key=lambda report: (prod(report["shape"]), report["clusters"]))
     print_table(reports)
     plot(reports, options.output)

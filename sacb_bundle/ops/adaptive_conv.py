@@ -7,7 +7,7 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 
-from .fused import autocast_input, runs_fused
+from .fused import convolution_dtype, runs_fused
 from .neighbourhood import CACHED_VALUES, OFFSETS
 
 NUM_TAPS = len(OFFSETS)
@@ -34,11 +34,16 @@ def adaptive_conv3d(
 
     Source: the spatial-awareness convolution of Cheng et al., CVPR 2025.
     """
-    if runs_fused(x):
+    if weight.shape[1] != x.shape[1] or labels.shape != (len(x), x.shape[2:].numel()):
+        raise ValueError(
+            f"The input is {tuple(x.shape)}, the weight {tuple(weight.shape)} and the labels {tuple(labels.shape)}; "
+            "the weight must be (C_out, C_in, 27) and the labels (B, D*H*W)."
+        )
+    if runs_fused(x, channels=weight.shape[0]):
         from .triton.adaptive_conv import AdaptiveConv3d
 
         with torch.cuda.device_of(x):
-            return AdaptiveConv3d.apply(autocast_input(x), weight, tap_weights, bias, labels)
+            return AdaptiveConv3d.apply(x.to(convolution_dtype(x)), weight, tap_weights, bias, labels)
     if x.device.type == "cpu" and not torch.is_grad_enabled():
         return by_matrix_products(x, weight, tap_weights, bias, labels)
     batch, in_channels, *shape = x.shape
@@ -79,4 +84,4 @@ def by_matrix_products(
         taps = tap_weights[item].index_select(0, cluster).reshape(*here.shape[:-1], 1)
         patches = torch.mul(here, taps, out=scaled[: len(here)]).reshape(-1, len(kernel))
         torch.addmm(bias[item].index_select(0, cluster), patches, kernel, out=output[item, d, voxels])
-    return output.reshape(batch, depth, height, width, out_channels).movedim(-1, 1).to(x.dtype)
+    return output.reshape(batch, depth, height, width, out_channels).movedim(-1, 1).to(convolution_dtype(x))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from .fused import autocast_input, runs_fused
+from .fused import convolution_dtype, runs_fused
 from .instance_norm import instance_norm_leaky_relu
 
 
@@ -22,11 +22,12 @@ def conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
     Returns:
         (B, C_out, D, H, W).
     """
-    if runs_fused(x):
+    check_channels([x], weight)
+    if runs_fused(x, channels=len(weight)):
         from .triton.conv import Conv3d
 
         with torch.cuda.device_of(x):
-            return Conv3d.apply(autocast_input(x), weight, bias)
+            return Conv3d.apply(x.to(convolution_dtype(x)), weight, bias)
     return on_cpu(x, weight, bias) if x.device.type == "cpu" else F.conv3d(x, weight, bias, padding=1)
 
 
@@ -69,11 +70,26 @@ def conv_norm_leaky_relu(
     Returns:
         (B, C_out, D, H, W).
     """
-    if all(runs_fused(x) for x in inputs):
+    check_channels(inputs, weight)
+    if negative_slope <= 0:
+        raise ValueError(
+            f"negative_slope is {negative_slope}; it must be positive, so that the activation has an inverse."
+        )
+    if all(runs_fused(x, channels=len(weight)) for x in inputs):
         from .triton.conv_norm import ConvNormLeakyReLU
 
+        dtype = convolution_dtype(max(inputs, key=lambda x: x.element_size()))
         with torch.cuda.device_of(inputs[0]):
-            return ConvNormLeakyReLU.apply(weight, bias, negative_slope, eps, *(autocast_input(x) for x in inputs))
+            return ConvNormLeakyReLU.apply(weight, bias, negative_slope, eps, *(x.to(dtype) for x in inputs))
     x = inputs[0] if len(inputs) == 1 else torch.cat(list(inputs), dim=1)
     y = conv3d(x, weight, bias)
     return instance_norm_leaky_relu(y, negative_slope, eps, overwrite=not y.requires_grad)
+
+
+def check_channels(inputs: Sequence[torch.Tensor], weight: torch.Tensor) -> None:
+    """Raise a ValueError unless the weight is that of a 3x3x3 convolution of the inputs."""
+    channels = sum(x.shape[1] for x in inputs)
+    if weight.shape[1:] != (channels, 3, 3, 3):
+        raise ValueError(
+            f"The weight is {tuple(weight.shape)}; for {channels} channels it is (C_out, {channels}, 3, 3, 3)."
+        )

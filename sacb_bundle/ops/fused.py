@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-HAS_TRITON = importlib.util.find_spec("triton") is not None
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # Within an item of a batch the kernels count with 32 bits.
 MAX_VALUES = 2**30
+
+
+def has_triton() -> bool:
+    """Whether Triton is installed, of a version that the kernels were tested with."""
+    for name in ("triton", "pytorch-triton"):
+        with suppress(PackageNotFoundError):
+            major, minor = version(name).split(".")[:2]
+            return (int(major), int(minor)) >= (3, 6)
+    return False
+
+
+HAS_TRITON = has_triton()
 
 _enabled = os.environ.get("SACB_FUSED", "1") != "0"
 
@@ -25,8 +36,9 @@ def fused_kernels(enabled: bool) -> Iterator[None]:
 
     Example:
         >>> import torch
+        >>> from sacb_bundle.ops import halve
         >>> with fused_kernels(False):
-        ...     features = conv_norm_leaky_relu(torch.rand(1, 1, 4, 4, 4), torch.rand(2, 1, 3, 3, 3), torch.rand(2))
+        ...     coarse = halve(torch.rand(1, 1, 4, 4, 4))
     """
     global _enabled
     before, _enabled = _enabled, enabled
@@ -36,12 +48,18 @@ def fused_kernels(enabled: bool) -> Iterator[None]:
         _enabled = before
 
 
-def runs_fused(x: torch.Tensor) -> bool:
-    """Whether operations on this tensor take the fused kernels: on CUDA devices with Triton, unless turned off.
+def runs_fused(x: torch.Tensor, channels: int = 1) -> bool:
+    """Whether operations on this tensor take the fused kernels.
 
-    With TRITON_INTERPRET=1 Triton interprets the kernels, and they run on the CPU.
+    They run on CUDA devices of compute capability 8.0 and above where there is Triton 3.6, for fp32, fp16 and bf16,
+    unless turned off. With TRITON_INTERPRET=1 Triton interprets them, and they run on the CPU.
+
+    Args:
+        x: an input of the operation, (B, C, ...).
+        channels: the most channels of another tensor on the same grid.
     """
-    if not (_enabled and HAS_TRITON and x.dtype in DTYPES and x.numel() <= MAX_VALUES * max(len(x), 1)):
+    values = max(channels, x.shape[1]) * x.shape[2:].numel()
+    if not (_enabled and HAS_TRITON and x.dtype in DTYPES and values <= MAX_VALUES):
         return False
     return has_tensor_cores(x.device) if x.is_cuda else INTERPRETED and x.device.type == "cpu"
 
@@ -52,7 +70,7 @@ def has_tensor_cores(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def autocast_input(x: torch.Tensor) -> torch.Tensor:
-    """What a convolution makes of its input: the autocast dtype where autocast is on."""
+def convolution_dtype(x: torch.Tensor) -> torch.dtype:
+    """Dtype of a convolution of x: that of autocast where autocast is on."""
     device = x.device.type
-    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

@@ -43,6 +43,10 @@ def local_ncc(first: torch.Tensor, second: torch.Tensor, window: int = 9, eps: f
     Source: B. B. Avants et al., "Symmetric diffeomorphic image registration with cross-correlation", Medical Image
     Analysis 12, 2008, with the guard of the variances that the published SACB-Net has.
     """
+    if first.shape != second.shape or first.shape[1] != 1:
+        raise ValueError(
+            f"The images are {tuple(first.shape)} and {tuple(second.shape)}; both must be (B, 1, D, H, W)."
+        )
     if runs_fused(first):
         from .triton.lncc import LocalNCC
 

@@ -24,7 +24,9 @@ def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
 
     Source: the similarity matching of Cheng et al., CVPR 2025.
     """
-    if runs_fused(moving):
+    if moving.shape != fixed.shape:
+        raise ValueError(f"The moving features are {tuple(moving.shape)}, the fixed ones {tuple(fixed.shape)}.")
+    if runs_fused(moving, channels=3):
         from .triton.matching import MatchSimilarity
 
         with torch.cuda.device_of(moving):

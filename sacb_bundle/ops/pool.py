@@ -19,6 +19,8 @@ def halve(x: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, C, D/2, H/2, W/2).
     """
+    if any(size % 2 for size in x.shape[2:]):
+        raise ValueError(f"The input is {tuple(x.shape)}; D, H and W must be even.")
     if runs_fused(x):
         from .triton.pool import Halve
 

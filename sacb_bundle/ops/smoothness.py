@@ -26,4 +26,6 @@ def squared_differences(field: torch.Tensor) -> torch.Tensor:
         with torch.cuda.device_of(field):
             return SquaredDifferences.apply(field)
     field = field.float()
-    return torch.stack([field.diff(dim=axis).square().mean() for axis in (2, 3, 4)]).mean()
+    differences = [field.diff(dim=axis) for axis in (2, 3, 4)]
+    # An axis of one voxel has no differences.
+    return torch.stack([along.square().sum() / max(along.numel(), 1) for along in differences]).mean()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import torch
@@ -24,7 +23,8 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
     Returns:
         (B, C, D, H, W), in the dtype of the image.
     """
-    if runs_fused(image) and mode == "bilinear":
+    check_field(image, field)
+    if runs_fused(image, channels=3) and mode == "bilinear":
         from .triton.warp import Warp
 
         with torch.cuda.device_of(image):
@@ -36,9 +36,11 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
     ]
     grid = torch.stack(coordinates, dim=-1)
     sample = partial(F.grid_sample, mode=mode, padding_mode="zeros", align_corners=True)
-    if image.device.type == "cpu" and len(image) == 1:
-        # Here grid_sample shares its work among threads by items of the batch: make each slab of the grid an item.
-        slabs = math.gcd(grid.shape[1], torch.get_num_threads())
+    if image.device.type == "cpu" and len(image) == 1 and not (image.requires_grad and torch.is_grad_enabled()):
+        # Here grid_sample shares its work among threads by items of the batch: make each slab of the grid an item
+        # (but not where each item would get an image gradient of its own).
+        depth, threads = grid.shape[1], torch.get_num_threads()
+        slabs = next((number for number in range(threads, depth) if depth % number == 0), depth)
         items = sample(image.float().expand(slabs, -1, -1, -1, -1), grid.unflatten(1, (slabs, -1)).squeeze(0))
         sampled = items.movedim(0, 1).flatten(1, 2).unsqueeze(0)
     else:
@@ -53,6 +55,13 @@ def voxel_index(field: torch.Tensor, axis: int) -> torch.Tensor:
     return torch.arange(field.shape[axis + 2], dtype=torch.float32, device=field.device).reshape(shape)
 
 
+def check_field(image: torch.Tensor, field: torch.Tensor) -> None:
+    """Raise a ValueError unless the field is one for the image's grid."""
+    expected = (len(image), 3, *image.shape[2:])
+    if field.shape != expected:
+        raise ValueError(f"The field is {tuple(field.shape)}; for an image {tuple(image.shape)} it must be {expected}.")
+
+
 def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Field whose warp equals warping by `first`, then by `second`: first(v + second(v)) + second(v).
 
@@ -63,6 +72,7 @@ def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, 3, D, H, W), in voxels.
     """
+    check_field(first, second)
     if runs_fused(first):
         from .triton.warp import Warp
 
@@ -80,7 +90,7 @@ def upsample_field(field: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, 3, 2D, 2H, 2W), in voxels of the new grid.
     """
-    if runs_fused(field):
+    if runs_fused(field, channels=24):
         from .triton.upsample import UpsampleField
 
         with torch.cuda.device_of(field):

@@ -75,3 +75,23 @@ def test_network_waits_for_nothing(pair: torch.Tensor) -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert field.isfinite().all()
+
+
+def test_training_step_waits_for_nothing(pair: torch.Tensor) -> None:
+    network, loss = SACBNet().cuda(), RegistrationLoss(LocalNCCLoss(), 1.0)
+    optimizer = torch.optim.Adam(network.parameters())
+
+    def step() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = loss(network(pair), pair)
+        value.backward()
+        optimizer.step()
+        return value.detach()
+
+    step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        value = step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert value.isfinite()

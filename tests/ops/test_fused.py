@@ -31,11 +31,15 @@ pytestmark = pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # The interpreter multiplies matrices with NumPy, which has no bf16.
 HALF = torch.bfloat16 if torch.cuda.is_available() else torch.float16
-SHAPE = (3, 5, 4)
+# Odd, and more than the tiles of one program in every direction.
+SHAPE = (3, 6, 25)
 
 
 @pytest.fixture(autouse=True)
-def _full_precision() -> Iterator[None]:
+def _as_on_a_gpu_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from sacb_bundle.ops.triton import tiles
+
+    monkeypatch.setattr(tiles, "LEAST_BLOCK", 1)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False), fused_kernels(True):
         yield
 
@@ -123,10 +127,10 @@ def test_the_bias_before_a_normalisation_has_no_gradient() -> None:
 @pytest.mark.parametrize(
     ("channels", "batch", "num_clusters", "shape", "dtype"),
     [
-        (2, 2, 2, SHAPE, torch.float32),
-        (7, 1, 11, SHAPE, torch.float32),
-        (16, 2, 7, SHAPE, torch.float32),
-        (16, 1, 7, SHAPE, HALF),
+        (2, 2, 2, (3, 5, 7), torch.float32),
+        (7, 1, 11, (3, 5, 7), torch.float32),
+        (16, 2, 7, (3, 5, 7), torch.float32),
+        (16, 1, 7, (3, 5, 7), HALF),
         (64, 1, 3, (2, 3, 3), torch.float32),
     ],
 )
@@ -150,8 +154,10 @@ def test_adaptive_conv3d(channels, batch, num_clusters, shape, dtype) -> None:
     )
 
 
-@pytest.mark.parametrize("channels", [2, 4, 8, 11, 64])
-@pytest.mark.parametrize("dtype", [torch.float32, HALF])
+@pytest.mark.parametrize(
+    ("channels", "dtype"),
+    [(2, torch.float32), (4, torch.float32), (11, torch.float32), (64, torch.float32), (8, HALF)],
+)
 def test_match_similarity(channels, dtype) -> None:
     scale = channels**-0.25
     assert_same(
@@ -178,27 +184,48 @@ def test_warp_of_a_bf16_image_keeps_fp32_coordinates() -> None:
 
 def test_compose() -> None:
     assert_same(compose, random(2, 3, *SHAPE), random(2, 3, *SHAPE, seed=2))
+    assert compose(random(1, 3, *SHAPE).half(), random(1, 3, *SHAPE)).dtype == torch.float32
 
 
-def test_gradient_of_warp_does_not_depend_on_the_order_of_additions() -> None:
+def test_many_voxels_that_sample_the_same_one() -> None:
     image, field = random(1, 2, 4, 4, 40).requires_grad_(), torch.zeros(1, 3, 4, 4, 40, device=DEVICE)
     field[:, 2] = -torch.arange(40.0, device=DEVICE)  # every voxel samples the first of its row
     upstream = random(1, 2, 4, 4, 40, seed=1)
     gradients = [torch.autograd.grad(warp(image, field), image, upstream)[0] for _ in range(3)]
+    with fused_kernels(False):
+        expected = torch.autograd.grad(warp(image, field), image, upstream)[0]
+    torch.testing.assert_close(gradients[0], expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(gradients[0], gradients[1])
     assert torch.equal(gradients[0], gradients[2])
 
 
-@pytest.mark.parametrize("shape", [(2, 4, 6), (1, 2, 3), (5, 3, 9)])
+def test_small_gradients_of_one_item_beside_large_ones_of_another() -> None:
+    image, field = random(2, 1, *SHAPE).requires_grad_(), random(2, 3, *SHAPE, seed=2)
+    upstream = random(2, 1, *SHAPE, seed=1) * torch.tensor([1.0, 1e-12], device=DEVICE).reshape(2, 1, 1, 1, 1)
+    actual = torch.autograd.grad(warp(image, field), image, upstream)[0]
+    with fused_kernels(False):
+        expected = torch.autograd.grad(warp(image, field), image, upstream)[0]
+    torch.testing.assert_close(actual[1], expected[1], atol=1e-18, rtol=1e-4)
+    assert not torch.autograd.grad(warp(image, field), image, torch.zeros_like(image))[0].any()
+
+
+def test_warp_by_a_field_that_is_not_finite_gives_zeros() -> None:
+    field = torch.zeros(1, 3, *SHAPE, device=DEVICE)
+    field[0, 1, 0, 0, 0], field[0, 2, 0, 0, 1] = float("nan"), float("inf")
+    warped = warp(torch.ones(1, 1, *SHAPE, device=DEVICE), field)
+    assert warped.flatten()[:3].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 6), (1, 2, 3), (5, 6, 11)])
 def test_upsample_field(shape) -> None:
     assert_same(upsample_field, random(2, 3, *shape))
 
 
 def test_halve() -> None:
-    assert_same(halve, random(2, 5, 4, 6, 2))
+    assert_same(halve, random(2, 5, 4, 6, 26))
 
 
-@pytest.mark.parametrize("shape", [SHAPE, (2, 9, 7)])
+@pytest.mark.parametrize("shape", [SHAPE, (1, 9, 7)])
 def test_squared_differences(shape) -> None:
     assert_same(squared_differences, random(2, 3, *shape))
 
@@ -226,7 +253,7 @@ def test_spatial_descriptor_with_a_gradient_is_the_plain_one() -> None:
     assert x.grad.any()
 
 
-@pytest.mark.parametrize(("features", "num_clusters"), [(2, 2), (16, 7), (27, 11), (91, 3)])
+@pytest.mark.parametrize(("features", "num_clusters"), [(2, 2), (16, 7), (27, 11), (91, 3), (5, 20)])
 def test_kmeans(features, num_clusters) -> None:
     points = random(2, 500, features)
     start = initial_centroids(points, num_clusters, seed=0)
@@ -243,6 +270,44 @@ def test_kmeans_gives_a_tie_to_the_lowest_index() -> None:
     points = torch.tensor([[[0.0], [2.0], [1.0]]], device=DEVICE)
     centroids = torch.tensor([[[5.0], [0.0], [2.0], [0.0]]], device=DEVICE)
     assert kmeans(points, centroids, max_iterations=1)[0].tolist() == [[1, 2, 1]]
+
+
+def test_kmeans_gives_every_point_a_cluster() -> None:
+    points = random(1, 40, 4)
+    points[0, 3], points[0, 5, 1] = float("nan"), float("inf")
+    labels, _ = kmeans(points, initial_centroids(points, 7, seed=0), max_iterations=2)
+    assert labels.max() < 7
+
+
+def test_bias_that_is_not_contiguous() -> None:
+    x, weight, bias = random(1, 2, *SHAPE), random(3, 2, 3, 3, 3), random(6)[::2]
+    actual = conv3d(x, weight, bias)
+    with fused_kernels(False):
+        torch.testing.assert_close(actual, conv3d(x, weight, bias), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_shapes_that_do_not_fit_are_refused(fused: bool) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: conv3d(random(1, 2, *SHAPE), random(3, 4, 3, 3, 3), None),
+        lambda: conv_norm_leaky_relu([random(1, 2, *SHAPE)], random(3, 2, 3, 3), None),
+        lambda: conv_norm_leaky_relu([random(1, 2, *SHAPE)], random(3, 2, 3, 3, 3), None, negative_slope=0),
+        lambda: adaptive_conv3d(
+            random(1, 2, *SHAPE),
+            random(2, 2, 27),
+            random(1, 3, 27),
+            random(1, 3, 2),
+            torch.zeros(1, 7, dtype=torch.int64, device=DEVICE),
+        ),
+        lambda: match_similarity(random(1, 2, *SHAPE), random(1, 3, *SHAPE)),
+        lambda: warp(random(2, 1, *SHAPE), random(1, 3, *SHAPE)),
+        lambda: compose(random(1, 3, *SHAPE), random(1, 3, 3, 6, 24)),
+        lambda: halve(random(1, 2, 3, 4, 4)),
+        lambda: local_ncc(random(1, 1, 8, 8, 8), random(1, 1, 4, 4, 4)),
+    ]
+    for call in calls:
+        with fused_kernels(fused), pytest.raises(ValueError, match=r"\d"):
+            call()
 
 
 def test_switch() -> None:

@@ -379,7 +379,11 @@ class AdaptiveConv3d(torch.autograd.Function):
         """Gradients of all but the labels."""
         x, weight, tap_weights, labels = ctx.saved_tensors
         upstream = channels_last(upstream)
-        grad_x = adaptive_conv3d(upstream, weight, tap_weights, None, labels, transposed=True)
-        grad_weight = weight_gradient(x, upstream, tap_weights, labels).to(weight.dtype)
-        grad_taps, grad_bias = cluster_gradients(x, weight, labels, tap_weights.shape[1], upstream)
+        grad_x = grad_weight = grad_taps = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            grad_x = adaptive_conv3d(upstream, weight, tap_weights, None, labels, transposed=True)
+        if ctx.needs_input_grad[1]:
+            grad_weight = weight_gradient(x, upstream, tap_weights, labels).to(weight.dtype)
+        if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
+            grad_taps, grad_bias = cluster_gradients(x, weight, labels, tap_weights.shape[1], upstream)
         return grad_x, grad_weight, grad_taps, grad_bias, None

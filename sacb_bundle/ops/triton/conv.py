@@ -261,7 +261,7 @@ def conv3d(
     conv3d_kernel[grid](
         x,
         lay_out_weight(weight, tiling, x.dtype, transposed),
-        bias,
+        None if bias is None else bias.contiguous(),
         out,
         partial,
         depth,
@@ -418,4 +418,5 @@ class Conv3d(torch.autograd.Function):
         grad_bias = upstream.float().sum(dim=(0, 2, 3, 4)).to(weight.dtype) if ctx.needs_input_grad[2] else None
         upstream = channels_last(upstream)
         grad_x = conv3d(upstream, weight, transposed=True)[0] if ctx.needs_input_grad[0] else None
-        return grad_x, conv3d_weight_gradient(x, upstream).to(weight.dtype), grad_bias
+        grad_weight = conv3d_weight_gradient(x, upstream).to(weight.dtype) if ctx.needs_input_grad[1] else None
+        return grad_x, grad_weight, grad_bias

@@ -151,7 +151,9 @@ class ConvNormLeakyReLU(torch.autograd.Function):
         norm_gradient_kernel[(triton.cdiv(size, block), batch)](
             y, upstream, statistics, means, gradient, size, ctx.slope, channels, block
         )
-        grad_weight = torch.cat([conv3d_weight_gradient(x, gradient) for x in inputs], dim=1).to(weight.dtype)
+        grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_weight = torch.cat([conv3d_weight_gradient(x, gradient) for x in inputs], dim=1).to(weight.dtype)
         grad_inputs = [
             conv3d(gradient, part, transposed=True)[0] if needed else None
             for part, needed in zip(split_weight(weight, inputs), ctx.needs_input_grad[4:], strict=True)

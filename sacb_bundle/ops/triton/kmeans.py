@@ -44,7 +44,8 @@ def assign_kernel(
             other=0,
         )
         distance = norm[None, :] - 2 * tl.dot(values, centre, input_precision="tf32x3")
-        label = tl.argmin(distance, axis=1, tie_break_left=True)
+        # NaN would win even where there is no cluster.
+        label = tl.minimum(tl.argmin(distance, axis=1, tie_break_left=True), num_clusters - 1)
         tl.store(labels + batch * num_points + point, label.to(tl.int64), mask=point < num_points)
         member = ((label[:, None] == cluster[None, :]) & (point < num_points)[:, None]).to(tl.float32)
         total = tl.dot(tl.trans(member), values, total, input_precision="tf32x3")

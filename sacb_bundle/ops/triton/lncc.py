@@ -29,11 +29,12 @@ def moments_kernel(first, second, out, num_voxels, size_along, window, BLOCK: tl
         sum_22 += b * b
         sum_12 += a * b
     inside = voxel < num_voxels
-    tl.store(out + voxel, sum_1, mask=inside)
-    tl.store(out + num_voxels + voxel, sum_2, mask=inside)
-    tl.store(out + 2 * num_voxels + voxel, sum_11, mask=inside)
-    tl.store(out + 3 * num_voxels + voxel, sum_22, mask=inside)
-    tl.store(out + 4 * num_voxels + voxel, sum_12, mask=inside)
+    out += voxel
+    tl.store(out, sum_1, mask=inside)
+    tl.store(out + num_voxels, sum_2, mask=inside)
+    tl.store(out + num_voxels.to(tl.int64) * 2, sum_11, mask=inside)
+    tl.store(out + num_voxels.to(tl.int64) * 3, sum_22, mask=inside)
+    tl.store(out + num_voxels.to(tl.int64) * 4, sum_12, mask=inside)
 
 
 @compiled
@@ -51,7 +52,7 @@ def window_sum(x, voxel, num_voxels, stride, size_along, window, BLOCK: tl.const
 def window_sum_kernel(x, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
     """`window_sum` of every map."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    start = tl.program_id(1) * num_voxels
+    start = tl.program_id(1).to(tl.int64) * num_voxels
     total = window_sum(x + start, voxel, num_voxels, stride, size_along, window, BLOCK)
     tl.store(out + start + voxel, total, mask=voxel < num_voxels)
 
@@ -75,9 +76,9 @@ def correlation_kernel(
     inside = voxel < num_voxels
     sum_1 = window_sum(sums, voxel, num_voxels, stride, size_along, window, BLOCK)
     sum_2 = window_sum(sums + num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
-    sum_11 = window_sum(sums + 2 * num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
-    sum_22 = window_sum(sums + 3 * num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
-    sum_12 = window_sum(sums + 4 * num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
+    sum_11 = window_sum(sums + num_voxels.to(tl.int64) * 2, voxel, num_voxels, stride, size_along, window, BLOCK)
+    sum_22 = window_sum(sums + num_voxels.to(tl.int64) * 3, voxel, num_voxels, stride, size_along, window, BLOCK)
+    sum_12 = window_sum(sums + num_voxels.to(tl.int64) * 4, voxel, num_voxels, stride, size_along, window, BLOCK)
     cross = sum_12 - sum_1 * sum_2 / volume
     variance_1 = sum_11 - sum_1 * sum_1 / volume
     variance_2 = sum_22 - sum_2 * sum_2 / volume
@@ -88,14 +89,14 @@ def correlation_kernel(
         by_11 = -cross * cross * variance_2 / (guarded * guarded)
         tl.store(slopes + voxel, -by_12 * sum_2 / volume - 2 * by_11 * sum_1 / volume, mask=inside)
         tl.store(slopes + num_voxels + voxel, by_11, mask=inside)
-        tl.store(slopes + 2 * num_voxels + voxel, by_12, mask=inside)
+        tl.store(slopes + num_voxels.to(tl.int64) * 2 + voxel, by_12, mask=inside)
 
 
 @compiled
 def weighted_window_sum_kernel(x, weight, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
     """Sum along one axis of every map times a common weight."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    start = tl.program_id(1) * num_voxels
+    start = tl.program_id(1).to(tl.int64) * num_voxels
     coordinate = voxel // stride % size_along
     total = tl.zeros((BLOCK,), dtype=tl.float32)
     for shift in range(-(window // 2), window // 2 + 1):
@@ -114,7 +115,7 @@ def gradient_kernel(sums, first, second, out, num_voxels, stride, size_along, wi
     a = tl.load(first + voxel, mask=inside, other=0).to(tl.float32)
     result += 2 * a * window_sum(sums + num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
     b = tl.load(second + voxel, mask=inside, other=0).to(tl.float32)
-    result += b * window_sum(sums + 2 * num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
+    result += b * window_sum(sums + num_voxels.to(tl.int64) * 2, voxel, num_voxels, stride, size_along, window, BLOCK)
     tl.store(out + voxel, result, mask=inside)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 import triton
 
-INTERPRETED = triton.knobs.runtime.interpret
+from ..fused import INTERPRETED
+
+# Fewest elements of a tile: the interpreter's cost is per tile and not per element.
+LEAST_BLOCK = 4096 if INTERPRETED else 1
 
 # `triton.jit` for kernels that are not compiled anew for every kind of image size.
 compiled = triton.jit(
@@ -22,14 +25,14 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous(memory_format=torch.channels_last_3d)
 
 
-def empty_channels_last(shape: tuple[int, ...], like: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+def empty_channels_last(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
     """An uninitialised (B, C, D, H, W) tensor with the channels of a voxel side by side."""
-    return torch.empty(shape, dtype=dtype or like.dtype, device=like.device, memory_format=torch.channels_last_3d)
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last_3d)
 
 
 def block_size(size: int) -> int:
-    """Elements of a tile: `size` on a GPU; more in the interpreter, whose cost is per tile and not per element."""
-    return max(size, 4096) if INTERPRETED else size
+    """Elements of a tile: `size` on a GPU."""
+    return max(size, LEAST_BLOCK)
 
 
 def num_workers(device: torch.device, per_multiprocessor: int) -> int:
@@ -41,4 +44,6 @@ def num_workers(device: torch.device, per_multiprocessor: int) -> int:
 
 def dot_precision() -> str:
     """Precision of fp32 matrix products, as PyTorch's switch for convolutions has it: TF32, or nearly fp32."""
-    return "tf32" if torch.backends.cudnn.allow_tf32 else "tf32x3"
+    switch = getattr(torch.backends.cudnn, "conv", None)  # since PyTorch 2.9
+    allowed = torch.backends.cudnn.allow_tf32 if switch is None else switch.fp32_precision == "tf32"
+    return "tf32" if allowed else "tf32x3"

@@ -37,7 +37,7 @@ def corner_weight(position, side: tl.constexpr, size):
         weight, slope = 1 - (position - lower), -1.0
     else:
         weight, slope = position - lower, 1.0
-    return tl.where(exists, index, 0).to(tl.int32), weight, slope, exists
+    return tl.where(exists, index, 0).to(tl.int32), tl.where(exists, weight, 0), slope, exists
 
 
 @compiled
@@ -132,7 +132,7 @@ def warp_gradient_kernel(
     to_h, to_w = to_d, to_d
     if TO_IMAGE:
         grad_image += batch * num_voxels * CHANNELS
-        unit = tl.load(units)
+        unit = tl.load(units + batch)
     for side_d in tl.static_range(2):
         index_d, weight_d, slope_d, exists_d = corner_weight(d, side_d, depth)
         for side_h in tl.static_range(2):
@@ -150,7 +150,8 @@ def warp_gradient_kernel(
                     to_w += product * weight_d * weight_h * slope_w
                 if TO_IMAGE:
                     share = gradient * (weight_d * weight_h * weight_w)[:, None]
-                    tl.atomic_add(grad_image + offset, (share * unit).to(tl.int64), mask=exists, sem="relaxed")
+                    whole = tl.floor(share * unit + 0.5).to(tl.int64)
+                    tl.atomic_add(grad_image + offset, whole, mask=exists, sem="relaxed")
     if TO_FIELD:
         if ADDS_FIELD:
             to_d += tl.load(upstream + voxel, mask=in_image, other=0)
@@ -169,6 +170,8 @@ class Warp(torch.autograd.Function):
     def forward(ctx: Any, image: torch.Tensor, field: torch.Tensor, adds_field: bool) -> torch.Tensor:
         """Sample the image, whose layout the result takes over."""
         field = field.float().contiguous()
+        if adds_field:
+            image = image.float()
         if adds_field or not is_channels_last(image):
             image = image.contiguous()
         out = torch.empty_like(image)
@@ -186,8 +189,10 @@ class Warp(torch.autograd.Function):
         to_image, to_field, _ = ctx.needs_input_grad
         upstream = channels_last(upstream) if is_channels_last(image) else upstream.contiguous()
         sums = torch.zeros_like(image if to_image else image[:0], dtype=torch.int64)
-        # The largest gradient becomes 2^40, which leaves room for millions of voxels that sample the same one.
-        units = 2.0**40 / torch.linalg.vector_norm(upstream, float("inf")).float().clamp(min=1e-30)
+        # An item's largest gradient becomes a number of which 64 bits hold as many as there are voxels.
+        exponent = min(40, 62 - image.shape[2:].numel().bit_length())
+        largest = torch.linalg.vector_norm(upstream.flatten(1), float("inf"), dim=1).float()
+        units = 2.0**exponent / largest.clamp(min=1e-25)
         grad_field = torch.empty_like(field) if to_field else None
         grid, sizes = launch_sizes(image)
         warp_gradient_kernel[grid](
@@ -202,7 +207,8 @@ class Warp(torch.autograd.Function):
             TO_IMAGE=to_image,
             TO_FIELD=to_field,
         )
-        return (sums / units).to(image.dtype) if to_image else None, grad_field, None
+        grad_image = (sums / units.reshape(-1, 1, 1, 1, 1)).to(image.dtype) if to_image else None
+        return grad_image, grad_field, None
 
 
 def is_channels_last(image: torch.Tensor) -> bool:
@@ -215,5 +221,5 @@ def launch_sizes(image: torch.Tensor) -> tuple[tuple[int, int], tuple[int, ...]]
     channels = image.shape[1]
     block_c = triton.next_power_of_2(channels)
     block = block_size(max(1, 1024 // block_c))
-    grid = (triton.cdiv(image[0, 0].numel(), block), image.shape[0])
+    grid = (triton.cdiv(image.shape[2:].numel(), block), image.shape[0])
     return grid, (*image.shape[2:], channels, block_c, block, is_channels_last(image))
