@@ -45,6 +45,7 @@ from sacb_bundle.ops import (
 from sacb_bundle.ops.fused import runs_fused
 
 Shape = tuple[int, int, int]
+PARTS = ("inference", "training", "operations")
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 K_MEANS_ITERATIONS = 5
 
@@ -181,7 +182,7 @@ def resident_mb(key: str) -> float:
     return int(status[key].split()[0]) * 1024 / 1e6
 
 
-def network_costs(bench: Bench, shape: Shape, num_clusters: int) -> dict[str, Cost]:
+def network_costs(bench: Bench, shape: Shape, num_clusters: int, parts: Sequence[str]) -> dict[str, Cost]:
     """Inference, and a training step (forward, NCC and smoothness, backward, Adam); also the first of each.
 
     The first ones of a process load the kernels, and compile those that Triton's cache on disk does not hold.
@@ -204,12 +205,11 @@ def network_costs(bench: Bench, shape: Shape, num_clusters: int) -> dict[str, Co
         value.backward()
         optimizer.step()
 
-    return {
-        "first inference": bench.once(infer),
-        "inference": bench.measure(infer),
-        "first training step": bench.once(step),
-        "training step": bench.measure(step),
-    }
+    costs = {}
+    for part, name, run in (("inference", "inference", infer), ("training", "training step", step)):
+        if part in parts:
+            costs[f"first {name}"], costs[name] = bench.once(run), bench.measure(run)
+    return costs
 
 
 def network_operations(device: torch.device, shape: Shape, num_clusters: int) -> list[Operation]:
@@ -385,7 +385,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "numbers, TF32 products; fp16, bf16: autocast",
     )
     parser.add_argument("--plain", action="store_true", help="turn the fused kernels off")
-    parser.add_argument("--only-network", action="store_true", help="leave the single operations out")
+    parser.add_argument(
+        "--measure", nargs="+", choices=PARTS, default=PARTS, help="what to measure; all of it by default"
+    )
     parser.add_argument("--repeats", type=int, default=10, help="runs of each; the median time counts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     options = parser.parse_args(arguments)
@@ -402,11 +404,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print tables, write the figures."""
     options = parse(arguments)
     device, shape = torch.device(options.device), tuple(options.shape)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
     bench = Bench(device, options.precision, options.repeats)
-    with fused_kernels(False) if options.plain else nullcontext():
+    switch = fused_kernels(False) if options.plain else nullcontext()
+    with switch, torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         fused = runs_fused(torch.empty(1, 1, device=device))
         ceilings = bench.ceilings()
         print(
@@ -414,11 +415,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         print(f"{' x '.join(map(str, shape))} voxels, {'fused kernels' if fused else 'plain operations'}")
         print(f"ceilings: {ceilings['GB/s']:.0f} GB/s, {ceilings['TFLOP/s']:.3g} TFLOP/s\n")
-        costs = network_costs(bench, shape, options.clusters)
+        costs = network_costs(bench, shape, options.clusters, options.measure)
         for name, cost in costs.items():
             print(f"{name:20}{cost.ms:10.1f} ms{cost.peak_mb:10.0f} MB")
         rows = []
-        if not options.only_network:
+        if "operations" in options.measure:
             print("\n| operation | where | pass | ms | peak MB | GB/s | TFLOP/s | floor, ms | times floor |")
             print("|---|---|---|---|---|---|---|---|---|")
             for operation in network_operations(device, shape, options.clusters):

@@ -62,6 +62,8 @@ def main() -> None:
     reports = [json.loads(path.read_text()) for path in options.reports]
     if len({(report["device"], report["precision"], report["fused"]) for report in reports}) > 1:
         parser.error("the reports are of several devices or settings; one plot shows one")
+    if not all(run in report["network"] for report in reports for run in RUNS):
+        parser.error(f"every report must hold {' and '.join(RUNS)}: --measure inference training")
     reports.sort(key=lambda report: (prod(report["shape"]), report["clusters"]))
     print_table(reports)
     plot(reports, options.output)

@@ -19,7 +19,10 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def reports(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("benchmark")
     small = ("--device", "cpu", "--repeats", "1", "--shape", "32", "32")
-    for name, arguments in {"whole": ("32",), "longer": ("48", "--only-network", "--clusters", "3")}.items():
+    for name, arguments in {
+        "whole": ("32",),
+        "longer": ("48", "--measure", "inference", "training", "--clusters", "3"),
+    }.items():
         result = run("benchmark.py", *small, *arguments, "--json", str(folder / f"{name}.json"))
         assert result.returncode == 0, result.stderr
     return [folder / "whole.json", folder / "longer.json"]
