@@ -174,6 +174,13 @@ def test_warp(channels, layout) -> None:
     assert_same(operation, random(2, channels, *SHAPE), 2 * random(2, 3, *SHAPE, seed=2))
 
 
+def test_warp_in_half_precision() -> None:
+    def operation(image: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
+        return warp(image, field.float())
+
+    assert_same(operation, random(2, 3, *SHAPE), 0.5 * random(2, 3, *SHAPE, seed=2), dtype=HALF)
+
+
 def test_warp_of_a_bf16_image_keeps_fp32_coordinates() -> None:
     field = torch.full((1, 3, 2, 2, 300), 0.0, device=DEVICE)
     field[:, 2] = 0.25
@@ -221,8 +228,9 @@ def test_upsample_field(shape) -> None:
     assert_same(upsample_field, random(2, 3, *shape))
 
 
-def test_halve() -> None:
-    assert_same(halve, random(2, 5, 4, 6, 26))
+@pytest.mark.parametrize("dtype", [torch.float32, HALF])
+def test_halve(dtype) -> None:
+    assert_same(halve, random(2, 5, 4, 6, 26), dtype=dtype)
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (1, 9, 7)])
@@ -253,9 +261,11 @@ def test_spatial_descriptor_with_a_gradient_is_the_plain_one() -> None:
     assert x.grad.any()
 
 
-@pytest.mark.parametrize(("features", "num_clusters"), [(2, 2), (16, 7), (27, 11), (91, 3), (5, 20)])
-def test_kmeans(features, num_clusters) -> None:
-    points = random(2, 500, features)
+@pytest.mark.parametrize(
+    ("batch", "features", "num_clusters"), [(2, 2, 2), (1, 16, 7), (2, 27, 11), (1, 91, 3), (1, 5, 20)]
+)
+def test_kmeans(batch, features, num_clusters) -> None:
+    points = random(batch, 500, features)
     start = initial_centroids(points, num_clusters, seed=0)
     start[:, 1] = 100  # nothing is near: an empty cluster
     labels, centroids = kmeans(points, start, max_iterations=3)
