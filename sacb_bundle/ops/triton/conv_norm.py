@@ -10,7 +10,8 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .conv import conv3d, conv3d_weight_gradient
+from .conv import conv3d
+from .conv_weight import conv3d_weight_gradient
 from .tiles import block_size, channels_last, compiled, num_workers
 
 

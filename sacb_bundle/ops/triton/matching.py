@@ -150,11 +150,10 @@ class MatchSimilarity(torch.autograd.Function):
     def forward(ctx: Any, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         """Expected offsets; keeps them and one number per voxel for the backward pass."""
         moving, fixed = channels_last(moving), channels_last(fixed)
-        batch, channels, depth, height, width = moving.shape
-        out = torch.empty((batch, 3, depth, height, width), dtype=torch.float32, device=moving.device)
-        log_sums = torch.empty((batch, depth * height * width), dtype=torch.float32, device=moving.device)
-        sizes = (depth, height, width, channels, triton.next_power_of_2(channels), block_size(64))
-        grid = (triton.cdiv(depth * height * width, sizes[-1]), batch)
+        batch, _, *shape = moving.shape
+        out = moving.new_empty((batch, 3, *shape), dtype=torch.float32)
+        log_sums = moving.new_empty((batch, *shape), dtype=torch.float32)
+        grid, sizes = launch_sizes(moving)
         match_kernel[grid](moving, fixed, out, log_sums, *sizes)
         ctx.save_for_backward(moving, fixed, out, log_sums)
         return out
@@ -164,11 +163,17 @@ class MatchSimilarity(torch.autograd.Function):
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradients of moving and fixed features."""
         moving, fixed, out, log_sums = ctx.saved_tensors
-        batch, channels, depth, height, width = moving.shape
         grad_moving, grad_fixed = torch.empty_like(moving), torch.empty_like(fixed)
-        sizes = (depth, height, width, channels, triton.next_power_of_2(channels), block_size(64))
-        grid = (triton.cdiv(depth * height * width, sizes[-1]), batch)
+        grid, sizes = launch_sizes(moving)
         match_gradient_kernel[grid](
             moving, fixed, out, log_sums, upstream.contiguous(), grad_moving, grad_fixed, *sizes
         )
         return grad_moving, grad_fixed
+
+
+def launch_sizes(features: torch.Tensor) -> tuple[tuple[int, int], tuple[int, ...]]:
+    """Programs of a launch, and the sizes and constants that both kernels take."""
+    batch, channels, *shape = features.shape
+    block = block_size(64)
+    grid = (triton.cdiv(features.shape[2:].numel(), block), batch)
+    return grid, (*shape, channels, triton.next_power_of_2(channels), block)
