@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..errors import InputError
-from ..ops import adaptive_conv3d, channel_descriptor, spatial_descriptor
+from ..ops import adaptive_residual_conv3d, channel_descriptor, spatial_descriptor
 from .clustering import CLUSTERING_BACKENDS, Clustering
 from .conv_block import ConvBlock
 
@@ -86,7 +85,7 @@ class SACB(nn.Module):
             labels, centroids = self.clustering(self.describe(features))
         with torch.autocast(x.device.type, enabled=False):
             tap_weights, bias = self.tap_mlp(centroids).sigmoid(), self.bias_mlp(centroids)
-        return F.leaky_relu(adaptive_conv3d(features, self.weight, tap_weights, bias, labels), 0.1) + x
+        return adaptive_residual_conv3d(features, self.weight, tap_weights, bias, labels, residual=x)
 
     def describe(self, features: torch.Tensor) -> torch.Tensor:
         """Descriptor of every voxel, (B, C, D, H, W) to (B, D*H*W, F) in fp32."""

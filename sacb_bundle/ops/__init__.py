@@ -1,6 +1,6 @@
 """Pure functions on tensors: the mathematics of SACB-Net, without modules or state."""
 
-from .adaptive_conv import adaptive_conv3d
+from .adaptive_conv import adaptive_residual_conv3d
 from .conv import conv3d, conv_norm_leaky_relu
 from .descriptors import channel_descriptor, spatial_descriptor
 from .fused import fused_kernels
@@ -13,7 +13,7 @@ from .smoothness import squared_differences
 from .warp import compose, upsample_field, warp
 
 __all__ = [
-    "adaptive_conv3d",
+    "adaptive_residual_conv3d",
     "channel_descriptor",
     "compose",
     "conv3d",

@@ -1,4 +1,4 @@
-"""Spatial-awareness convolution: one kernel whose taps are scaled cluster by cluster."""
+"""Spatial-awareness convolution: one kernel whose taps are scaled cluster by cluster, around a residual path."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ from .fused import convolution_dtype, runs_fused
 from .neighbourhood import CACHED_VALUES, OFFSETS
 
 NUM_TAPS = len(OFFSETS)
+NEGATIVE_SLOPE = 0.1
 
 
-def adaptive_conv3d(
-    x: torch.Tensor, weight: torch.Tensor, tap_weights: torch.Tensor, bias: torch.Tensor, labels: torch.Tensor
+def adaptive_residual_conv3d(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    tap_weights: torch.Tensor,
+    bias: torch.Tensor,
+    labels: torch.Tensor,
+    residual: torch.Tensor,
 ) -> torch.Tensor:
-    """3x3x3 convolution, zero padded, whose taps are scaled by the cluster of the output voxel.
+    """3x3x3 convolution, zero padded, whose taps are scaled by the cluster of the output voxel; leaky ReLU and sum.
 
-    With S(v) = n, output(v) = sum over taps k of tap_weights[n, k] * weight[:, :, k] x(v + k) + bias[n].
+    With S(v) = n, convolved(v) = sum over taps k of tap_weights[n, k] * weight[:, :, k] x(v + k) + bias[n], and
+    output(v) = leaky_relu(convolved(v)) + residual(v), of slope 0.1.
     Here all N convolutions run as one with N * C_out outputs, of which each voxel keeps those of its cluster; on the
     CPU without gradients, a matrix product with the scaled neighbourhoods saves the N - 1 that are not kept.
 
@@ -28,26 +35,32 @@ def adaptive_conv3d(
         tap_weights: (B, N, 27).
         bias: (B, N, C_out).
         labels: (B, D*H*W) int64, below N.
+        residual: (B, C_out, D, H, W).
 
     Returns:
         (B, C_out, D, H, W).
 
     Source: the spatial-awareness convolution of Cheng et al., CVPR 2025.
     """
-    if weight.shape[1] != x.shape[1] or labels.shape != (len(x), x.shape[2:].numel()):
-        raise ValueError(
-            f"The input is {tuple(x.shape)}, the weight {tuple(weight.shape)} and the labels {tuple(labels.shape)}; "
-            "the weight must be (C_out, C_in, 27) and the labels (B, D*H*W)."
-        )
-    if runs_fused(x, channels=weight.shape[0]):
-        from .triton.adaptive_conv import AdaptiveConv3d
-
-        with torch.cuda.device_of(x):
-            return AdaptiveConv3d.apply(x.to(convolution_dtype(x)), weight, tap_weights, bias, labels)
-    if x.device.type == "cpu" and not torch.is_grad_enabled():
-        return by_matrix_products(x, weight, tap_weights, bias, labels)
     batch, in_channels, *shape = x.shape
     num_clusters, out_channels = bias.shape[1:]
+    if (
+        weight.shape != (out_channels, in_channels, NUM_TAPS)
+        or labels.shape != (batch, x.shape[2:].numel())
+        or residual.shape != (batch, out_channels, *shape)
+    ):
+        raise ValueError(
+            f"The input is {tuple(x.shape)}, the weight {tuple(weight.shape)}, the bias {tuple(bias.shape)}, "
+            f"the labels {tuple(labels.shape)} and the residual {tuple(residual.shape)}; they must be "
+            "(B, C_in, D, H, W), (C_out, C_in, 27), (B, N, C_out), (B, D*H*W) and (B, C_out, D, H, W)."
+        )
+    if runs_fused(x, channels=out_channels):
+        from .triton.adaptive_conv import AdaptiveResidualConv3d
+
+        with torch.cuda.device_of(x):
+            return AdaptiveResidualConv3d.apply(x.to(convolution_dtype(x)), weight, tap_weights, bias, labels, residual)
+    if x.device.type == "cpu" and not torch.is_grad_enabled():
+        return by_matrix_products(x, weight, tap_weights, bias, labels, residual)
     kernels = tap_weights[:, :, None, None, :] * weight
     every_cluster = F.conv3d(
         x.reshape(1, batch * in_channels, *shape),
@@ -57,13 +70,19 @@ def adaptive_conv3d(
         groups=batch,
     ).reshape(batch, num_clusters, out_channels, -1)
     index = labels[:, None, None, :].expand(-1, 1, out_channels, -1)
-    return every_cluster.gather(1, index).reshape(batch, out_channels, *shape)
+    convolved = every_cluster.gather(1, index).reshape(batch, out_channels, *shape)
+    return F.leaky_relu(convolved, NEGATIVE_SLOPE) + residual
 
 
 def by_matrix_products(
-    x: torch.Tensor, weight: torch.Tensor, tap_weights: torch.Tensor, bias: torch.Tensor, labels: torch.Tensor
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    tap_weights: torch.Tensor,
+    bias: torch.Tensor,
+    labels: torch.Tensor,
+    residual: torch.Tensor,
 ) -> torch.Tensor:
-    """`adaptive_conv3d` without gradients, some rows of voxels at a time.
+    """`adaptive_residual_conv3d` without gradients, some rows of voxels at a time.
 
     The neighbourhoods of these rows, scaled tap by tap, and their product with the shared kernel stay in the cache.
     """
@@ -74,7 +93,9 @@ def by_matrix_products(
     # (B, D, H, W, 3, 3, 3, C), a view.
     neighbourhoods = padded.unfold(1, 3, 1).unfold(2, 3, 1).unfold(3, 3, 1).movedim(4, -1)
     clusters = labels.reshape(batch, depth, height * width)
-    output = weight.new_empty(batch, depth, height * width, out_channels)
+    # Starts as the residual, to which each slab is added while it is in the cache.
+    output = residual.to(torch.promote_types(weight.dtype, residual.dtype)).movedim(1, -1)
+    output = output.clone(memory_format=torch.contiguous_format).reshape(batch, depth, height * width, out_channels)
     rows = max(1, CACHED_VALUES // (width * NUM_TAPS * in_channels))
     scaled = weight.new_empty(min(rows, height), width, 3, 3, 3, in_channels)
     for item, d, h in product(range(batch), range(depth), range(0, height, rows)):
@@ -83,5 +104,7 @@ def by_matrix_products(
         cluster = clusters[item, d, voxels]
         taps = tap_weights[item].index_select(0, cluster).reshape(*here.shape[:-1], 1)
         patches = torch.mul(here, taps, out=scaled[: len(here)]).reshape(-1, len(kernel))
-        torch.addmm(bias[item].index_select(0, cluster), patches, kernel, out=output[item, d, voxels])
-    return output.reshape(batch, depth, height, width, out_channels).movedim(-1, 1).to(convolution_dtype(x))
+        convolved = torch.addmm(bias[item].index_select(0, cluster), patches, kernel)
+        output[item, d, voxels] += F.leaky_relu_(convolved, NEGATIVE_SLOPE)
+    dtype = torch.promote_types(convolution_dtype(x), residual.dtype)
+    return output.reshape(batch, depth, height, width, out_channels).movedim(-1, 1).to(dtype)

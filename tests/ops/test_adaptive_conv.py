@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sacb_bundle.ops import adaptive_conv3d
+from sacb_bundle.ops import adaptive_residual_conv3d
 from sacb_bundle.ops.neighbourhood import neighbours
 
 
-def by_definition(x, weight, tap_weights, bias, labels):
-    """Every voxel's own kernel, applied to its own patch."""
+def by_definition(x, weight, tap_weights, bias, residual, labels):
+    """Every voxel's own kernel, applied to its own patch; leaky ReLU and sum."""
     patches = torch.stack([patch.flatten(2) for patch in neighbours(x)], dim=-1)
     output = torch.zeros(x.shape[0], weight.shape[0], labels.shape[1], dtype=x.dtype)
     for item in range(x.shape[0]):
@@ -17,7 +17,7 @@ def by_definition(x, weight, tap_weights, bias, labels):
             cluster = labels[item, voxel]
             kernel = weight * tap_weights[item, cluster]
             output[item, :, voxel] = torch.einsum("oik,ik->o", kernel, patches[item, :, voxel]) + bias[item, cluster]
-    return output.reshape(x.shape[0], -1, *x.shape[2:])
+    return F.leaky_relu(output.reshape(residual.shape), 0.1) + residual
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,10 @@ def test_equals_its_definition_with_gradients(batch, channels, num_clusters, sha
     tap_weights = torch.rand(batch, num_clusters, 27, generator=generator, requires_grad=True)
     bias = torch.randn(batch, num_clusters, channels, generator=generator, requires_grad=True)
     labels = torch.randint(num_clusters, (batch, x[0, 0].numel()), generator=generator)
-    inputs = (x, weight, tap_weights, bias)
-    actual, expected = adaptive_conv3d(*inputs, labels), by_definition(*inputs, labels)
+    residual = torch.randn(x.shape, generator=generator, requires_grad=True)
+    inputs = (x, weight, tap_weights, bias, residual)
+    actual = adaptive_residual_conv3d(x, weight, tap_weights, bias, labels, residual)
+    expected = by_definition(*inputs, labels)
     torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
     upstream = torch.randn(actual.shape, generator=generator)
     for gradient, reference in zip(
@@ -43,10 +45,12 @@ def test_equals_its_definition_with_gradients(batch, channels, num_clusters, sha
 
 def test_one_cluster_with_full_taps_is_a_plain_convolution() -> None:
     generator = torch.Generator().manual_seed(0)
-    x, weight = (torch.randn(size, generator=generator) for size in ((1, 2, 4, 4, 4), (3, 2, 27)))
+    x, weight, residual = (
+        torch.randn(size, generator=generator) for size in ((1, 2, 4, 4, 4), (3, 2, 27), (1, 3, 4, 4, 4))
+    )
     labels = torch.zeros(1, 64, dtype=torch.int64)
-    actual = adaptive_conv3d(x, weight, torch.ones(1, 1, 27), torch.zeros(1, 1, 3), labels)
-    expected = F.conv3d(x, weight.reshape(3, 2, 3, 3, 3), padding=1)
+    actual = adaptive_residual_conv3d(x, weight, torch.ones(1, 1, 27), torch.zeros(1, 1, 3), labels, residual)
+    expected = F.leaky_relu(F.conv3d(x, weight.reshape(3, 2, 3, 3, 3), padding=1), 0.1) + residual
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -54,13 +58,14 @@ def test_one_cluster_with_full_taps_is_a_plain_convolution() -> None:
 def test_without_gradients_gives_the_same_values(monkeypatch: pytest.MonkeyPatch, cached_values: int) -> None:
     monkeypatch.setattr("sacb_bundle.ops.adaptive_conv.CACHED_VALUES", cached_values)
     generator = torch.Generator().manual_seed(0)
-    x, weight, tap_weights, bias = (
-        torch.randn(size, generator=generator) for size in ((2, 3, 3, 5, 4), (2, 3, 27), (2, 6, 27), (2, 6, 2))
+    x, weight, tap_weights, bias, residual = (
+        torch.randn(size, generator=generator)
+        for size in ((2, 3, 3, 5, 4), (2, 3, 27), (2, 6, 27), (2, 6, 2), (2, 2, 3, 5, 4))
     )
     labels = torch.randint(6, (2, 60), generator=generator)
-    expected = by_definition(x, weight, tap_weights, bias, labels)
+    expected = by_definition(x, weight, tap_weights, bias, residual, labels)
     channels_last = x.contiguous(memory_format=torch.channels_last_3d)
     with torch.no_grad():
         for layout in (x, channels_last):
-            actual = adaptive_conv3d(layout, weight, tap_weights, bias, labels)
+            actual = adaptive_residual_conv3d(layout, weight, tap_weights, bias, labels, residual)
             torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from sacb_bundle.ops import (
-    adaptive_conv3d,
+    adaptive_residual_conv3d,
     compose,
     conv3d,
     conv_norm_leaky_relu,
@@ -134,15 +134,15 @@ def test_the_bias_before_a_normalisation_has_no_gradient() -> None:
         (64, 1, 3, (2, 3, 3), torch.float32),
     ],
 )
-def test_adaptive_conv3d(channels, batch, num_clusters, shape, dtype) -> None:
+def test_adaptive_residual_conv3d(channels, batch, num_clusters, shape, dtype) -> None:
     generator = torch.Generator().manual_seed(3)
     num_voxels = shape[0] * shape[1] * shape[2]
     # Cluster 1 has no voxels.
     labels = torch.randint(num_clusters, (batch, num_voxels), generator=generator).to(DEVICE)
     labels[labels == 1] = 0
 
-    def operation(x, weight, tap_weights, bias) -> torch.Tensor:
-        return adaptive_conv3d(x, weight, tap_weights, bias, labels)
+    def operation(x, weight, tap_weights, bias, residual) -> torch.Tensor:
+        return adaptive_residual_conv3d(x, weight, tap_weights, bias, labels, residual)
 
     assert_same(
         operation,
@@ -150,6 +150,7 @@ def test_adaptive_conv3d(channels, batch, num_clusters, shape, dtype) -> None:
         0.2 * random(channels, channels, 27),
         random(batch, num_clusters, 27).sigmoid(),
         random(batch, num_clusters, channels),
+        random(batch, channels, *shape, seed=2),
         dtype=dtype,
     )
 
@@ -302,12 +303,13 @@ def test_shapes_that_do_not_fit_are_refused(fused: bool) -> None:
         lambda: conv3d(random(1, 2, *SHAPE), random(3, 4, 3, 3, 3), None),
         lambda: conv_norm_leaky_relu([random(1, 2, *SHAPE)], random(3, 2, 3, 3), None),
         lambda: conv_norm_leaky_relu([random(1, 2, *SHAPE)], random(3, 2, 3, 3, 3), None, negative_slope=0),
-        lambda: adaptive_conv3d(
+        lambda: adaptive_residual_conv3d(
             random(1, 2, *SHAPE),
             random(2, 2, 27),
             random(1, 3, 27),
             random(1, 3, 2),
             torch.zeros(1, 7, dtype=torch.int64, device=DEVICE),
+            random(1, 2, *SHAPE),
         ),
         lambda: match_similarity(random(1, 2, *SHAPE), random(1, 3, *SHAPE)),
         lambda: warp(random(2, 1, *SHAPE), random(1, 3, *SHAPE)),

@@ -34,7 +34,14 @@ def test_network_and_every_operation_are_measured(reports: list[Path]) -> None:
     assert report["network"]["training step"]["ms"] > report["network"]["inference"]["ms"] > 0
     names = {row["operation"].split(",")[0] for row in report["operations"]}
     assert names == {
-        *("conv_norm_leaky_relu", "conv3d", "adaptive_conv3d", "spatial_descriptor", "kmeans", "match_similarity"),
+        *(
+            "conv_norm_leaky_relu",
+            "conv3d",
+            "adaptive_residual_conv3d",
+            "spatial_descriptor",
+            "kmeans",
+            "match_similarity",
+        ),
         *("warp", "compose", "upsample_field", "halve", "local_ncc", "squared_differences"),
     }
     for row in report["operations"]:

@@ -10,7 +10,8 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size, channels_last, compiled, dot_precision, empty_channels_last, num_workers
+from ..adaptive_conv import NEGATIVE_SLOPE
+from .tiles import block_size, channels_last, compiled, dot_precision, neighbour, num_workers
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,9 @@ class AdaptiveTiling:
 
 
 @compiled
-def neighbour(d, h, w, tap, depth, height, width):
-    """Index of the neighbour of each voxel at a tap, and whether it lies inside."""
-    d, h, w = d + tap // 9 - 1, h + tap // 3 % 3 - 1, w + tap % 3 - 1
-    inside = (d >= 0) & (d < depth) & (h >= 0) & (h < height) & (w >= 0) & (w < width)
-    return (d * height + h) * width + w, inside
+def neighbour_at_tap(voxel, tap, depth, height, width):
+    """`neighbour` at the offset of a tap."""
+    return neighbour(voxel, tap // 9 - 1, tap // 3 % 3 - 1, tap % 3 - 1, depth, height, width)
 
 
 @compiled
@@ -56,7 +55,10 @@ def adaptive_conv3d_kernel(
     tap_weights,
     bias,
     labels,
+    residual,
     out,
+    positive,
+    slope,
     depth,
     height,
     width,
@@ -66,19 +68,19 @@ def adaptive_conv3d_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_OUT: tl.constexpr,
     TRANSPOSED: tl.constexpr,
+    KEEPS_SIGN: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Output of a stretch of voxels, or the gradient of the input there: then the tap weights of the voxel read count.
 
-    The weight is (27, IN, OUT).
+    The weight is (27, IN, OUT). On request, where the leaky ReLU is given a positive number is kept.
     """
     CHUNKS: tl.constexpr = (IN + BLOCK_K - 1) // BLOCK_K
     batch = tl.program_id(1).to(tl.int64)
     num_voxels = depth * height * width
     voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     in_image = voxel < num_voxels
-    d, h, w = voxel // (height * width), voxel // width % height, voxel % width
     x += batch * num_voxels * IN
     labels += batch * num_voxels
     tap_weights += batch * num_clusters * 27
@@ -89,7 +91,7 @@ def adaptive_conv3d_kernel(
     for step in range(27 * CHUNKS):
         tap = step // CHUNKS
         in_channel = step % CHUNKS * BLOCK_K + k
-        read, inside = neighbour(d, h, w, tap, depth, height, width)
+        read, inside = neighbour_at_tap(voxel, tap, depth, height, width)
         inside = inside & in_image
         if TRANSPOSED:
             label_there = tl.load(labels + read, mask=inside, other=0)
@@ -107,11 +109,15 @@ def adaptive_conv3d_kernel(
         scaled = (values * scale[:, None]).to(x.dtype.element_ty)
         result = tl.dot(scaled, kernel, result, input_precision=PRECISION)
     here = in_image[:, None] & (channel < OUT)[None, :]
+    offset = batch * num_voxels * OUT + voxel[:, None] * OUT + channel[None, :]
     if not TRANSPOSED:
         cluster = batch * num_clusters + label
         result += tl.load(bias + cluster[:, None] * OUT + channel[None, :], mask=here, other=0)
-    out += batch * num_voxels * OUT
-    tl.store(out + voxel[:, None] * OUT + channel[None, :], result.to(out.dtype.element_ty), mask=here)
+        if KEEPS_SIGN:
+            tl.store(positive + offset, result > 0, mask=here)
+        result = tl.where(result > 0, result, result * slope)
+        result += tl.load(residual + offset, mask=here, other=0).to(tl.float32)
+    tl.store(out + offset, result.to(out.dtype.element_ty), mask=here)
 
 
 @compiled
@@ -145,8 +151,7 @@ def adaptive_weight_kernel(
     for unit in range(worker, units, num_workers):
         batch = (unit // stretches).to(tl.int64)
         voxel = unit % stretches * BLOCK + tl.arange(0, BLOCK)
-        d, h, w = voxel // (height * width), voxel // width % height, voxel % width
-        read, inside = neighbour(d, h, w, tap, depth, height, width)
+        read, inside = neighbour_at_tap(voxel, tap, depth, height, width)
         inside = inside & (voxel < num_voxels)
         label = tl.load(labels + batch * num_voxels + voxel, mask=inside, other=0)
         scale = tl.load(tap_weights + (batch * num_clusters + label) * 27 + tap, mask=inside, other=0)
@@ -202,7 +207,6 @@ def cluster_gradient_kernel(
     for start in range(tl.program_id(0) * BLOCK, num_voxels, tl.num_programs(0) * BLOCK):
         voxel = start + tl.arange(0, BLOCK)
         in_image = voxel < num_voxels
-        d, h, w = voxel // (height * width), voxel // width % height, voxel % width
         upstream = tl.load(
             gradient + voxel[:, None] * OUT + channel[None, :],
             mask=in_image[:, None] & (channel < OUT)[None, :],
@@ -212,7 +216,7 @@ def cluster_gradient_kernel(
         for step in range(27 * CHUNKS):
             tap = step // CHUNKS
             in_channel = step % CHUNKS * BLOCK_K + k
-            read, inside = neighbour(d, h, w, tap, depth, height, width)
+            read, inside = neighbour_at_tap(voxel, tap, depth, height, width)
             values = tl.load(
                 x + read[:, None] * IN + in_channel[None, :],
                 mask=(inside & in_image)[:, None] & (in_channel < IN)[None, :],
@@ -249,28 +253,31 @@ def tap_by_tap(weight: torch.Tensor, dtype: torch.dtype, transposed: bool = Fals
     return laid_out.to(dtype).contiguous()
 
 
-def adaptive_conv3d(
+def launch(
     x: torch.Tensor,
     weight: torch.Tensor,
     tap_weights: torch.Tensor,
     bias: torch.Tensor | None,
     labels: torch.Tensor,
-    transposed: bool = False,
-) -> torch.Tensor:
-    """See `sacb_bundle.ops.adaptive_conv3d`; or the gradient of its input, from that of its output."""
-    x = channels_last(x)
+    residual: torch.Tensor | None,
+    out: torch.Tensor,
+    positive: torch.Tensor | None,
+) -> None:
+    """Convolve by the weight (27, C_in, C_out), tap by tap; without a residual, the gradient of the input."""
     batch, in_channels, depth, height, width = x.shape
-    out_channels = weight.shape[1] if transposed else weight.shape[0]
+    out_channels = out.shape[1]
     tiling = AdaptiveTiling.of(in_channels, out_channels)
-    out = empty_channels_last((batch, out_channels, depth, height, width), x)
     block = block_size(64)
     adaptive_conv3d_kernel[(triton.cdiv(depth * height * width, block), batch, tiling.out_blocks)](
         x,
-        tap_by_tap(weight, x.dtype, transposed),
+        weight,
         tap_weights,
         bias,
         labels,
+        residual,
         out,
+        positive,
+        NEGATIVE_SLOPE,
         depth,
         height,
         width,
@@ -279,13 +286,13 @@ def adaptive_conv3d(
         out_channels,
         tiling.block_k,
         tiling.block_out,
-        transposed,
+        residual is None,
+        positive is not None,
         dot_precision(),
         block,
         num_warps=2,
         num_stages=2,
     )
-    return out
 
 
 def weight_gradient(
@@ -356,8 +363,8 @@ def cluster_gradients(
     return to_taps.sum(dim=(1, 3)), to_bias.sum(dim=1)
 
 
-class AdaptiveConv3d(torch.autograd.Function):
-    """See `sacb_bundle.ops.adaptive_conv3d`."""
+class AdaptiveResidualConv3d(torch.autograd.Function):
+    """See `sacb_bundle.ops.adaptive_residual_conv3d`."""
 
     @staticmethod
     def forward(
@@ -367,23 +374,33 @@ class AdaptiveConv3d(torch.autograd.Function):
         tap_weights: torch.Tensor,
         bias: torch.Tensor,
         labels: torch.Tensor,
+        residual: torch.Tensor,
     ) -> torch.Tensor:
-        """Convolve; keeps its inputs."""
-        x, tap_weights, labels = channels_last(x), tap_weights.float().contiguous(), labels.contiguous()
-        ctx.save_for_backward(x, weight, tap_weights, labels)
-        return adaptive_conv3d(x, weight, tap_weights, bias.float().contiguous(), labels)
+        """Convolve; keeps its inputs, and where the leaky ReLU was given a positive number."""
+        x, residual = channels_last(x), channels_last(residual)
+        tap_weights, labels = tap_weights.float().contiguous(), labels.contiguous()
+        out = torch.empty_like(residual, dtype=torch.promote_types(x.dtype, residual.dtype))
+        positive = torch.empty_like(out, dtype=torch.bool) if any(ctx.needs_input_grad) else None
+        launch(x, tap_by_tap(weight, x.dtype), tap_weights, bias.float().contiguous(), labels, residual, out, positive)
+        ctx.save_for_backward(x, weight, tap_weights, labels, positive)
+        ctx.residual_dtype = residual.dtype
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Gradients of all but the labels."""
-        x, weight, tap_weights, labels = ctx.saved_tensors
+        x, weight, tap_weights, labels, positive = ctx.saved_tensors
+        grad_residual = upstream.to(ctx.residual_dtype) if ctx.needs_input_grad[5] else None
         upstream = channels_last(upstream)
+        upstream = torch.where(positive, upstream, NEGATIVE_SLOPE * upstream).to(x.dtype)
         grad_x = grad_weight = grad_taps = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_x = adaptive_conv3d(upstream, weight, tap_weights, None, labels, transposed=True)
+            grad_x = torch.empty_like(x)
+            transposed = tap_by_tap(weight, x.dtype, transposed=True)
+            launch(upstream, transposed, tap_weights, None, labels, None, grad_x, None)
         if ctx.needs_input_grad[1]:
             grad_weight = weight_gradient(x, upstream, tap_weights, labels).to(weight.dtype)
         if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
             grad_taps, grad_bias = cluster_gradients(x, weight, labels, tap_weights.shape[1], upstream)
-        return grad_x, grad_weight, grad_taps, grad_bias, None
+        return grad_x, grad_weight, grad_taps, grad_bias, None, grad_residual

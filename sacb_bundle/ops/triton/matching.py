@@ -9,15 +9,7 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size, channels_last, compiled
-
-
-@compiled
-def neighbour(voxel, shift_d, shift_h, shift_w, depth, height, width):
-    """Index of the neighbour of each voxel at an offset, and whether it lies inside."""
-    d, h, w = voxel // (height * width) + shift_d, voxel // width % height + shift_h, voxel % width + shift_w
-    inside = (d >= 0) & (d < depth) & (h >= 0) & (h < height) & (w >= 0) & (w < width)
-    return voxel + (shift_d * height + shift_h) * width + shift_w, inside
+from .tiles import block_size, channels_last, compiled, neighbour
 
 
 @compiled

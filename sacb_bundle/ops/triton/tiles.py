@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import triton
+import triton.language as tl  # noqa: F401 (the interpreter looks for it)
 
 from ..fused import INTERPRETED
 
@@ -18,6 +19,14 @@ compiled = triton.jit(
         *("block_in", "block_out"),
     ]
 )
+
+
+@compiled
+def neighbour(voxel, shift_d, shift_h, shift_w, depth, height, width):
+    """Index of the neighbour of each voxel at an offset, and whether it lies inside."""
+    d, h, w = voxel // (height * width) + shift_d, voxel // width % height + shift_h, voxel % width + shift_w
+    inside = (d >= 0) & (d < depth) & (h >= 0) & (h < height) & (w >= 0) & (w < width)
+    return voxel + (shift_d * height + shift_h) * width + shift_w, inside
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
