@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
 from ..adaptive_conv import NEGATIVE_SLOPE
-from .tiles import block_size, channels_last, compiled, dot_precision, neighbour, num_workers
+from .tiles import block_size, cdiv, channels_last, compiled, dot_precision, neighbour, next_power_of_2, num_workers
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,13 @@ class AdaptiveTiling:
     @classmethod
     def of(cls, in_channels: int, out_channels: int) -> AdaptiveTiling:
         """Tiling for a number of channels."""
-        block_k, block_out = (min(max(16, triton.next_power_of_2(c)), 64) for c in (in_channels, out_channels))
+        block_k, block_out = (min(max(16, next_power_of_2(c)), 64) for c in (in_channels, out_channels))
         return cls(in_channels, out_channels, block_k, block_out)
 
     @property
     def out_blocks(self) -> int:
         """Programs that share the output channels of a stretch of voxels."""
-        return triton.cdiv(self.out_channels, self.block_out)
+        return cdiv(self.out_channels, self.block_out)
 
 
 @compiled
@@ -268,7 +267,7 @@ def launch(
     out_channels = out.shape[1]
     tiling = AdaptiveTiling.of(in_channels, out_channels)
     block = block_size(64)
-    adaptive_conv3d_kernel[(triton.cdiv(depth * height * width, block), batch, tiling.out_blocks)](
+    adaptive_conv3d_kernel[(cdiv(depth * height * width, block), batch, tiling.out_blocks)](
         x,
         weight,
         tap_weights,
@@ -301,8 +300,8 @@ def weight_gradient(
     """Gradient of the weight (C_out, C_in, 27), fp32, summed over the batch."""
     batch, in_channels, depth, height, width = x.shape
     out_channels = gradient.shape[1]
-    block_in, block_out = (min(max(16, triton.next_power_of_2(c)), 32) for c in (in_channels, out_channels))
-    blocks = triton.cdiv(in_channels, block_in) * triton.cdiv(out_channels, block_out)
+    block_in, block_out = (min(max(16, next_power_of_2(c)), 32) for c in (in_channels, out_channels))
+    blocks = cdiv(in_channels, block_in) * cdiv(out_channels, block_out)
     workers = max(1, num_workers(x.device, 16) // (27 * blocks))
     block = block_size(64)
     partial = x.new_empty((workers, out_channels, in_channels, 27), dtype=torch.float32)
@@ -312,7 +311,7 @@ def weight_gradient(
         tap_weights,
         labels,
         partial,
-        batch * triton.cdiv(depth * height * width, block),
+        batch * cdiv(depth * height * width, block),
         depth,
         height,
         width,
@@ -354,7 +353,7 @@ def cluster_gradients(
         out_channels,
         tiling.block_k,
         tiling.block_out,
-        max(16, triton.next_power_of_2(num_clusters)),
+        max(16, next_power_of_2(num_clusters)),
         dot_precision(),
         block_size(64),
         num_warps=2,

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
 from .conv_weight import conv3d_weight_gradient
-from .tiles import block_size, channels_last, compiled, dot_precision, empty_channels_last
+from .tiles import block_size, cdiv, channels_last, compiled, dot_precision, empty_channels_last, next_power_of_2
 
 
 @dataclass(frozen=True)
@@ -43,24 +42,24 @@ class ConvTiling:
     @classmethod
     def of(cls, in_channels: int, out_channels: int) -> ConvTiling:
         """Tiling for a number of channels. A matrix product takes at least 16 rows and columns of weights."""
-        block_in, block_out = (min(triton.next_power_of_2(channels), 32) for channels in (in_channels, out_channels))
+        block_in, block_out = (min(next_power_of_2(channels), 32) for channels in (in_channels, out_channels))
         planes = max(1, min(4, 16 // block_out))
         return cls(in_channels, out_channels, planes, max(1, 16 // block_in), block_in, max(block_out, 16 // planes))
 
     @property
     def chunks(self) -> int:
         """Blocks of input channels."""
-        return triton.cdiv(self.in_channels, self.block_in)
+        return cdiv(self.in_channels, self.block_in)
 
     @property
     def out_blocks(self) -> int:
         """Programs that share the output channels of a stretch of voxels."""
-        return triton.cdiv(self.out_channels, self.block_out)
+        return cdiv(self.out_channels, self.block_out)
 
     @property
     def steps(self) -> int:
         """Matrix products for one tap along W."""
-        return triton.cdiv((self.planes + 2) * 3, self.rows) * self.chunks
+        return cdiv((self.planes + 2) * 3, self.rows) * self.chunks
 
     @property
     def columns(self) -> int:
@@ -110,7 +109,7 @@ def lay_out_weight(weight: torch.Tensor, tiling: ConvTiling, dtype: torch.dtype,
     size = tiling.out_blocks * tiling.steps * 3 * tiling.rows * tiling.block_in * tiling.columns
     laid_out = torch.empty(size, dtype=dtype, device=weight.device)
     block = block_size(1024)
-    lay_out_weight_kernel[(triton.cdiv(size, block),)](
+    lay_out_weight_kernel[(cdiv(size, block),)](
         weight.contiguous(),
         laid_out,
         size,
@@ -256,7 +255,7 @@ def conv3d(
     if out is None:
         out = x.new_empty(shape) if planar else empty_channels_last(shape, x)
     block = block_size(128 if height * width >= 4096 else 64)
-    grid = (triton.cdiv(height * width, block - 2), triton.cdiv(depth, tiling.planes), batch * tiling.out_blocks)
+    grid = (cdiv(height * width, block - 2), cdiv(depth, tiling.planes), batch * tiling.out_blocks)
     programs = grid[0] * grid[1] if moments else 0
     partial = x.new_empty((batch, out_channels, 3, programs), dtype=torch.float32)
     conv3d_kernel[grid](

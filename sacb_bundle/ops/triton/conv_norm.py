@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
 from .conv import conv3d
 from .conv_weight import conv3d_weight_gradient
-from .tiles import block_size, channels_last, compiled, num_workers
+from .tiles import block_size, cdiv, channels_last, compiled, next_power_of_2, num_workers
 
 
 @compiled
@@ -127,7 +126,7 @@ class ConvNormLeakyReLU(torch.autograd.Function):
             moments, statistics, moments.shape[3], eps, BLOCK=8192, num_warps=32
         )
         size, block = y[0].numel(), block_size(2048)
-        normalise_kernel[(triton.cdiv(size, block), batch)](y, statistics, size, slope, channels, block)
+        normalise_kernel[(cdiv(size, block), batch)](y, statistics, size, slope, channels, block)
         ctx.save_for_backward(weight, y, statistics, *inputs)
         ctx.slope = slope
         return y
@@ -141,7 +140,7 @@ class ConvNormLeakyReLU(torch.autograd.Function):
         batch, channels = y.shape[:2]
         num_voxels = y[0, 0].numel()
         workers = num_workers(y.device, 4)
-        block_c = triton.next_power_of_2(channels)
+        block_c = next_power_of_2(channels)
         sums = y.new_empty((batch, workers, 2, channels), dtype=torch.float32)
         gradient_sums_kernel[(workers, batch)](
             y, upstream, sums, num_voxels, ctx.slope, channels, block_c, max(1, block_size(4096) // block_c)
@@ -149,7 +148,7 @@ class ConvNormLeakyReLU(torch.autograd.Function):
         means = sums.sum(dim=1) / num_voxels
         gradient = torch.empty_like(y)
         size, block = y[0].numel(), block_size(2048)
-        norm_gradient_kernel[(triton.cdiv(size, block), batch)](
+        norm_gradient_kernel[(cdiv(size, block), batch)](
             y, upstream, statistics, means, gradient, size, ctx.slope, channels, block
         )
         grad_weight = None

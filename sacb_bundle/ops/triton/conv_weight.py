@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import triton
 import triton.language as tl
 
-from .tiles import block_size, channels_last, compiled, dot_precision, num_workers
+from .tiles import block_size, cdiv, channels_last, compiled, dot_precision, next_power_of_2, num_workers
 
 
 @compiled
@@ -93,11 +92,11 @@ def conv3d_weight_gradient(x: torch.Tensor, gradient: torch.Tensor) -> torch.Ten
     x, gradient = channels_last(x), channels_last(gradient)
     batch, in_channels, depth, height, width = x.shape
     out_channels = gradient.shape[1]
-    block_in, block_out = (min(triton.next_power_of_2(channels), 8) for channels in (in_channels, out_channels))
-    blocks = triton.cdiv(in_channels, block_in) * triton.cdiv(out_channels, block_out)
+    block_in, block_out = (min(next_power_of_2(channels), 8) for channels in (in_channels, out_channels))
+    blocks = cdiv(in_channels, block_in) * cdiv(out_channels, block_out)
     workers = max(1, num_workers(x.device, 16) // blocks)
     block, planes = block_size(32), 16
-    units = batch * triton.cdiv(height * width, block) * triton.cdiv(depth, planes)
+    units = batch * cdiv(height * width, block) * cdiv(depth, planes)
     partial = x.new_empty((workers, out_channels, in_channels, 3, 3, 3), dtype=torch.float32)
     conv3d_weight_kernel[(workers, blocks)](
         x,
@@ -111,8 +110,8 @@ def conv3d_weight_gradient(x: torch.Tensor, gradient: torch.Tensor) -> torch.Ten
         out_channels,
         block_in,
         block_out,
-        max(16, triton.next_power_of_2(3 * block_in)),
-        max(16, triton.next_power_of_2(3 * block_out)),
+        max(16, next_power_of_2(3 * block_in)),
+        max(16, next_power_of_2(3 * block_out)),
         planes,
         dot_precision(),
         block,

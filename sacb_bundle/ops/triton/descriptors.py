@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import triton
 import triton.language as tl
 
-from .tiles import block_size, channels_last, compiled
+from .tiles import block_size, cdiv, channels_last, compiled, next_power_of_2
 
 
 @compiled
@@ -41,7 +40,7 @@ def spatial_descriptor(x: torch.Tensor) -> torch.Tensor:
     batch, channels, depth, height, width = x.shape
     num_voxels = depth * height * width
     out = torch.empty((batch, num_voxels, channels), dtype=torch.float32, device=x.device)
-    block_c = triton.next_power_of_2(channels)
+    block_c = next_power_of_2(channels)
     block = max(1, block_size(2048) // block_c)
-    patch_mean_kernel[(triton.cdiv(num_voxels, block), batch)](x, out, depth, height, width, channels, block_c, block)
+    patch_mean_kernel[(cdiv(num_voxels, block), batch)](x, out, depth, height, width, channels, block_c, block)
     return out

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import triton
 import triton.language as tl
 
-from .tiles import block_size, compiled, num_workers
+from .tiles import block_size, cdiv, compiled, next_power_of_2, num_workers
 
 
 @compiled
@@ -87,8 +86,9 @@ def kmeans(points: torch.Tensor, centroids: torch.Tensor, max_iterations: int) -
     points, centroids = points.contiguous(), centroids.clone(memory_format=torch.contiguous_format)
     batch, num_points, features = points.shape
     num_clusters = centroids.shape[1]
-    workers = max(1, num_workers(points.device, 16) // batch)
-    block_n = max(16, triton.next_power_of_2(num_clusters))
+    block = block_size(32)
+    workers = min(max(1, num_workers(points.device, 16) // batch), cdiv(num_points, block))
+    block_n = max(16, next_power_of_2(num_clusters))
     labels = torch.empty((batch, num_points), dtype=torch.int64, device=points.device)
     sums = points.new_empty((batch, workers, num_clusters, features + 1))
     for _ in range(max_iterations):
@@ -100,12 +100,12 @@ def kmeans(points: torch.Tensor, centroids: torch.Tensor, max_iterations: int) -
             num_points,
             num_clusters,
             features,
-            max(16, triton.next_power_of_2(features)),
+            max(16, next_power_of_2(features)),
             block_n,
-            block_size(32),
+            block,
             num_warps=1,
         )
         move_kernel[(num_clusters, batch)](
-            sums, centroids, workers, num_clusters, features, triton.next_power_of_2(features + 1), 32
+            sums, centroids, workers, num_clusters, features, next_power_of_2(features + 1), 32
         )
     return labels, centroids

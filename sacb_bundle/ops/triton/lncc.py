@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size, compiled
+from .tiles import block_size, cdiv, compiled
 
 
 @compiled
@@ -129,7 +128,7 @@ def correlation(
     out = torch.empty_like(first, dtype=torch.float32)
     num_voxels, block = first.numel(), block_size(1024)
     slopes = first.new_empty((3, num_voxels if with_slopes else 0), dtype=torch.float32)
-    blocks = triton.cdiv(num_voxels, block)
+    blocks = cdiv(num_voxels, block)
     moments_kernel[(blocks,)](first, second, maps, num_voxels, width, window, block)
     window_sum_kernel[(blocks, 5)](maps, summed, num_voxels, width, height, window, block)
     correlation_kernel[(blocks,)](
@@ -144,7 +143,7 @@ def gradient_of_first(
     """Gradient of the first image from the derivatives by its sums."""
     depth, height, width = first.shape[2:]
     num_voxels, block = first.numel(), block_size(1024)
-    blocks = triton.cdiv(num_voxels, block)
+    blocks = cdiv(num_voxels, block)
     along_depth, along_height = torch.empty_like(slopes), torch.empty_like(slopes)
     weighted_window_sum_kernel[(blocks, 3)](
         slopes, upstream, along_depth, num_voxels, height * width, depth, window, block

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size, channels_last, compiled, neighbour
+from .tiles import block_size, cdiv, channels_last, compiled, neighbour, next_power_of_2
 
 
 @compiled
@@ -167,5 +166,5 @@ def launch_sizes(features: torch.Tensor) -> tuple[tuple[int, int], tuple[int, ..
     """Programs of a launch, and the sizes and constants that both kernels take."""
     batch, channels, *shape = features.shape
     block = block_size(64)
-    grid = (triton.cdiv(features.shape[2:].numel(), block), batch)
-    return grid, (*shape, channels, triton.next_power_of_2(channels), block)
+    grid = (cdiv(features.shape[2:].numel(), block), batch)
+    return grid, (*shape, channels, next_power_of_2(channels), block)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size, channels_last, compiled, empty_channels_last
+from .tiles import block_size, cdiv, channels_last, compiled, empty_channels_last
 
 
 @compiled
@@ -51,7 +50,7 @@ class Halve(torch.autograd.Function):
         batch, channels, depth, height, width = x.shape
         out = empty_channels_last((batch, channels, depth // 2, height // 2, width // 2), x)
         block = block_size(1024)
-        halve_kernel[(triton.cdiv(out.numel(), block),)](x, out, out.numel(), *out.shape[2:], channels, block)
+        halve_kernel[(cdiv(out.numel(), block),)](x, out, out.numel(), *out.shape[2:], channels, block)
         return out
 
     @staticmethod
@@ -61,7 +60,7 @@ class Halve(torch.autograd.Function):
         batch, channels, depth, height, width = upstream.shape
         out = empty_channels_last((batch, channels, depth * 2, height * 2, width * 2), upstream)
         block = block_size(1024)
-        halve_gradient_kernel[(triton.cdiv(out.numel(), block),)](
+        halve_gradient_kernel[(cdiv(out.numel(), block),)](
             channels_last(upstream), out, out.numel(), *out.shape[2:], channels, block
         )
         return out

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size, compiled
+from .tiles import block_size, cdiv, compiled
 
 
 @compiled
@@ -67,7 +66,7 @@ class SquaredDifferences(torch.autograd.Function):
         field = field.float().contiguous()
         ctx.save_for_backward(field)
         block = block_size(1024)
-        sums = field.new_empty(triton.cdiv(field.numel(), block))
+        sums = field.new_empty(cdiv(field.numel(), block))
         squared_differences_kernel[(sums.numel(),)](field, sums, *sizes_of(field), block)
         return sums.sum()
 
@@ -77,7 +76,7 @@ class SquaredDifferences(torch.autograd.Function):
         """Gradient of the field."""
         (field,) = ctx.saved_tensors
         out, block = torch.empty_like(field), block_size(1024)
-        squared_differences_gradient_kernel[(triton.cdiv(field.numel(), block),)](
+        squared_differences_gradient_kernel[(cdiv(field.numel(), block),)](
             field, upstream, out, *sizes_of(field), block
         )
         return out

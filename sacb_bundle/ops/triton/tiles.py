@@ -39,6 +39,16 @@ def empty_channels_last(shape: tuple[int, ...], like: torch.Tensor) -> torch.Ten
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last_3d)
 
 
+def cdiv(dividend: int, divisor: int) -> int:
+    """Quotient, rounded up. Triton's own function takes ten times as long on the host."""
+    return -(-dividend // divisor)
+
+
+def next_power_of_2(number: int) -> int:
+    """The smallest power of 2 that is not less than the number. Triton's own function takes ten times as long."""
+    return 1 << (number - 1).bit_length()
+
+
 def block_size(size: int) -> int:
     """Elements of a tile: `size` on a GPU."""
     return max(size, LEAST_BLOCK)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size, compiled
+from .tiles import block_size, cdiv, compiled
 
 
 @compiled
@@ -90,7 +89,7 @@ class UpsampleField(torch.autograd.Function):
         batch, _, depth, height, width = field.shape
         out = field.new_empty((batch, 3, 2 * depth, 2 * height, 2 * width))
         num_fine, block = out[0, 0].numel(), block_size(512)
-        upsample_kernel[(triton.cdiv(num_fine, block), batch * 3)](
+        upsample_kernel[(cdiv(num_fine, block), batch * 3)](
             field, out, num_fine, depth, height, width, *scales(field), block
         )
         return out
@@ -103,7 +102,7 @@ class UpsampleField(torch.autograd.Function):
         depth, height, width = (size // 2 for size in shape)
         out = upstream.new_empty((batch, 3, depth, height, width))
         num_coarse, block = out[0, 0].numel(), block_size(256)
-        upsample_gradient_kernel[(triton.cdiv(num_coarse, block), batch * 3)](
+        upsample_gradient_kernel[(cdiv(num_coarse, block), batch * 3)](
             upstream.contiguous(), out, num_coarse, depth, height, width, *scales(out), block
         )
         return out

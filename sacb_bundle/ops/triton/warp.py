@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from .tiles import block_size, channels_last, compiled
+from .tiles import block_size, cdiv, channels_last, compiled, next_power_of_2
 
 
 @compiled
@@ -191,7 +190,7 @@ class Warp(torch.autograd.Function):
         sums = torch.zeros_like(image if to_image else image[:0], dtype=torch.int64)
         # An item's largest gradient becomes a number of which 64 bits hold as many as there are voxels.
         exponent = min(40, 62 - image.shape[2:].numel().bit_length())
-        largest = torch.linalg.vector_norm(upstream.flatten(1), float("inf"), dim=1).float()
+        largest = torch.linalg.vector_norm(upstream, float("inf"), dim=(1, 2, 3, 4)).float()
         units = 2.0**exponent / largest.clamp(min=1e-25)
         grad_field = torch.empty_like(field) if to_field else None
         grid, sizes = launch_sizes(image)
@@ -219,7 +218,7 @@ def is_channels_last(image: torch.Tensor) -> bool:
 def launch_sizes(image: torch.Tensor) -> tuple[tuple[int, int], tuple[int, ...]]:
     """Programs of a launch, and the sizes and constants that both kernels take."""
     channels = image.shape[1]
-    block_c = triton.next_power_of_2(channels)
+    block_c = next_power_of_2(channels)
     block = block_size(max(1, 1024 // block_c))
-    grid = (triton.cdiv(image.shape[2:].numel(), block), image.shape[0])
+    grid = (cdiv(image.shape[2:].numel(), block), image.shape[0])
     return grid, (*image.shape[2:], channels, block_c, block, is_channels_last(image))
