@@ -55,6 +55,11 @@ def network_operations(device: torch.device, shape: Shape, num_clusters: int) ->
     def random(*size: int) -> torch.Tensor:
         return torch.randn(size, device=device, requires_grad=True)
 
+    def features(*size: int) -> torch.Tensor:
+        """Channels last in memory, as all feature maps of the network are."""
+        x = torch.randn(size, device=device).contiguous(memory_format=torch.channels_last_3d)
+        return x.requires_grad_()
+
     def at(level: int) -> tuple[Shape, int]:
         depth, height, width = (size >> (level - 1) for size in shape)
         return (depth, height, width), depth * height * width
@@ -78,7 +83,7 @@ def network_operations(device: torch.device, shape: Shape, num_clusters: int) ->
             "conv_norm_leaky_relu",
             f"level {level}, 2 x {inward} to {outward}",
             lambda x, weight: conv_norm_leaky_relu([x], weight, None),
-            (random(2, inward, *size), random(outward, inward, 3, 3, 3)),
+            (features(2, inward, *size), random(outward, inward, 3, 3, 3)),
             2 * 54 * inward * outward * voxels,
             2 * (inward + outward) * voxels,
         )
@@ -87,13 +92,13 @@ def network_operations(device: torch.device, shape: Shape, num_clusters: int) ->
         "conv3d",
         "level 1, 8 to 3",
         conv3d,
-        (random(1, 8, *size), random(3, 8, 3, 3, 3), random(3)),
+        (features(1, 8, *size), random(3, 8, 3, 3, 3), random(3)),
         54 * 24 * voxels,
         11 * voxels,
     )
     for level, channels in ((2, 16), (3, 32), (4, 64)):
         size, voxels = at(level)
-        x = random(2, channels, *size)
+        x = features(2, channels, *size)
         points = spatial_descriptor(x.detach())
         start = initial_centroids(points, num_clusters, seed=0)
         labels, _ = kmeans(points, start, max_iterations=1)
@@ -127,7 +132,7 @@ def network_operations(device: torch.device, shape: Shape, num_clusters: int) ->
                 random(channels, channels, 27),
                 torch.rand(2, num_clusters, 27, device=device, requires_grad=True),
                 random(2, num_clusters, channels),
-                random(2, channels, *size),
+                features(2, channels, *size),
             ),
             2 * 54 * channels * channels * voxels,
             2 * (3 * channels + 2) * voxels,
@@ -136,17 +141,17 @@ def network_operations(device: torch.device, shape: Shape, num_clusters: int) ->
             "match_similarity",
             f"level {level}, {channels}",
             match_similarity,
-            (random(1, channels, *size), random(1, channels, *size)),
+            (features(1, channels, *size), features(1, channels, *size)),
             54 * channels * voxels,
             (2 * channels + 3) * voxels,
         )
     field = (torch.randn(1, 3, *size_of(shape, 16), device=device) * 2).detach()
     field = nn.functional.interpolate(field, size=shape, mode="trilinear", align_corners=True).requires_grad_()
-    add("warp", "level 1, 8", warp, (random(1, 8, *shape), field), 16 * 8 * voxels_of(shape), 19 * voxels_of(shape))
+    add("warp", "level 1, 8", warp, (features(1, 8, *shape), field), 16 * 8 * voxels_of(shape), 19 * voxels_of(shape))
     add("compose", "level 1", compose, (random(1, 3, *shape), field), 16 * 3 * voxels_of(shape), 9 * voxels_of(shape))
     size, voxels = at(2)
     add("upsample_field", "level 2 to 1", upsample_field, (random(1, 3, *size),), 16 * 24 * voxels, 27 * voxels)
-    add("halve", "level 1 to 2, 2 x 8", halve, (random(2, 8, *shape),), 16 * voxels_of(shape), 18 * voxels_of(shape))
+    add("halve", "level 1 to 2, 2 x 8", halve, (features(2, 8, *shape),), 16 * voxels_of(shape), 18 * voxels_of(shape))
     image = torch.rand(1, 1, *shape, device=device)
     add(
         "local_ncc",

@@ -30,12 +30,12 @@ def show_input_errors_plainly() -> None:
 
 
 def check_command_line() -> None:
-    """Refuse `python -m monai.bundle run` with an option that names nothing in the config.
+    """Refuse `python -m monai.bundle run` with an option that names nothing in the config, or is not what it seems.
 
-    MONAI would add the misspelt key to the config, where nothing reads it, and run with the default.
+    MONAI would add a misspelt key to the config, where nothing reads it, and run with the default.
 
     Raises:
-        InputError: names the option and what it may have meant.
+        InputError: names the option and what would be right.
     """
     if not started_by_bundle_command():
         return
@@ -46,7 +46,11 @@ def check_command_line() -> None:
     if isinstance(config_files, str) and config_files.startswith(("[", "(")):
         config_files = ast.literal_eval(config_files)
     config = ConfigParser.load_config_files(config_files)
-    for option in options:
+    for option, value in options.items():
+        if value in ("true", "false"):
+            raise InputError(
+                f"--{option} {value}: {value} would be a text, which counts as true; write {value.title()}."
+            )
         if option not in RUN_ARGUMENTS:
             check_key(config, option, where=str(config_files))
 

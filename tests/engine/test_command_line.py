@@ -100,3 +100,12 @@ def test_right_options_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         check_command_line()
     monkeypatch.setattr(sys, "argv", ["my_program.py", "--anything"])
     check_command_line()
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_a_truth_value_that_would_be_read_as_text(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = str(ROOT / "configs" / "evaluate.json")
+    options = ["--config_file", config, "--evaluator#amp", value]
+    monkeypatch.setattr(sys, "argv", ["monai/bundle/__main__.py", "run", *options])
+    with pytest.raises(InputError, match=f"write {value.title()}"):
+        check_command_line()
