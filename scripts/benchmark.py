@@ -4,8 +4,8 @@ python scripts/benchmark.py --shape 160 192 224 --clusters 7 --device cuda --jso
 python scripts/benchmark.py --shape 80 96 112 --device cpu
 
 Ceilings (memory bandwidth, rate of matrix products) are measured in the same run. The floor of an operation is the
-longer of two times: the fewest bytes it must move (each input read once, each output written once, in fp32) at that
-bandwidth, and its arithmetic at that rate.
+longer of two times: the fewest bytes it must move (each input read once, for k-means once an iteration, each output
+written once, in fp32) at that bandwidth, and its arithmetic at that rate.
 """
 
 from __future__ import annotations
@@ -176,12 +176,12 @@ def network_costs(bench: Bench, shape: Shape, num_clusters: int, parts: Sequence
 
 
 def operation_row(bench: Bench, operation: Operation, ceilings: dict[str, float]) -> dict[str, object]:
-    """Measured times of an operation beside its floors. A backward pass does the work of two forward passes."""
+    """Measured times of an operation beside its floors."""
     times_forward = bench.forward(operation)
     row: dict[str, object] = {"operation": operation.name, "where": operation.where}
     passes = [("forward", times_forward, 1)]
     if operation.parameters:
-        passes.append(("forward and backward", bench.forward_and_backward(operation), 3))
+        passes.append(("forward and backward", bench.forward_and_backward(operation), 1 + operation.backward_work))
     for name, cost, work in passes:
         gigabytes = 4 * work * operation.values / 1e9
         teraflop = work * operation.operations / 1e12
@@ -237,6 +237,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if any(size % 16 or size < 32 for size in options.shape):
         parser.error(f"--shape {options.shape}: every size must be a multiple of 16, at least 32")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(f"--device {options.device}: there is no CUDA device")
+    if options.clusters < 2:
+        parser.error(f"--clusters {options.clusters}: at least 2")
+    if options.json is not None and not options.json.parent.is_dir():
+        parser.error(f"--json {options.json}: there is no folder {options.json.parent}")
     if options.precision is None:
         options.precision = "tf32" if options.device.startswith("cuda") else "fp32"
     if options.repeats < 1:

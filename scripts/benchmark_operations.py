@@ -39,6 +39,8 @@ class Operation:
         parameters: what gets a gradient when the backward pass is measured; empty where there is none.
         operations: floating-point operations of the forward pass.
         values: numbers that it reads and writes at least, its inputs and outputs.
+        backward_work: the backward pass's bytes and operations over those of the forward pass: 2 where it needs the
+            inputs again and has a gradient for each, 1 where the operation is linear.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Operation:
     parameters: Sequence[torch.Tensor]
     operations: float
     values: float
+    backward_work: int = 2
 
 
 def network_operations(device: torch.device, shape: Shape, num_clusters: int) -> list[Operation]:
@@ -74,8 +77,10 @@ def network_operations(device: torch.device, shape: Shape, num_clusters: int) ->
         operations: float,
         values: float,
         has_gradient: bool = True,
+        backward_work: int = 2,
     ) -> None:
-        listed.append(Operation(name, where, lambda: run(*inputs), inputs if has_gradient else (), operations, values))
+        parameters = inputs if has_gradient else ()
+        listed.append(Operation(name, where, lambda: run(*inputs), parameters, operations, values, backward_work))
 
     for level, inward, outward in ((1, 1, 4), (1, 4, 8), (1, 8, 8), (2, 16, 16), (3, 32, 32), (4, 64, 64)):
         size, voxels = at(level)
@@ -150,8 +155,24 @@ def network_operations(device: torch.device, shape: Shape, num_clusters: int) ->
     add("warp", "level 1, 8", warp, (features(1, 8, *shape), field), 16 * 8 * voxels_of(shape), 19 * voxels_of(shape))
     add("compose", "level 1", compose, (random(1, 3, *shape), field), 16 * 3 * voxels_of(shape), 9 * voxels_of(shape))
     size, voxels = at(2)
-    add("upsample_field", "level 2 to 1", upsample_field, (random(1, 3, *size),), 16 * 24 * voxels, 27 * voxels)
-    add("halve", "level 1 to 2, 2 x 8", halve, (features(2, 8, *shape),), 16 * voxels_of(shape), 18 * voxels_of(shape))
+    add(
+        "upsample_field",
+        "level 2 to 1",
+        upsample_field,
+        (random(1, 3, *size),),
+        16 * 24 * voxels,
+        27 * voxels,
+        backward_work=1,
+    )
+    add(
+        "halve",
+        "level 1 to 2, 2 x 8",
+        halve,
+        (features(2, 8, *shape),),
+        16 * voxels_of(shape),
+        18 * voxels_of(shape),
+        backward_work=1,
+    )
     image = torch.rand(1, 1, *shape, device=device)
     add(
         "local_ncc",

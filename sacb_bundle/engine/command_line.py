@@ -14,7 +14,7 @@ from types import TracebackType
 from monai.bundle import ComponentLocator, ConfigParser
 from monai.bundle.scripts import run
 
-from ..errors import InputError
+from ..errors import InputError, reason_of
 
 RUN_ARGUMENTS = {*inspect.signature(run).parameters, "workflow_name", "workflow_type"} - {"override"}
 
@@ -47,24 +47,37 @@ def check_command_line() -> None:
         config_files = ast.literal_eval(config_files)
     config = ConfigParser.load_config_files(config_files)
     for option, value in options.items():
-        if value in ("true", "false"):
-            raise InputError(
-                f"--{option} {value}: {value} would be a text, which counts as true; write {value.title()}."
-            )
         if option not in RUN_ARGUMENTS:
             check_key(config, option, where=str(config_files))
+            check_truth_value(config, option, value)
 
 
 def check_key(config: dict, option: str, where: str) -> None:
     """Raise an InputError unless an option leads to something in a config."""
     place: object = config
-    for part in option.lstrip("+").replace("::", "#").split("#"):
+    for part in key_parts(option):
         known = known_keys(place)
         if known is not None and part not in known:
             near = difflib.get_close_matches(part, known | (RUN_ARGUMENTS if place is config else set()), n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise InputError(f"--{option}: {where} has no key {part}.{hint}")
         place = child(place, part)
+
+
+def check_truth_value(config: dict, option: str, value: object) -> None:
+    """Raise an InputError if a truth value would be read as a text, and any text counts as true."""
+    right = str(value).title()
+    place: object = config
+    for part in key_parts(option):
+        place = child(place, part)
+    takes_text = isinstance(place, str) and not place.startswith(("$", "@"))
+    if right in ("True", "False") and str(value) != right and not takes_text:
+        raise InputError(f"--{option} {value}: it would be read as a text, and any text counts as true; write {right}.")
+
+
+def key_parts(option: str) -> list[str]:
+    """Keys on the way to what an option sets."""
+    return option.lstrip("+").replace("::", "#").split("#")
 
 
 def known_keys(place: object) -> set[str] | None:
@@ -117,10 +130,8 @@ def show_exception(kind: type[BaseException], error: BaseException, trace: Trace
     if isinstance(error, KeyboardInterrupt):
         print("Interrupted. A training continues with --resume.", file=sys.stderr)
         return
-    reason: BaseException | None = error
-    while reason is not None:
-        if isinstance(reason, InputError):
-            print(f"error: {reason}", file=sys.stderr)
-            return
-        reason = reason.__cause__
-    sys.__excepthook__(kind, error, trace)
+    reason = reason_of(error)
+    if reason is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print(f"error: {reason}", file=sys.stderr)

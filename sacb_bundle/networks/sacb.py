@@ -9,10 +9,9 @@ from torch import nn
 
 from ..errors import InputError
 from ..ops import adaptive_residual_conv3d, channel_descriptor, spatial_descriptor
+from ..ops.neighbourhood import NUM_TAPS
 from .clustering import CLUSTERING_BACKENDS, Clustering
 from .conv_block import ConvBlock
-
-NUM_TAPS = 27
 
 
 class SACB(nn.Module):

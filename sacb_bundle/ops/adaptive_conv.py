@@ -8,10 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from .fused import convolution_dtype, runs_fused
-from .neighbourhood import CACHED_VALUES, OFFSETS
-
-NUM_TAPS = len(OFFSETS)
-NEGATIVE_SLOPE = 0.1
+from .instance_norm import NEGATIVE_SLOPE
+from .neighbourhood import CACHED_VALUES, NUM_TAPS
 
 
 def adaptive_residual_conv3d(
@@ -34,31 +32,40 @@ def adaptive_residual_conv3d(
         weight: (C_out, C_in, 27), taps in the order of a flattened 3x3x3 kernel.
         tap_weights: (B, N, 27).
         bias: (B, N, C_out).
-        labels: (B, D*H*W) int64, below N.
+        labels: (B, D*H*W) int64, from 0 to N - 1, which is not checked.
         residual: (B, C_out, D, H, W).
 
     Returns:
-        (B, C_out, D, H, W).
+        (B, C_out, D, H, W), in the wider of the dtypes of the convolution and the residual.
+
+    Raises:
+        ValueError: if the shapes do not fit.
 
     Source: the spatial-awareness convolution of Cheng et al., CVPR 2025.
     """
     batch, in_channels, *shape = x.shape
-    num_clusters, out_channels = bias.shape[1:]
+    num_clusters, out_channels = tap_weights.shape[1], weight.shape[0]
     if (
         weight.shape != (out_channels, in_channels, NUM_TAPS)
+        or tap_weights.shape != (batch, num_clusters, NUM_TAPS)
+        or bias.shape != (batch, num_clusters, out_channels)
         or labels.shape != (batch, x.shape[2:].numel())
         or residual.shape != (batch, out_channels, *shape)
     ):
         raise ValueError(
-            f"The input is {tuple(x.shape)}, the weight {tuple(weight.shape)}, the bias {tuple(bias.shape)}, "
-            f"the labels {tuple(labels.shape)} and the residual {tuple(residual.shape)}; they must be "
-            "(B, C_in, D, H, W), (C_out, C_in, 27), (B, N, C_out), (B, D*H*W) and (B, C_out, D, H, W)."
+            f"The input is {tuple(x.shape)}, the weight {tuple(weight.shape)}, the tap weights "
+            f"{tuple(tap_weights.shape)}, the bias {tuple(bias.shape)}, the labels {tuple(labels.shape)} and the "
+            f"residual {tuple(residual.shape)}; they must be (B, C_in, D, H, W), (C_out, C_in, 27), (B, N, 27), "
+            "(B, N, C_out), (B, D*H*W) and (B, C_out, D, H, W)."
         )
     if runs_fused(x, channels=out_channels):
         from .triton.adaptive_conv import AdaptiveResidualConv3d
 
         with torch.cuda.device_of(x):
-            return AdaptiveResidualConv3d.apply(x.to(convolution_dtype(x)), weight, tap_weights, bias, labels, residual)
+            # Whether there will be a backward pass is hidden from the function itself.
+            return AdaptiveResidualConv3d.apply(
+                x.to(convolution_dtype(x)), weight, tap_weights, bias, labels, residual, torch.is_grad_enabled()
+            )
     if x.device.type == "cpu" and not torch.is_grad_enabled():
         return by_matrix_products(x, weight, tap_weights, bias, labels, residual)
     kernels = tap_weights[:, :, None, None, :] * weight

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from .fused import convolution_dtype, runs_fused
-from .instance_norm import instance_norm_leaky_relu
+from .instance_norm import NEGATIVE_SLOPE, instance_norm_leaky_relu
 
 
 def conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -53,7 +53,7 @@ def conv_norm_leaky_relu(
     inputs: Sequence[torch.Tensor],
     weight: torch.Tensor,
     bias: torch.Tensor | None,
-    negative_slope: float = 0.1,
+    negative_slope: float = NEGATIVE_SLOPE,
     eps: float = 1e-5,
 ) -> torch.Tensor:
     """3x3x3 convolution, zero padded, then `instance_norm_leaky_relu`.

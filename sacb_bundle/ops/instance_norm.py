@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+NEGATIVE_SLOPE = 0.1
+
 
 def instance_norm_leaky_relu(
-    x: torch.Tensor, negative_slope: float = 0.1, eps: float = 1e-5, overwrite: bool = False
+    x: torch.Tensor, negative_slope: float = NEGATIVE_SLOPE, eps: float = 1e-5, overwrite: bool = False
 ) -> torch.Tensor:
     """Normalise each channel of each sample to mean 0 and variance 1, then apply a leaky ReLU.
 

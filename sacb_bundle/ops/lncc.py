@@ -51,7 +51,8 @@ def local_ncc(first: torch.Tensor, second: torch.Tensor, window: int = 9, eps: f
         from .triton.lncc import LocalNCC
 
         with torch.cuda.device_of(first):
-            return LocalNCC.apply(first, second, window, eps)
+            # Whether there will be a backward pass is hidden from the function itself.
+            return LocalNCC.apply(first, second, window, eps, torch.is_grad_enabled())
     first, second = first.float(), second.float()
     moments = torch.cat([first, second, first * first, second * second, first * second], dim=1)
     sum_1, sum_2, sum_11, sum_22, sum_12 = box_sum(moments, window).split(1, dim=1)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 # Offsets in axis order (D, H, W), the last axis running fastest: the order of a flattened 3x3x3 kernel.
 OFFSETS = tuple(product((-1, 0, 1), repeat=3))
+NUM_TAPS = len(OFFSETS)
 
 # Values (16 MB) that an operation on neighbourhoods handles at a time on the CPU: few enough for memory that is reused
 # and mostly cached, many enough for the threads to wait for each other seldom.

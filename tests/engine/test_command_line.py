@@ -85,7 +85,16 @@ def test_misspelt_option_is_named(option: str, hint: str, monkeypatch: pytest.Mo
 
 def test_right_options_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     files = str([str(ROOT / "configs" / name) for name in ("train.json", "datasets/oasis.json")])
-    options = ["--config_file", files, "--network_def#max_iterations", "9", "--intensity#upper=99", "--resume"]
+    options = [
+        "--ckpt_dir",
+        "no",
+        "--config_file",
+        files,
+        "--network_def#max_iterations",
+        "9",
+        "--intensity#upper=99",
+        "--resume",
+    ]
     options += ["--validate#handlers#0#iteration_log", "False", "--loss#similarity#window", "7", "--run_id", "training"]
     monkeypatch.setattr(sys, "argv", ["monai/bundle/__main__.py", "run", *options])
     check_command_line()
@@ -102,10 +111,10 @@ def test_right_options_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     check_command_line()
 
 
-@pytest.mark.parametrize("value", ["true", "false"])
-def test_a_truth_value_that_would_be_read_as_text(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("value", "right"), [("true", "True"), ("FALSE", "False")])
+def test_a_truth_value_that_would_be_read_as_text(value: str, right: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = str(ROOT / "configs" / "evaluate.json")
     options = ["--config_file", config, "--evaluator#amp", value]
     monkeypatch.setattr(sys, "argv", ["monai/bundle/__main__.py", "run", *options])
-    with pytest.raises(InputError, match=f"write {value.title()}"):
+    with pytest.raises(InputError, match=f"write {right}"):
         check_command_line()

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from sacb_bundle.data import phantom_pair
 from sacb_bundle.losses import LocalNCCLoss, RegistrationLoss
-from sacb_bundle.networks import SACBNet
+from sacb_bundle.networks import SACBNet, load_checkpoint
+from sacb_bundle.ops import fused_kernels
 from tests.golden_case import CASES, GoldenCase
+
+MODEL = Path(__file__).parents[2] / "models" / "model.pt"
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -63,6 +69,20 @@ def test_autocast_trains(dtype: torch.dtype, pair: torch.Tensor) -> None:
     assert field.isfinite().all()
     gradients = [parameter.grad for parameter in network.parameters()]
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("fused", [True, False])
+def test_fp16_moves_the_field_by_less_than_a_twentieth_of_a_voxel(fused: bool) -> None:
+    network = load_checkpoint(SACBNet(), MODEL).cuda()
+    pair = phantom_pair((80, 96, 80), seed=0)
+    image = torch.stack([torch.from_numpy(pair[role][0]) for role in ("moving", "fixed")])[None].cuda() / 255
+    with fused_kernels(False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        expected = network(image)
+    with fused_kernels(fused), torch.autocast("cuda"):
+        field = network(image)
+    assert expected.norm(dim=1).mean() > 0.5
+    assert (field - expected).norm(dim=1).flatten().quantile(0.95) < 0.05
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # The interpreter multiplies matrices with NumPy, which has no bf16.
-HALF = torch.bfloat16 if torch.cuda.is_available() else torch.float16
+HALVES = (torch.float16, torch.bfloat16) if torch.cuda.is_available() else (torch.float16,)
 # Odd, and more than the tiles of one program in every direction.
 SHAPE = (3, 6, 25)
 
@@ -80,7 +80,7 @@ CONVOLUTIONS = [
 ]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, HALF])
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
 def test_conv3d(dtype) -> None:
     assert_same(conv3d, random(2, 8, *SHAPE), 0.2 * random(3, 8, 3, 3, 3), random(3), dtype=dtype)
 
@@ -93,11 +93,12 @@ def test_conv_norm_leaky_relu(in_channels, out_channels, batch, shape) -> None:
     assert_same(operation, random(batch, in_channels, *shape), 0.2 * random(out_channels, in_channels, 3, 3, 3))
 
 
-def test_conv_norm_leaky_relu_in_half_precision() -> None:
+@pytest.mark.parametrize("dtype", HALVES)
+def test_conv_norm_leaky_relu_in_half_precision(dtype) -> None:
     def operation(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return conv_norm_leaky_relu([x], weight, None)
 
-    assert_same(operation, random(2, 4, *SHAPE), 0.2 * random(8, 4, 3, 3, 3), dtype=HALF)
+    assert_same(operation, random(2, 4, *SHAPE), 0.2 * random(8, 4, 3, 3, 3), dtype=dtype)
 
 
 def test_conv_norm_leaky_relu_of_two_inputs() -> None:
@@ -130,7 +131,7 @@ def test_the_bias_before_a_normalisation_has_no_gradient() -> None:
         (2, 2, 2, (3, 5, 7), torch.float32),
         (7, 1, 11, (3, 5, 7), torch.float32),
         (16, 2, 7, (3, 5, 7), torch.float32),
-        (16, 1, 7, (3, 5, 7), HALF),
+        *[(16, 1, 7, (3, 5, 7), half) for half in HALVES],
         (64, 1, 3, (2, 3, 3), torch.float32),
     ],
 )
@@ -139,29 +140,49 @@ def test_adaptive_residual_conv3d(channels, batch, num_clusters, shape, dtype) -
     num_voxels = shape[0] * shape[1] * shape[2]
     # Cluster 1 has no voxels.
     labels = torch.randint(num_clusters, (batch, num_voxels), generator=generator).to(DEVICE)
-    labels[labels == 1] = 0
+    if num_clusters > 2:
+        labels[labels == 1] = 0
 
-    bias = random(batch, num_clusters, channels)
-    if dtype == HALF:
-        bias = 10 * bias.sign()  # rounding must not decide the sign of what the leaky ReLU is given
+    inputs = [
+        random(batch, channels, *shape),
+        0.2 * random(channels, channels, 27),
+        random(batch, num_clusters, 27).sigmoid(),
+        random(batch, num_clusters, channels),
+        random(batch, channels, *shape, seed=2),
+    ]
+    if dtype != torch.float32:  # rounding must not decide about the sign of what the leaky ReLU is given
+        inputs[0], inputs[1] = inputs[0].abs(), inputs[1].abs() * random(channels, 1, 1, seed=4).sign()
+        inputs[3] = torch.zeros_like(inputs[3])
 
     def operation(x, weight, tap_weights, bias, residual) -> torch.Tensor:
         return adaptive_residual_conv3d(x, weight, tap_weights, bias, labels, residual)
 
-    assert_same(
-        operation,
-        random(batch, channels, *shape),
-        0.2 * random(channels, channels, 27),
-        random(batch, num_clusters, 27).sigmoid(),
-        bias,
-        random(batch, channels, *shape, seed=2),
-        dtype=dtype,
-    )
+    assert_same(operation, *inputs, dtype=dtype)
+    with torch.no_grad():  # another kernel, which keeps nothing
+        values = [operation(*(value.to(dtype) for value in inputs))]
+        with fused_kernels(False):
+            values.append(operation(*(value.to(dtype).float() for value in inputs)))
+    tolerance = 2e-5 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(values[0].float(), values[1], rtol=0, atol=tolerance * values[1].abs().max().item())
+
+
+def test_adaptive_residual_conv3d_adds_a_residual_of_another_type() -> None:
+    labels = torch.zeros(1, 105, dtype=torch.int64, device=DEVICE)
+    inputs = [random(1, 4, 3, 5, 7), random(4, 4, 27), torch.ones(1, 1, 27, device=DEVICE), random(1, 1, 4)]
+    residual = random(1, 4, 3, 5, 7, seed=2)
+    for fused in (True, False):
+        with fused_kernels(fused):
+            result = adaptive_residual_conv3d(*inputs, labels, residual.half())
+            assert result.dtype == torch.float32
+            result.sub_(residual.half())
+            torch.testing.assert_close(
+                result, adaptive_residual_conv3d(*inputs, labels, torch.zeros_like(residual)), atol=1e-4, rtol=1e-4
+            )
 
 
 @pytest.mark.parametrize(
     ("channels", "dtype"),
-    [(2, torch.float32), (4, torch.float32), (11, torch.float32), (64, torch.float32), (8, HALF)],
+    [(2, torch.float32), (4, torch.float32), (11, torch.float32), (64, torch.float32), *[(8, half) for half in HALVES]],
 )
 def test_match_similarity(channels, dtype) -> None:
     scale = channels**-0.25
@@ -179,11 +200,12 @@ def test_warp(channels, layout) -> None:
     assert_same(operation, random(2, channels, *SHAPE), 2 * random(2, 3, *SHAPE, seed=2))
 
 
-def test_warp_in_half_precision() -> None:
+@pytest.mark.parametrize("dtype", HALVES)
+def test_warp_in_half_precision(dtype) -> None:
     def operation(image: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
         return warp(image, field.float())
 
-    assert_same(operation, random(2, 3, *SHAPE), 0.5 * random(2, 3, *SHAPE, seed=2), dtype=HALF)
+    assert_same(operation, random(2, 3, *SHAPE), 0.5 * random(2, 3, *SHAPE, seed=2), dtype=dtype)
 
 
 def test_warp_of_a_bf16_image_keeps_fp32_coordinates() -> None:
@@ -233,7 +255,7 @@ def test_upsample_field(shape) -> None:
     assert_same(upsample_field, random(2, 3, *shape))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, HALF])
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
 def test_halve(dtype) -> None:
     assert_same(halve, random(2, 5, 4, 6, 26), dtype=dtype)
 
@@ -251,12 +273,13 @@ def test_local_ncc(window, shape) -> None:
     assert_same(operation, random(2, 1, *shape).sigmoid(), random(2, 1, *shape, seed=2).sigmoid())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
 @pytest.mark.parametrize("channels", [2, 5, 16])
-def test_spatial_descriptor(channels) -> None:
-    x = random(2, channels, *SHAPE)
+def test_spatial_descriptor(channels, dtype) -> None:
+    x = random(2, channels, *SHAPE).to(dtype)
     actual = spatial_descriptor(x)
     with fused_kernels(False):
-        torch.testing.assert_close(actual, spatial_descriptor(x))
+        torch.testing.assert_close(actual, spatial_descriptor(x.float()))
 
 
 def test_spatial_descriptor_with_a_gradient_is_the_plain_one() -> None:
@@ -272,13 +295,14 @@ def test_spatial_descriptor_with_a_gradient_is_the_plain_one() -> None:
 def test_kmeans(batch, features, num_clusters) -> None:
     points = random(batch, 500, features)
     start = initial_centroids(points, num_clusters, seed=0)
-    start[:, 1] = 100  # nothing is near: an empty cluster
+    if num_clusters > 2:
+        start[:, 1] = 100  # nothing is near: an empty cluster
     labels, centroids = kmeans(points, start, max_iterations=3)
     with fused_kernels(False):
         expected_labels, expected_centroids = kmeans(points, start, max_iterations=3)
     assert (labels == expected_labels).float().mean() > 0.999
     torch.testing.assert_close(centroids, expected_centroids, atol=1e-4, rtol=1e-4)
-    assert torch.equal(centroids[:, 1], start[:, 1])
+    assert torch.equal(centroids[:, 1], start[:, 1]) == (num_clusters > 2)
 
 
 def test_kmeans_gives_a_tie_to_the_lowest_index() -> None:
@@ -314,6 +338,14 @@ def test_shapes_that_do_not_fit_are_refused(fused: bool) -> None:
             random(1, 3, 2),
             torch.zeros(1, 7, dtype=torch.int64, device=DEVICE),
             random(1, 2, *SHAPE),
+        ),
+        lambda: adaptive_residual_conv3d(
+            random(2, 2, 3, 5, 7),
+            random(2, 2, 27),
+            random(1, 3, 27),
+            random(2, 3, 2),
+            torch.zeros(2, 105, dtype=torch.int64, device=DEVICE),
+            random(2, 2, 3, 5, 7),
         ),
         lambda: match_similarity(random(1, 2, *SHAPE), random(1, 3, *SHAPE)),
         lambda: warp(random(2, 1, *SHAPE), random(1, 3, *SHAPE)),

@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from ..adaptive_conv import NEGATIVE_SLOPE
-from .tiles import block_size, cdiv, channels_last, compiled, dot_precision, neighbour, next_power_of_2, num_workers
-
-
-@dataclass(frozen=True)
-class AdaptiveTiling:
-    """How the convolution is cut: sizes that the kernels are compiled for.
-
-    Attributes:
-        in_channels: of the input.
-        out_channels: of the output.
-        block_k: input channels in one matrix product.
-        block_out: output channels of one program.
-    """
-
-    in_channels: int
-    out_channels: int
-    block_k: int
-    block_out: int
-
-    @classmethod
-    def of(cls, in_channels: int, out_channels: int) -> AdaptiveTiling:
-        """Tiling for a number of channels."""
-        block_k, block_out = (min(max(16, next_power_of_2(c)), 64) for c in (in_channels, out_channels))
-        return cls(in_channels, out_channels, block_k, block_out)
-
-    @property
-    def out_blocks(self) -> int:
-        """Programs that share the output channels of a stretch of voxels."""
-        return cdiv(self.out_channels, self.block_out)
+from ..instance_norm import NEGATIVE_SLOPE
+from .adaptive_gradients import cluster_gradients, weight_gradient
+from .adaptive_tiling import AdaptiveTiling, neighbour_at_tap, tap_by_tap
+from .tiles import block_size, cdiv, channels_last, compiled, dot_precision, next_power_of_2
 
 
 @compiled
-def neighbour_at_tap(voxel, tap, depth, height, width):
-    """`neighbour` at the offset of a tap."""
-    return neighbour(voxel, tap // 9 - 1, tap // 3 % 3 - 1, tap % 3 - 1, depth, height, width)
-
-
-@compiled
-def adaptive_conv3d_kernel(
+def adaptive_residual_conv3d_kernel(
     x,
     weight,
     tap_weights,
@@ -56,7 +23,7 @@ def adaptive_conv3d_kernel(
     labels,
     residual,
     out,
-    positive,
+    signs,
     slope,
     depth,
     height,
@@ -67,13 +34,14 @@ def adaptive_conv3d_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_OUT: tl.constexpr,
     TRANSPOSED: tl.constexpr,
-    KEEPS_SIGN: tl.constexpr,
+    KEEPS_SIGNS: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Output of a stretch of voxels, or the gradient of the input there: then the tap weights of the voxel read count.
 
-    The weight is (27, IN, OUT). On request, where the leaky ReLU is given a positive number is kept.
+    The weight is (27, IN, OUT). On request, the signs of what the leaky ReLU is given are kept as bits, one number per
+    voxel and `BLOCK_OUT` channels.
     """
     CHUNKS: tl.constexpr = (IN + BLOCK_K - 1) // BLOCK_K
     batch = tl.program_id(1).to(tl.int64)
@@ -112,144 +80,38 @@ def adaptive_conv3d_kernel(
     if not TRANSPOSED:
         cluster = batch * num_clusters + label
         result += tl.load(bias + cluster[:, None] * OUT + channel[None, :], mask=here, other=0)
-        if KEEPS_SIGN:
-            tl.store(positive + offset, result > 0, mask=here)
+        if KEEPS_SIGNS:
+            bits = tl.where(result > 0, tl.full((1, 1), 1, tl.int64) << (channel % BLOCK_OUT)[None, :], 0)
+            signs += (batch * tl.num_programs(2) + tl.program_id(2)) * num_voxels + voxel
+            tl.store(signs, tl.sum(bits, axis=1), mask=in_image)
         result = tl.where(result > 0, result, result * slope)
         result += tl.load(residual + offset, mask=here, other=0).to(tl.float32)
     tl.store(out + offset, result.to(out.dtype.element_ty), mask=here)
 
 
 @compiled
-def adaptive_weight_kernel(
-    x,
-    gradient,
-    tap_weights,
-    labels,
+def leaky_relu_gradient_kernel(
+    upstream,
+    signs,
     out,
-    units,
-    depth,
-    height,
-    width,
-    num_clusters,
-    IN: tl.constexpr,
-    OUT: tl.constexpr,
-    BLOCK_IN: tl.constexpr,
+    slope,
+    num_voxels,
+    CHANNELS: tl.constexpr,
+    BLOCK_C: tl.constexpr,
     BLOCK_OUT: tl.constexpr,
-    PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradient of one tap of the weight over every num_programs(0)-th unit, a stretch of voxels."""
-    worker, num_workers = tl.program_id(0), tl.num_programs(0)
-    tap = tl.program_id(1)
-    in_blocks = (IN + BLOCK_IN - 1) // BLOCK_IN
-    in_channel = tl.program_id(2) % in_blocks * BLOCK_IN + tl.arange(0, BLOCK_IN)
-    out_channel = tl.program_id(2) // in_blocks * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
-    num_voxels = depth * height * width
-    stretches = (num_voxels + BLOCK - 1) // BLOCK
-    result = tl.zeros((BLOCK_IN, BLOCK_OUT), dtype=tl.float32)
-    for unit in range(worker, units, num_workers):
-        batch = (unit // stretches).to(tl.int64)
-        voxel = unit % stretches * BLOCK + tl.arange(0, BLOCK)
-        read, inside = neighbour_at_tap(voxel, tap, depth, height, width)
-        inside = inside & (voxel < num_voxels)
-        label = tl.load(labels + batch * num_voxels + voxel, mask=inside, other=0)
-        scale = tl.load(tap_weights + (batch * num_clusters + label) * 27 + tap, mask=inside, other=0)
-        values = tl.load(
-            x + (batch * num_voxels + read)[:, None] * IN + in_channel[None, :],
-            mask=inside[:, None] & (in_channel < IN)[None, :],
-            other=0,
-        )
-        upstream = tl.load(
-            gradient + (batch * num_voxels + voxel)[:, None] * OUT + out_channel[None, :],
-            mask=inside[:, None] & (out_channel < OUT)[None, :],
-            other=0,
-        )
-        upstream = (upstream * scale[:, None]).to(gradient.dtype.element_ty)
-        result = tl.dot(tl.trans(values), upstream, result, input_precision=PRECISION)
-    index = ((worker * OUT + out_channel[None, :]) * IN + in_channel[:, None]) * 27 + tap
-    tl.store(out + index, result, mask=(in_channel < IN)[:, None] & (out_channel < OUT)[None, :])
-
-
-@compiled
-def cluster_gradient_kernel(
-    x,
-    gradient,
-    weight,
-    labels,
-    grad_taps,
-    grad_bias,
-    depth,
-    height,
-    width,
-    num_clusters,
-    IN: tl.constexpr,
-    OUT: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_OUT: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    PRECISION: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Gradients of tap weights and bias of every cluster, over a worker's share of voxels and output channels."""
-    CHUNKS: tl.constexpr = (IN + BLOCK_K - 1) // BLOCK_K
+    """Gradient of what the leaky ReLU was given, from that of its result and the signs that were kept."""
     batch = tl.program_id(1).to(tl.int64)
-    num_voxels = depth * height * width
-    x += batch * num_voxels * IN
-    gradient += batch * num_voxels * OUT
-    labels += batch * num_voxels
-    k = tl.arange(0, BLOCK_K)
-    channel = tl.program_id(2) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
-    cluster = tl.arange(0, BLOCK_N)
-    tap_column = tl.arange(0, 32)
-    to_taps = tl.zeros((BLOCK_N, 32), dtype=tl.float32)
-    to_bias = tl.zeros((BLOCK_N, BLOCK_OUT), dtype=tl.float32)
-    for start in range(tl.program_id(0) * BLOCK, num_voxels, tl.num_programs(0) * BLOCK):
-        voxel = start + tl.arange(0, BLOCK)
-        in_image = voxel < num_voxels
-        upstream = tl.load(
-            gradient + voxel[:, None] * OUT + channel[None, :],
-            mask=in_image[:, None] & (channel < OUT)[None, :],
-            other=0,
-        ).to(tl.float32)
-        products = tl.zeros((BLOCK, 32), dtype=tl.float32)
-        for step in range(27 * CHUNKS):
-            tap = step // CHUNKS
-            in_channel = step % CHUNKS * BLOCK_K + k
-            read, inside = neighbour_at_tap(voxel, tap, depth, height, width)
-            values = tl.load(
-                x + read[:, None] * IN + in_channel[None, :],
-                mask=(inside & in_image)[:, None] & (in_channel < IN)[None, :],
-                other=0,
-            )
-            kernel = tl.load(
-                weight + (tap * IN + in_channel)[:, None] * OUT + channel[None, :],
-                mask=(in_channel < IN)[:, None] & (channel < OUT)[None, :],
-                other=0,
-            )
-            unscaled = tl.dot(values, kernel, input_precision=PRECISION)
-            product = tl.sum(unscaled * upstream, axis=1)
-            products += tl.where(tap_column[None, :] == tap, product[:, None], 0)
-        label = tl.load(labels + voxel, mask=in_image, other=-1)
-        member = tl.trans((label[:, None] == cluster[None, :]).to(tl.float32))
-        to_taps = tl.dot(member, products, to_taps, input_precision="tf32x3")
-        to_bias = tl.dot(member, upstream, to_bias, input_precision="tf32x3")
-    row = ((batch * tl.num_programs(0) + tl.program_id(0)) * num_clusters + cluster)[:, None]
-    tl.store(
-        grad_taps + (row * tl.num_programs(2) + tl.program_id(2)) * 27 + tap_column[None, :],
-        to_taps,
-        mask=(cluster < num_clusters)[:, None] & (tap_column < 27)[None, :],
-    )
-    tl.store(
-        grad_bias + row * OUT + channel[None, :],
-        to_bias,
-        mask=(cluster < num_clusters)[:, None] & (channel < OUT)[None, :],
-    )
-
-
-def tap_by_tap(weight: torch.Tensor, dtype: torch.dtype, transposed: bool = False) -> torch.Tensor:
-    """Weight (C_out, C_in, 27) as (27, C_in, C_out); that of the transposed convolution, (27, C_out, C_in)."""
-    laid_out = weight.permute(2, 0, 1).flip(0) if transposed else weight.permute(2, 1, 0)
-    return laid_out.to(dtype).contiguous()
+    voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    channel = tl.arange(0, BLOCK_C)
+    inside = (voxel < num_voxels)[:, None] & (channel < CHANNELS)[None, :]
+    offset = (batch * num_voxels + voxel[:, None]) * CHANNELS + channel[None, :]
+    out_blocks: tl.constexpr = (CHANNELS + BLOCK_OUT - 1) // BLOCK_OUT
+    place = (batch * out_blocks + channel[None, :] // BLOCK_OUT) * num_voxels + voxel[:, None]
+    positive = (tl.load(signs + place, mask=inside, other=0) >> (channel % BLOCK_OUT)[None, :]) & 1
+    gradient = tl.load(upstream + offset, mask=inside, other=0).to(tl.float32)
+    tl.store(out + offset, tl.where(positive == 1, gradient, gradient * slope).to(out.dtype.element_ty), mask=inside)
 
 
 def launch(
@@ -260,14 +122,14 @@ def launch(
     labels: torch.Tensor,
     residual: torch.Tensor | None,
     out: torch.Tensor,
-    positive: torch.Tensor | None,
+    signs: torch.Tensor | None,
 ) -> None:
     """Convolve by the weight (27, C_in, C_out), tap by tap; without a residual, the gradient of the input."""
     batch, in_channels, depth, height, width = x.shape
     out_channels = out.shape[1]
     tiling = AdaptiveTiling.of(in_channels, out_channels)
     block = block_size(64)
-    adaptive_conv3d_kernel[(cdiv(depth * height * width, block), batch, tiling.out_blocks)](
+    adaptive_residual_conv3d_kernel[(cdiv(depth * height * width, block), batch, tiling.out_blocks)](
         x,
         weight,
         tap_weights,
@@ -275,7 +137,7 @@ def launch(
         labels,
         residual,
         out,
-        positive,
+        signs,
         NEGATIVE_SLOPE,
         depth,
         height,
@@ -286,7 +148,7 @@ def launch(
         tiling.block_k,
         tiling.block_out,
         residual is None,
-        positive is not None,
+        signs is not None,
         dot_precision(),
         block,
         num_warps=2,
@@ -294,72 +156,25 @@ def launch(
     )
 
 
-def weight_gradient(
-    x: torch.Tensor, gradient: torch.Tensor, tap_weights: torch.Tensor, labels: torch.Tensor
-) -> torch.Tensor:
-    """Gradient of the weight (C_out, C_in, 27), fp32, summed over the batch."""
-    batch, in_channels, depth, height, width = x.shape
-    out_channels = gradient.shape[1]
-    block_in, block_out = (min(max(16, next_power_of_2(c)), 32) for c in (in_channels, out_channels))
-    blocks = cdiv(in_channels, block_in) * cdiv(out_channels, block_out)
-    workers = max(1, num_workers(x.device, 16) // (27 * blocks))
-    block = block_size(64)
-    partial = x.new_empty((workers, out_channels, in_channels, 27), dtype=torch.float32)
-    adaptive_weight_kernel[(workers, 27, blocks)](
-        x,
-        gradient,
-        tap_weights,
-        labels,
-        partial,
-        batch * cdiv(depth * height * width, block),
-        depth,
-        height,
-        width,
-        tap_weights.shape[1],
-        in_channels,
-        out_channels,
-        block_in,
-        block_out,
-        dot_precision(),
+def leaky_relu_gradient(upstream: torch.Tensor, signs: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Gradient of what the leaky ReLU was given, in the dtype of the convolution's input."""
+    batch, channels = upstream.shape[:2]
+    out = torch.empty_like(upstream, dtype=x.dtype)
+    num_voxels = upstream.shape[2:].numel()
+    block_c = next_power_of_2(channels)
+    block = max(1, block_size(2048) // block_c)
+    leaky_relu_gradient_kernel[(cdiv(num_voxels, block), batch)](
+        upstream,
+        signs,
+        out,
+        NEGATIVE_SLOPE,
+        num_voxels,
+        channels,
+        block_c,
+        AdaptiveTiling.of(x.shape[1], channels).block_out,
         block,
-        num_warps=1,
-        num_stages=1,
     )
-    return partial.sum(dim=0)
-
-
-def cluster_gradients(
-    x: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, num_clusters: int, gradient: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradients of tap weights (B, N, 27) and bias (B, N, C_out), fp32."""
-    batch, in_channels, depth, height, width = x.shape
-    out_channels = gradient.shape[1]
-    tiling = AdaptiveTiling.of(in_channels, out_channels)
-    workers = max(1, num_workers(x.device, 8) // (batch * tiling.out_blocks))
-    to_taps = x.new_empty((batch, workers, num_clusters, tiling.out_blocks, 27), dtype=torch.float32)
-    to_bias = x.new_empty((batch, workers, num_clusters, out_channels), dtype=torch.float32)
-    cluster_gradient_kernel[(workers, batch, tiling.out_blocks)](
-        x,
-        gradient,
-        tap_by_tap(weight, x.dtype),
-        labels,
-        to_taps,
-        to_bias,
-        depth,
-        height,
-        width,
-        num_clusters,
-        in_channels,
-        out_channels,
-        tiling.block_k,
-        tiling.block_out,
-        max(16, next_power_of_2(num_clusters)),
-        dot_precision(),
-        block_size(64),
-        num_warps=2,
-        num_stages=1,
-    )
-    return to_taps.sum(dim=(1, 3)), to_bias.sum(dim=1)
+    return out
 
 
 class AdaptiveResidualConv3d(torch.autograd.Function):
@@ -374,14 +189,18 @@ class AdaptiveResidualConv3d(torch.autograd.Function):
         bias: torch.Tensor,
         labels: torch.Tensor,
         residual: torch.Tensor,
+        has_backward: bool,
     ) -> torch.Tensor:
-        """Convolve; keeps its inputs, and where the leaky ReLU was given a positive number."""
+        """Convolve; for a backward pass keeps its inputs, and the signs of what the leaky ReLU is given."""
         x, residual = channels_last(x), channels_last(residual)
         tap_weights, labels = tap_weights.float().contiguous(), labels.contiguous()
         out = torch.empty_like(residual, dtype=torch.promote_types(x.dtype, residual.dtype))
-        positive = torch.empty_like(out, dtype=torch.bool) if any(ctx.needs_input_grad) else None
-        launch(x, tap_by_tap(weight, x.dtype), tap_weights, bias.float().contiguous(), labels, residual, out, positive)
-        ctx.save_for_backward(x, weight, tap_weights, labels, positive)
+        tiling = AdaptiveTiling.of(x.shape[1], out.shape[1])
+        signs = None
+        if has_backward:
+            signs = x.new_empty((len(x), tiling.out_blocks, *x.shape[2:]), dtype=torch.int64)
+        launch(x, tap_by_tap(weight, x.dtype), tap_weights, bias.float().contiguous(), labels, residual, out, signs)
+        ctx.save_for_backward(x, weight, tap_weights, labels, signs)
         ctx.residual_dtype = residual.dtype
         return out
 
@@ -389,10 +208,9 @@ class AdaptiveResidualConv3d(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Gradients of all but the labels."""
-        x, weight, tap_weights, labels, positive = ctx.saved_tensors
+        x, weight, tap_weights, labels, signs = ctx.saved_tensors
         grad_residual = upstream.to(ctx.residual_dtype) if ctx.needs_input_grad[5] else None
-        upstream = channels_last(upstream)
-        upstream = torch.where(positive, upstream, NEGATIVE_SLOPE * upstream).to(x.dtype)
+        upstream = leaky_relu_gradient(channels_last(upstream), signs, x)
         grad_x = grad_weight = grad_taps = grad_bias = None
         if ctx.needs_input_grad[0]:
             grad_x = torch.empty_like(x)
@@ -402,4 +220,4 @@ class AdaptiveResidualConv3d(torch.autograd.Function):
             grad_weight = weight_gradient(x, upstream, tap_weights, labels).to(weight.dtype)
         if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
             grad_taps, grad_bias = cluster_gradients(x, weight, labels, tap_weights.shape[1], upstream)
-        return grad_x, grad_weight, grad_taps, grad_bias, None, grad_residual
+        return grad_x, grad_weight, grad_taps, grad_bias, None, grad_residual, None

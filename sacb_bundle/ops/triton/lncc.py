@@ -158,10 +158,12 @@ class LocalNCC(torch.autograd.Function):
     """See `sacb_bundle.ops.local_ncc`."""
 
     @staticmethod
-    def forward(ctx: Any, first: torch.Tensor, second: torch.Tensor, window: int, eps: float) -> torch.Tensor:
-        """Correlation; keeps three maps if the first image has a gradient."""
+    def forward(
+        ctx: Any, first: torch.Tensor, second: torch.Tensor, window: int, eps: float, has_backward: bool
+    ) -> torch.Tensor:
+        """Correlation; for a backward pass keeps three maps if the first image has a gradient."""
         first, second = first.contiguous(), second.contiguous()
-        out, slopes = correlation(first, second, window, eps, with_slopes=ctx.needs_input_grad[0])
+        out, slopes = correlation(first, second, window, eps, has_backward and ctx.needs_input_grad[0])
         ctx.save_for_backward(first, second, slopes)
         ctx.window, ctx.eps = window, eps
         return out
@@ -178,4 +180,4 @@ class LocalNCC(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             _, slopes = correlation(second, first, ctx.window, ctx.eps, with_slopes=True)
             grad_second = gradient_of_first(second, first, slopes, upstream, ctx.window)
-        return grad_first, grad_second, None, None
+        return grad_first, grad_second, None, None, None
