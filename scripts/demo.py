@@ -13,6 +13,7 @@ from monai.bundle import ConfigWorkflow
 
 from sacb_bundle.data.phantom import SPACING, phantom_pair
 from sacb_bundle.engine.picture import save_picture
+from sacb_bundle.spatial import read_transform
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,7 +36,7 @@ def main() -> None:
         moving=read(output / "moving.nii.gz"),
         fixed=read(output / "fixed.nii.gz"),
         warped=read(results / "warped.nii.gz"),
-        field=read(results / "field.nii.gz"),
+        field=field_in_voxels(results / "transform.nii.gz"),
         title="phantom pair",
     )
     summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
@@ -46,7 +47,7 @@ def main() -> None:
     print(f"Dice after registration   {dice_after:.3f}")
     print(f"folding                   {folding:.3f} % of the voxels")
     print(f"time                      {seconds:.1f} s, loading and writing included")
-    for name in ("warped.nii.gz", "field.nii.gz", "picture.png"):
+    for name in ("warped.nii.gz", "transform.nii.gz", "picture.png"):
         print(f"{name:<25} {results / name}")
 
 
@@ -70,11 +71,19 @@ def run_workflow(name: str, data_list: Path, output: Path) -> None:
         workflow_type="infer",
         bundle_root=str(ROOT),
         data_list=str(data_list),
+        **({"initial": "none"} if name == "inference" else {}),
         output_dir=str(output),
     )
     workflow.initialize()
     workflow.run()
     workflow.finalize()
+
+
+def field_in_voxels(path: Path) -> np.ndarray:
+    """Displacements (D, H, W, 3) of a transform, in voxels of its grid."""
+    displacement = read_transform(path).displacement
+    assert displacement is not None
+    return displacement.in_voxels_of(displacement.grid).movedim(0, -1).numpy()
 
 
 def read(path: Path) -> np.ndarray:

@@ -21,10 +21,10 @@ def test_all_data_sets_have_an_overlay() -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_overlays_name_only_keys_of_the_training(overlay: str) -> None:
-    keys = json.loads((ROOT / "configs" / "train.json").read_text()).keys()
-    content = json.loads((ROOT / "configs" / "datasets" / f"{overlay}.json").read_text())
-    assert content.keys() <= keys
+def test_overlays_name_only_keys_of_training_and_inference(overlay: str) -> None:
+    names = ("train.json", "inference.json", f"datasets/{overlay}.json")
+    train, inference, content = (json.loads((ROOT / "configs" / name).read_text()).keys() for name in names)
+    assert content <= train | inference
 
 
 def test_ct_is_clamped_and_scaled_and_cropped(study: Path) -> None:

@@ -1,6 +1,6 @@
 """Subjects, pairs and their files."""
 
-from .checks import check_labels, check_pairs, check_subjects, label_values
+from .checks import check_labels, check_pairs, check_scans, check_subjects, label_values
 from .dataset_folder import DatasetFolder, read_dataset
 from .epoch_sampler import EpochSampler
 from .pair_dataset import PairDataset
@@ -14,6 +14,7 @@ __all__ = [
     "PairList",
     "check_labels",
     "check_pairs",
+    "check_scans",
     "check_subjects",
     "label_values",
     "list_pairs",

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import InputError
 from .dataset_folder import read_dataset, read_json, subject_name
 
-PAIR_KEYS = {"moving", "fixed", "seg_moving", "seg_fixed", "id"}
+PAIR_KEYS = {"moving", "fixed", "seg_moving", "seg_fixed", "moving_mask", "fixed_mask", "id"}
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,9 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
     """Read pairs from a JSON file.
 
     Args:
-        path: a list of objects with "moving" and "fixed", and optionally "seg_moving", "seg_fixed" (label maps)
-            and "id" (the name of the pair's results). Relative paths are relative to the file's folder.
+        path: a list of objects with "moving" and "fixed", and optionally "seg_moving", "seg_fixed" (label maps),
+            "moving_mask", "fixed_mask" (not 0 where the image counts) and "id" (the name of the pair's results).
+            Relative paths are relative to the file's folder.
 
     Raises:
         InputError: if the file is missing or not such a list, or two pairs have the same id.
@@ -102,7 +103,7 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
         if not {"moving", "fixed"} <= entry.keys() <= PAIR_KEYS or not all(isinstance(v, str) for v in entry.values()):
             raise InputError(
                 f"{source}: pair {number} has the keys {sorted(entry)}; it needs moving and fixed, may have "
-                "seg_moving, seg_fixed and id, and every value is a string."
+                "seg_moving, seg_fixed, moving_mask, fixed_mask and id, and every value is a string."
             )
         pair = {key: str(source.parent / value) for key, value in entry.items() if key != "id"}
         pairs.append({"id": entry.get("id", pair_id(pair))} | pair)

@@ -1,10 +1,13 @@
 """What the configs plug into MONAI's and ignite's engines."""
 
+from .apply_transform import apply_transform
 from .batch import prepare_labelled_pair, prepare_pair
 from .command_line import check_command_line, show_input_errors_plainly
 from .inferer import RegistrationInferer
+from .invert_transform import invert_transform
 from .progress import TrainingProgress
 from .save_best import SaveBest
+from .score_registration import score_registration
 from .scores import SaveScores
 from .stop_if_diverged import StopIfDiverged
 from .training_state import TrainingState
@@ -18,9 +21,12 @@ __all__ = [
     "StopIfDiverged",
     "TrainingProgress",
     "TrainingState",
+    "apply_transform",
     "check_command_line",
+    "invert_transform",
     "lower_is_better",
     "prepare_labelled_pair",
     "prepare_pair",
+    "score_registration",
     "show_input_errors_plainly",
 ]

@@ -1,5 +1,38 @@
-"""Coordinates: the only place that knows how voxels and millimetres relate."""
+"""Coordinates: the only place that knows how voxels, world (RAS) and ITK's (LPS) millimetres relate."""
 
+from .alignment import align, share_inside
+from .displacement_field import DisplacementField
 from .grid import Grid
+from .inverse import inverse_error, invert
+from .points import rewrite_points, warp_points
+from .resampling import averaged, resample_image, resample_labels
+from .transform import Transform
+from .transform_files import read_transform, write_composite, write_displacement, write_learn2reg
+from .volume import Volume, read_image, read_label_map, read_volume, volume_name, write_volume
+from .working_grid import working_grid
 
-__all__ = ["Grid"]
+__all__ = [
+    "DisplacementField",
+    "Grid",
+    "Transform",
+    "Volume",
+    "align",
+    "averaged",
+    "inverse_error",
+    "invert",
+    "read_image",
+    "read_label_map",
+    "read_transform",
+    "read_volume",
+    "resample_image",
+    "resample_labels",
+    "rewrite_points",
+    "share_inside",
+    "volume_name",
+    "warp_points",
+    "working_grid",
+    "write_composite",
+    "write_displacement",
+    "write_learn2reg",
+    "write_volume",
+]

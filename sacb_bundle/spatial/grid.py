@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+# Voxels worked on at a time, so that the memory that a computation needs does not grow with the image.
+SLAB_VOXELS = 2**21
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,21 +25,92 @@ class Grid:
     shape: tuple[int, ...]
     affine: np.ndarray
 
+    @classmethod
+    def from_itk(cls, shape: tuple[int, ...], origin: np.ndarray, spacing: np.ndarray, direction: np.ndarray) -> Grid:
+        """Grid of an ITK image: origin in mm and direction (3, 3) in LPS, shape in the order of the axes."""
+        affine = np.eye(4)
+        affine[:3, :3] = RAS_TO_LPS @ np.asarray(direction).reshape(3, 3) @ np.diag(spacing)
+        affine[:3, 3] = RAS_TO_LPS @ np.asarray(origin)
+        return cls(tuple(shape), affine)
+
     @property
     def spacing(self) -> tuple[float, ...]:
         """Distance of neighbouring voxels along each axis, in mm."""
         return tuple(float(length) for length in np.linalg.norm(self.affine[:3, :3], axis=0))
 
+    @property
+    def num_voxels(self) -> int:
+        """Number of voxels."""
+        return int(np.prod(self.shape))
+
+    @property
+    def direction(self) -> np.ndarray:
+        """Unit vectors of the axes in RAS, as columns."""
+        return self.affine[:3, :3] / np.array(self.spacing)
+
+    @property
+    def itk_geometry(self) -> tuple[list[float], list[float], list[float]]:
+        """Origin in mm, spacing, and direction row by row, in ITK's LPS coordinates."""
+        origin, direction = RAS_TO_LPS @ self.affine[:3, 3], RAS_TO_LPS @ self.direction
+        return origin.tolist(), list(self.spacing), direction.ravel().tolist()
+
+    @property
+    def corners(self) -> np.ndarray:
+        """World coordinates (8, 3) of the centres of the corner voxels."""
+        indices = np.array(np.meshgrid(*[(0, size - 1) for size in self.shape], indexing="ij")).reshape(3, -1)
+        return self.to_world(indices.T)
+
+    def to_world(self, indices: np.ndarray) -> np.ndarray:
+        """Voxel indices (N, 3), whole or not, to world coordinates (N, 3) in mm, RAS."""
+        return apply_affine(self.affine, indices)
+
+    def to_index(self, points: np.ndarray) -> np.ndarray:
+        """World coordinates (N, 3) in mm, RAS, to voxel indices (N, 3)."""
+        return apply_affine(np.linalg.inv(self.affine), points)
+
     def coincides_with(self, other: Grid) -> bool:
         """Whether both have the same shape, and every corner voxel the same place within 1 % of a voxel."""
         if self.shape != other.shape:
             return False
-        corners = np.array(np.meshgrid(*[(0, size - 1) for size in self.shape])).reshape(3, -1)
-        shift = (self.affine - other.affine)[:3] @ np.vstack([corners, np.ones(corners.shape[1])])
-        return bool(np.abs(shift).max() <= 0.01 * min(self.spacing))
+        return bool(np.abs(self.corners - other.corners).max() <= 0.01 * min(self.spacing))
+
+    def encloses(self, other: Grid) -> bool:
+        """Whether all voxels of the other grid lie within this one, or less than a voxel outside."""
+        indices = self.to_index(other.corners)
+        return bool((indices > -1).all() and (indices < np.array(self.shape)).all())
+
+    def slabs(self) -> Iterator[slice]:
+        """Runs of planes along the first axis, of about `SLAB_VOXELS` voxels each."""
+        planes = max(1, SLAB_VOXELS // max(1, self.shape[1] * self.shape[2]))
+        for start in range(0, self.shape[0], planes):
+            yield slice(start, min(start + planes, self.shape[0]))
+
+    def positions(
+        self, planes: slice, device: torch.device | str = "cpu", to: np.ndarray | None = None
+    ) -> torch.Tensor:
+        """Where the voxels of a slab lie: world coordinates (3, d, H, W) in mm, RAS, fp32.
+
+        Args:
+            planes: the slab, along the first axis.
+            device: of the result.
+            to: 4x4 matrix that is applied to the world coordinates.
+        """
+        affine = self.affine if to is None else to @ self.affine
+        terms = []
+        for axis, planes_of_axis in enumerate((planes, slice(0, self.shape[1]), slice(0, self.shape[2]))):
+            indices = np.arange(planes_of_axis.start, planes_of_axis.stop)
+            term = torch.from_numpy(affine[:3, axis, None] * indices).to(device, torch.float32)
+            terms.append(term.reshape(3, *(-1 if other == axis else 1 for other in range(3))))
+        origin = torch.from_numpy(affine[:3, 3]).to(device, torch.float32).reshape(3, 1, 1, 1)
+        return (terms[0] + origin) + (terms[1] + terms[2])
 
     def __str__(self) -> str:
         size = "x".join(map(str, self.shape))
         spacing = "x".join(f"{length:.4g}" for length in self.spacing)
         origin = ", ".join(f"{coordinate:.4g}" for coordinate in self.affine[:3, 3])
         return f"{size} voxels of {spacing} mm, first voxel at ({origin})"
+
+
+def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points (N, 3) mapped by a 4x4 matrix."""
+    return np.asarray(points, dtype=np.float64) @ affine[:3, :3].T + affine[:3, 3]

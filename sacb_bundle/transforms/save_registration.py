@@ -2,60 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
 import torch
 from monai.transforms import Transform
+from tqdm import tqdm
 
-from ..files import whole_file
+from ..errors import InputError
+from ..spatial import (
+    DisplacementField,
+    Grid,
+    read_image,
+    read_label_map,
+    read_volume,
+    resample_image,
+    resample_labels,
+    volume_name,
+    write_composite,
+    write_displacement,
+    write_learn2reg,
+    write_volume,
+)
+from ..spatial import Transform as SpatialTransform
+
+FORMATS = ("learn2reg", "h5", "tfm")
 
 
 class SaveRegistrationd(Transform):
     """Write the results of a pair into a folder of its name, each file whole or not at all.
 
-    The files lie on the grid that was registered: that of the fixed image in RAS orientation, cropped if the config
-    crops.
+    Images and labels lie on the fixed image's own grid, interpolated once from the moving image's own grid.
 
-    - warped.nii.gz: the moving image on that grid, float32, in its own intensities;
-    - warped_labels.nii.gz: the moving label map on that grid, where there is one;
-    - field.nii.gz: the displacement field (D, H, W, 3) float32, in voxels of that grid, components in axis order
-      (D, H, W), pull-back; the layout of the Learn2Reg challenge.
+    - transform.nii.gz: alignment and displacement field as one, an ITK displacement field (LPS, mm), pull-back;
+    - initial.tfm: the alignment alone, an ITK affine transform;
+    - warped.nii.gz: the moving image, in its own intensities and type of number;
+    - warped_labels.nii.gz: the moving label map, where there is one.
 
-    It reads "id", "fixed" (for the grid), "warped", "pred" and, if present, "seg_warped".
+    It reads "id", the paths "fixed", "moving" and, if present, "seg_moving", and what
+    `sacb_bundle.transforms.ToWorkingGridd` and the network add.
 
     Args:
         output_dir: folder that holds the pairs' folders.
+        formats: further forms of the transform: "learn2reg" (disp_FIXED_MOVING.nii.gz, in voxels), "h5" or "tfm"
+            (ITK composites, transform.h5 and transform.tfm).
+        label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
+
+    Raises:
+        InputError: if a format or interpolation is none of these.
     """
 
-    def __init__(self, output_dir: str | Path) -> None:
+    def __init__(
+        self, output_dir: str | Path, formats: Sequence[str] = (), label_interpolation: str = "nearest"
+    ) -> None:
+        formats = [formats] if isinstance(formats, str) else list(formats)
+        if not set(formats) <= set(FORMATS):
+            raise InputError(f"formats is {formats}; each must be one of {', '.join(FORMATS)}.")
+        if label_interpolation not in ("nearest", "linear"):
+            raise InputError(f'label_interpolation is {label_interpolation!r}; it must be "nearest" or "linear".')
         self.output_dir = Path(output_dir)
+        self.formats = formats
+        self.label_interpolation = label_interpolation
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write and return the data as they were."""
         folder = self.output_dir / data["id"]
-        affine = np.asarray(data["fixed"].affine)
-        save_nifti(data["warped"][0], affine, np.float32, folder / "warped.nii.gz")
-        save_nifti(data["pred"].movedim(0, -1), affine, np.float32, folder / "field.nii.gz")
-        if "seg_warped" in data:
-            labels = data["seg_warped"][0]
-            save_nifti(labels, affine, np.min_scalar_type(int(labels.max())).type, folder / "warped_labels.nii.gz")
+        field = data["pred"].as_subclass(torch.Tensor).float()
+        working = Grid(tuple(field.shape[1:]), data["working_affine"].numpy())
+        transform = SpatialTransform(data["initial_affine"].numpy(), DisplacementField.from_voxels(field, working))
+        fixed, moving = read_volume(data["fixed"]).grid, read_image(data["moving"])
+        labels = read_label_map(data["seg_moving"]) if "seg_moving" in data else None
+        slabs = fixed.shape[0] * (3 if labels else 2)
+        with tqdm(total=slabs, desc=f"writing {data['id']}", unit="plane", delay=2) as bar:
+            write_volume(resample_image(moving, transform, fixed, bar.update), folder / "warped.nii.gz")
+            if labels:
+                warped = resample_labels(labels, transform, fixed, self.label_interpolation, bar.update)
+                write_volume(warped, folder / "warped_labels.nii.gz")
+            whole = transform.as_displacement(fixed, bar.update)
+            write_displacement(whole, folder / "transform.nii.gz")
+        write_composite(SpatialTransform(transform.affine), folder / "initial.tfm")
+        for name in self.formats:
+            if name == "learn2reg":
+                names = [volume_name(data[role]) for role in ("fixed", "moving")]
+                write_learn2reg(whole, moving.grid, folder / f"disp_{'_'.join(names)}.nii.gz")
+            else:
+                covering = DisplacementField.from_voxels(field, working).covering(fixed)
+                write_composite(SpatialTransform(transform.affine, covering), folder / f"transform.{name}")
         return dict(data)
-
-
-def save_nifti(values: torch.Tensor, affine: np.ndarray, dtype: type[np.generic], path: Path) -> None:
-    """Write a NIfTI file so that it appears whole or not at all.
-
-    Args:
-        values: (D, H, W) or (D, H, W, components).
-        affine: voxel to world in mm, RAS.
-        dtype: of the stored voxels.
-        path: of the file, ending in .nii.gz.
-    """
-    image = nib.Nifti1Image(values.detach().cpu().numpy().astype(dtype), affine)
-    image.header.set_xyzt_units("mm")
-    with whole_file(path) as unfinished:
-        nib.save(image, unfinished)

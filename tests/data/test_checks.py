@@ -97,7 +97,7 @@ def test_fractional_labels_and_missing_labels(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a label map holds whole numbers"):
         check_subjects([{"image": image, "label": fractions}])
     large = str(write(tmp_path / "large.nii.gz", np.full((6, 7, 8), 614454277, np.int32)))
-    with pytest.raises(InputError, match="is too large; fp32 holds"):
+    with pytest.raises(InputError, match="is too large; labels go up to 16777216"):
         check_subjects([{"image": image, "label": large}])
     with pytest.raises(InputError, match="no seg_moving; scoring needs both"):
         check_pairs([{"moving": image, "fixed": image}], require_labels=True)

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
 
-from sacb_bundle.transforms import SaveRegistrationd, Warpd
+from sacb_bundle.transforms import Warpd
 
 AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
 
@@ -46,22 +43,3 @@ def test_missing_key() -> None:
         Warpd("seg_moving", "pred", "seg_warped", "nearest")({"pred": shift_by_one()})
     allowed = Warpd("seg_moving", "pred", "seg_warped", "nearest", allow_missing_keys=True)
     assert set(allowed({"pred": shift_by_one()})) == {"pred"}
-
-
-def test_saves_what_it_was_given(tmp_path: Path) -> None:
-    fixed = MetaTensor(torch.rand(1, 4, 5, 6), affine=torch.from_numpy(AFFINE))
-    warped, labels = torch.rand(1, 4, 5, 6), torch.randint(0, 300, (1, 4, 5, 6)).float()
-    labels[0, 0, 0, 0] = 299
-    SaveRegistrationd(tmp_path)(
-        {"id": "a_to_b", "fixed": fixed, "warped": warped, "seg_warped": labels, "pred": shift_by_one()}
-    )
-    folder = tmp_path / "a_to_b"
-    assert sorted(path.name for path in folder.iterdir()) == ["field.nii.gz", "warped.nii.gz", "warped_labels.nii.gz"]
-    saved = {path.name: nib.load(path) for path in folder.iterdir()}
-    assert all(np.array_equal(image.affine, AFFINE) for image in saved.values())
-    assert np.array_equal(saved["warped.nii.gz"].get_fdata(dtype=np.float32), warped[0].numpy())
-    assert saved["warped_labels.nii.gz"].get_data_dtype() == np.uint16
-    assert np.array_equal(np.asarray(saved["warped_labels.nii.gz"].dataobj), labels[0].numpy())
-    field = saved["field.nii.gz"].get_fdata()
-    assert field.shape == (4, 5, 6, 3)
-    assert (field == [0, 1, 0]).all()

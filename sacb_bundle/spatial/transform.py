@@ -1,0 +1,70 @@
+"""The result of a registration: where each place of the fixed image lies in the moving one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from .displacement_field import DisplacementField, map_affinely
+from .grid import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """Map from fixed to moving world coordinates (mm, RAS): x to affine(x + displacement(x)).
+
+    It pulls: the warped image at x is the moving image at the transform of x.
+
+    Attributes:
+        affine: 4x4.
+        displacement: applied first; None for an affine transform.
+    """
+
+    affine: np.ndarray = field(default_factory=lambda: np.eye(4))
+    displacement: DisplacementField | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return torch.device("cpu") if self.displacement is None else self.displacement.vectors.device
+
+    def __call__(self, positions: torch.Tensor) -> torch.Tensor:
+        """World coordinates (3, d, h, w) in the fixed image to those in the moving one."""
+        if self.displacement is not None:
+            positions = positions + self.displacement.at(positions)
+        return map_affinely(torch.from_numpy(self.affine).to(positions), positions)
+
+    def on_slabs(self, grid: Grid) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Slabs of a grid and the positions in the moving image (3, d, H, W) of their voxels."""
+        for planes in grid.slabs():
+            yield planes, self(grid.positions(planes, self.device))
+
+    def as_displacement(self, grid: Grid, progress: Callable[[int], object] = lambda planes: None) -> DisplacementField:
+        """All of it as one displacement field on a grid, on the CPU.
+
+        Args:
+            grid: of the field.
+            progress: is told the number of planes after each slab.
+        """
+        vectors = torch.empty((3, *grid.shape))
+        for planes, positions in self.on_slabs(grid):
+            vectors[:, planes] = (positions - grid.positions(planes, self.device)).cpu()
+            progress(planes.stop - planes.start)
+        return DisplacementField(vectors, grid)
+
+    def map_points(self, points: np.ndarray) -> np.ndarray:
+        """World coordinates (N, 3) in the fixed image to those in the moving one."""
+        return from_positions(self(to_positions(points, self.device)))
+
+
+def to_positions(points: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Points (N, 3) as positions (3, 1, 1, N)."""
+    return torch.from_numpy(np.asarray(points, dtype=np.float32)).to(device).T.reshape(3, 1, 1, -1)
+
+
+def from_positions(positions: torch.Tensor) -> np.ndarray:
+    """Positions (3, 1, 1, N) as points (N, 3) fp64."""
+    return positions.reshape(3, -1).T.double().cpu().numpy()

@@ -1,0 +1,187 @@
+"""Images and label maps with their place in the world, from and to files."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+from nibabel.filebasedimages import ImageFileError
+
+from ..errors import InputError
+from ..files import whole_file
+from .grid import Grid
+
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+ITK_ENDINGS = (".mha", ".mhd", ".nrrd", ".nhdr")
+LARGEST_LABEL = 2**24
+# Cosine between axes up to which an affine counts as free of shear: rounding in headers gives 1e-5.
+LARGEST_SHEAR = 1e-3
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Voxels and where they lie.
+
+    Attributes:
+        values: (D, H, W), real numbers, scaled as the file's header says.
+        grid: its shape is that of the values.
+    """
+
+    values: np.ndarray
+    grid: Grid
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read one 3-D volume from NIfTI (.nii, .nii.gz), MetaImage (.mha, .mhd) or NRRD (.nrrd, .nhdr).
+
+    Trailing axes of length 1 are dropped. Of a NIfTI header the sform counts if its code is not 0, else the qform, as
+    in nibabel; where both are set and disagree, a warning says so.
+
+    Raises:
+        InputError: if there is no such file, it is damaged, not a volume of real numbers, or its axes are not at right
+            angles.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    read = read_nifti if path.name.lower().endswith(NIFTI_ENDINGS) else read_itk
+    try:
+        values, affine = read(path)
+    except PermissionError as error:
+        raise InputError(f"{path}: may not be read.") from error
+    except (EOFError, OSError, zlib.error, ValueError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: the file is damaged or cut short.") from error
+    if values.dtype.kind not in "iuf":
+        raise InputError(f"{path}: its voxels are of type {values.dtype}; real numbers are needed.")
+    shape = values.shape
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or 1 in shape:
+        raise InputError(f"{path}: has shape {values.shape}; one 3-D volume is needed.")
+    return Volume(values.reshape(shape), Grid(shape, checked_affine(affine, path)))
+
+
+def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels and affine of a NIfTI file."""
+    try:
+        image = nib.load(path)
+    except ImageFileError as error:
+        raise InputError(f"{path}: not a NIfTI file.") from error
+    if not isinstance(image, nib.Nifti1Image | nib.Nifti1Pair):
+        raise InputError(f"{path}: not a NIfTI file.")
+    values = np.asanyarray(image.dataobj)
+    if path.name.lower().endswith(".gz"):
+        read_to_the_end(path)
+    qform, sform = (image.header[name] > 0 for name in ("qform_code", "sform_code"))
+    if qform and sform:
+        shape = values.shape[:3]
+        if len(shape) == 3 and not Grid(shape, image.get_qform()).coincides_with(Grid(shape, image.get_sform())):
+            logger.warning("%s: its qform and sform disagree. The sform counts here; other programs may differ.", path)
+    return values, image.affine
+
+
+def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels and affine of a file that SimpleITK reads."""
+    if not path.name.lower().endswith(ITK_ENDINGS):
+        raise InputError(f"{path}: only {', '.join(NIFTI_ENDINGS + ITK_ENDINGS)} are read.")
+    image = sitk.ReadImage(str(path))
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(
+            f"{path}: has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} "
+            "values a voxel; one 3-D volume is needed."
+        )
+    grid = Grid.from_itk(image.GetSize(), image.GetOrigin(), image.GetSpacing(), image.GetDirection())
+    return sitk.GetArrayFromImage(image).transpose(2, 1, 0), grid.affine
+
+
+def checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
+    """The affine, if it has an inverse and no shear."""
+    matrix = affine[:3, :3]
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(matrix) < 3:
+        raise InputError(f"{path}: its affine has no inverse, so that voxels have no place in the world.")
+    axes = matrix / np.linalg.norm(matrix, axis=0)
+    shear = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    if shear > LARGEST_SHEAR:
+        raise InputError(
+            f"{path}: its axes are not at right angles (cosine {shear:.3f}); ITK's formats cannot hold such an image. "
+            "Resample it to an affine without shear first."
+        )
+    return np.asarray(affine, dtype=np.float64)
+
+
+def read_to_the_end(path: Path) -> None:
+    """Read a gzip file whole, which compares its checksum; nibabel stops at the last voxel."""
+    with gzip.open(path) as stream:
+        while stream.read(2**20):
+            pass
+
+
+def volume_name(path: str | Path) -> str:
+    """File name without the ending of its format."""
+    name = Path(path).name
+    endings = sorted((*NIFTI_ENDINGS, *ITK_ENDINGS), key=len, reverse=True)
+    return next((name[: -len(ending)] for ending in endings if name.lower().endswith(ending)), name)
+
+
+def read_image(path: str | Path) -> Volume:
+    """`read_volume` of an image.
+
+    Raises:
+        InputError: also if it has NaN or infinite voxels, or is constant.
+    """
+    volume = read_volume(path)
+    if not np.isfinite(volume.values).all():
+        raise InputError(f"{path}: {np.count_nonzero(~np.isfinite(volume.values))} voxels are NaN or infinite.")
+    if volume.values.min() == volume.values.max():
+        raise InputError(f"{path}: every voxel is {volume.values.flat[0]:g}; a constant image cannot be registered.")
+    return volume
+
+
+def read_label_map(path: str | Path) -> Volume:
+    """`read_volume` of a label map, whose values become int32.
+
+    Raises:
+        InputError: also if a voxel is not a whole number from 0 to 2**24.
+    """
+    volume = read_volume(path)
+    values = volume.values
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: a label map holds whole numbers from 0; this file has NaN or infinite ones.")
+    if values.max() > LARGEST_LABEL:
+        raise InputError(f"{path}: label {values.max():g} is too large; labels go up to {LARGEST_LABEL}.")
+    if values.min() < 0 or (values.dtype.kind == "f" and not np.array_equal(values, np.round(values))):
+        raise InputError(
+            f"{path}: a label map holds whole numbers from 0; "
+            f"this file has others, from {values.min():g} to {values.max():g}."
+        )
+    return Volume(values.astype(np.int32), volume.grid)
+
+
+def write_volume(volume: Volume, path: Path) -> None:
+    """Write a NIfTI file, whole or not at all; qform and sform both say where it lies."""
+    write_nifti(nifti_image(volume.values, volume.grid), path)
+
+
+def nifti_image(values: np.ndarray, grid: Grid) -> nib.Nifti1Image:
+    """Image in mm whose qform and sform are the grid's affine."""
+    image = nib.Nifti1Image(values, grid.affine)
+    image.set_sform(grid.affine, code=1)
+    image.set_qform(grid.affine, code=1)
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def write_nifti(image: nib.Nifti1Image, path: Path) -> None:
+    """Write a NIfTI file so that it appears whole or not at all."""
+    with whole_file(path) as unfinished:
+        nib.save(image, unfinished)

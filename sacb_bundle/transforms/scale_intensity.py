@@ -1,0 +1,53 @@
+"""Intensities as the network knows them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.transforms import ScaleIntensityRange, ScaleIntensityRangePercentiles, Transform
+
+from ..errors import InputError
+
+MODALITIES = ("auto", "ct", "mr")
+# No MR image and no CT that was shifted to positive numbers has voxels below this; the air around a body in a CT does.
+CT_BELOW = -500.0
+
+logger = logging.getLogger(__name__)
+
+
+class ScaleIntensityByModalityd(Transform):
+    """Scale a pair's intensities to [0, 1], each image by itself.
+
+    MR: from the minimum to the 99.9th percentile. CT: from -1000 to 1000 HU.
+
+    Args:
+        key: (2, D, H, W), moving and fixed.
+        modality: "ct", "mr", or "auto": CT if any voxel lies below -500.
+
+    Raises:
+        InputError: if the modality is none of these.
+    """
+
+    def __init__(self, key: str, modality: str) -> None:
+        if modality not in MODALITIES:
+            raise InputError(f"modality is {modality!r}; it must be one of {', '.join(MODALITIES)}.")
+        self.key = key
+        self.modality = modality
+        self.scale = {
+            "mr": ScaleIntensityRangePercentiles(lower=0, upper=99.9, b_min=0, b_max=1, clip=True),
+            "ct": ScaleIntensityRange(a_min=-1000, a_max=1000, b_min=0, b_max=1, clip=True),
+        }
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Scale both images."""
+        scaled = []
+        for name, image in zip(("moving", "fixed"), data[self.key], strict=True):
+            modality = self.modality
+            if modality == "auto":
+                modality = "ct" if image.min() < CT_BELOW else "mr"
+                logger.info("%s: the %s image is taken for %s", data["id"], name, modality.upper())
+            scaled.append(self.scale[modality](image))
+        return {**data, self.key: torch.stack(scaled)}

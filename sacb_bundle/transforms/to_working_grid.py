@@ -1,0 +1,86 @@
+"""From two scans as they are stored to one input of the network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Transform
+
+from ..errors import InputError
+from ..networks.sacb_net import SIZE_DIVISOR
+from ..spatial import Grid, Volume, align, averaged, read_image, read_label_map, resample_image, working_grid
+from ..spatial import Transform as SpatialTransform
+
+logger = logging.getLogger(__name__)
+
+
+class ToWorkingGridd(Transform):
+    """Read a pair of scans of any geometry, align them, and bring both to the grid that the network works on.
+
+    It reads the files named by "fixed" and "moving", and by "fixed_mask" and "moving_mask" if present: outside its
+    mask, an image counts as background. It adds
+
+    - "image": (2, D, H, W) fp32, moving and fixed on the working grid, in their own intensities;
+    - "working_affine": 4x4 fp64, voxels of that grid to world coordinates in mm, RAS;
+    - "initial_affine": 4x4 fp64, from fixed to moving world coordinates in mm, RAS.
+
+    Args:
+        initial: alignment before the network, see `sacb_bundle.spatial.align`.
+        spacing: of the working grid in mm: that which the network was trained on.
+
+    Raises:
+        InputError: if a file is not such a scan, or the images do not overlap.
+    """
+
+    def __init__(self, initial: str, spacing: float) -> None:
+        if not spacing > 0:
+            raise InputError(f"spacing is {spacing}; it must be a length in mm.")
+        self.initial = initial
+        self.spacing = float(spacing)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the items."""
+        volumes, masks = {}, {}
+        for role in ("fixed", "moving"):
+            volumes[role], masks[role] = read_masked(data[role], data.get(f"{role}_mask"))
+        initial = align(volumes["fixed"], volumes["moving"], self.initial, masks["fixed"], masks["moving"])
+        grid = working_grid(volumes["fixed"], self.spacing, SIZE_DIVISOR, masks["fixed"])
+        logger.info("%s: working grid of %s", data["id"], grid)
+        logger.info("%s: initial alignment (%s) %s", data["id"], self.initial, described(initial, grid))
+        transforms = {"moving": SpatialTransform(initial), "fixed": SpatialTransform()}
+        images = [
+            resample_image(averaged(volumes[role], self.spacing), transform, grid).values
+            for role, transform in transforms.items()
+        ]
+        return {
+            **data,
+            "image": torch.from_numpy(np.stack(images)),
+            "working_affine": torch.from_numpy(grid.affine),
+            "initial_affine": torch.from_numpy(initial),
+        }
+
+
+def read_masked(path: str, mask_path: str | None) -> tuple[Volume, Volume | None]:
+    """Image, background outside its mask, and the mask if there is one."""
+    volume = read_image(path)
+    if mask_path is None:
+        return volume, None
+    mask = read_label_map(mask_path)
+    if not mask.grid.coincides_with(volume.grid):
+        raise InputError(f"{mask_path} has {mask.grid}, but {path} has {volume.grid}. A mask lies on its image's grid.")
+    if not mask.values.any():
+        raise InputError(f"{mask_path}: every voxel is 0; a mask is not 0 where the image counts.")
+    return Volume(np.where(mask.values != 0, volume.values, volume.values.min()), volume.grid), mask
+
+
+def described(matrix: np.ndarray, grid: Grid) -> str:
+    """What an affine transform does to the middle of a grid."""
+    centre = grid.corners.mean(axis=0)
+    shift = np.linalg.norm(matrix[:3, :3] @ centre + matrix[:3, 3] - centre)
+    left, sizes, right = np.linalg.svd(matrix[:3, :3])
+    angle = np.degrees(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1)))
+    return f"moves by {shift:.1f} mm, turns by {angle:.1f} degrees, scales by {np.prod(sizes) ** (1 / 3):.3f}"

@@ -1,0 +1,129 @@
+"""Images, labels and points that SimpleITK and ANTs carry over with our transforms, and those that we do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ants
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+
+from sacb_bundle.spatial import (
+    Grid,
+    Transform,
+    read_transform,
+    read_volume,
+    resample_image,
+    resample_labels,
+    warp_points,
+    write_composite,
+    write_displacement,
+    write_volume,
+)
+from tests.spatial.geometries import GEOMETRIES, blocks, indices, pattern, smooth_transform
+
+LPS = np.array([-1, -1, 1])
+
+
+class Files:
+    """A fixed grid in one geometry, a moving image in another, and the transform between them, as files."""
+
+    def __init__(self, folder: Path, fixed: Grid, moving: Grid) -> None:
+        self.fixed, self.moving = fixed, moving
+        self.paths = {name: folder / f"{name}.nii.gz" for name in ("fixed", "moving", "labels", "transform")}
+        self.composite = folder / "transform.h5"
+        write_volume(pattern(fixed), self.paths["fixed"])
+        write_volume(pattern(moving), self.paths["moving"])
+        write_volume(blocks(moving), self.paths["labels"])
+        transform = smooth_transform()
+        write_displacement(transform.as_displacement(fixed), self.paths["transform"])
+        write_composite(transform, self.composite)
+
+    def inside(self, transform: Transform, margin: float) -> np.ndarray:
+        """Which voxels of the fixed image the transform takes into the moving one, away from its border."""
+        index = self.moving.to_index(transform.map_points(self.fixed.to_world(indices(self.fixed.shape))))
+        inside = ((index > margin) & (index < np.array(self.moving.shape) - 1 - margin)).all(axis=1)
+        return inside.reshape(self.fixed.shape)
+
+    def points(self) -> np.ndarray:
+        """Places in the fixed image, in mm, RAS."""
+        generator = np.random.default_rng(0)
+        return self.fixed.to_world(generator.uniform(0.5, np.array(self.fixed.shape) - 1.5, (200, 3)))
+
+
+@pytest.fixture(params=GEOMETRIES, scope="module")
+def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    names = list(GEOMETRIES)
+    moving = names[(names.index(request.param) + 3) % len(names)]
+    return Files(tmp_path_factory.mktemp("files"), GEOMETRIES[request.param], GEOMETRIES[moving])
+
+
+def itk_array(image: sitk.Image) -> np.ndarray:
+    return sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+
+
+def itk_transform(path: Path) -> sitk.Transform:
+    if path.suffix == ".h5":
+        return sitk.ReadTransform(str(path))
+    return sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
+
+
+@pytest.mark.parametrize("form", ["field", "composite"])
+def test_simpleitk_warps_as_we_do(files: Files, form: str) -> None:
+    path = files.paths["transform"] if form == "field" else files.composite
+    transform = read_transform(path)
+    fixed, moving, labels = (sitk.ReadImage(str(files.paths[name])) for name in ("fixed", "moving", "labels"))
+    theirs = itk_array(sitk.Resample(sitk.Cast(moving, sitk.sitkFloat32), fixed, itk_transform(path), sitk.sitkLinear))
+    image = read_volume(files.paths["moving"])
+    ours = resample_image(image, transform, files.fixed).values
+    inside = files.inside(transform, margin=0.01)
+    assert inside.mean() > 0.3
+    # Ours is rounded to the image's integers.
+    assert np.abs(ours - theirs)[inside].max() <= 0.5 + 1e-3 * np.ptp(image.values)
+
+    theirs = itk_array(sitk.Resample(labels, fixed, itk_transform(path), sitk.sitkNearestNeighbor))
+    ours = resample_labels(blocks(files.moving), transform, files.fixed).values
+    assert (ours == theirs)[inside].mean() > 0.999
+
+
+@pytest.mark.parametrize("form", ["field", "composite"])
+def test_simpleitk_maps_points_as_we_do(files: Files, form: str) -> None:
+    path = files.paths["transform"] if form == "field" else files.composite
+    transform, theirs = read_transform(path), itk_transform(path)
+    points = files.points()
+    expected = np.array([theirs.TransformPoint((point * LPS).tolist()) for point in points]) * LPS
+    assert np.abs(transform.map_points(points) - expected).max() < 0.01 * min(files.fixed.spacing)
+    # Points of the moving image, carried over to the fixed one, are those that the transform takes back.
+    np.testing.assert_allclose(warp_points(transform, expected), points, atol=0.01 * min(files.fixed.spacing))
+
+
+def test_ants_warps_as_we_do(files: Files) -> None:
+    fixed, moving = (ants.image_read(str(files.paths[name])) for name in ("fixed", "moving"))
+    path = str(files.paths["transform"])
+    theirs = ants.apply_transforms(fixed, moving, [path], interpolator="linear").numpy()
+    transform = read_transform(path)
+    image = read_volume(files.paths["moving"])
+    ours = resample_image(image, transform, files.fixed).values
+    inside = files.inside(transform, margin=0.01)
+    assert np.abs(ours - theirs)[inside].max() <= 0.5 + 1e-3 * np.ptp(image.values)
+
+
+def test_ants_maps_points_as_we_do(files: Files) -> None:
+    path = str(files.paths["transform"])
+    points = files.points()
+    table = pd.DataFrame(points * LPS, columns=["x", "y", "z"])
+    expected = ants.apply_transforms_to_points(3, table, [path])[["x", "y", "z"]].to_numpy() * LPS
+    assert np.abs(read_transform(path).map_points(points) - expected).max() < 0.01 * min(files.fixed.spacing)
+
+
+def test_the_field_says_the_same_of_the_world_in_every_orientation(files: Files) -> None:
+    """The transform, resampled to a fixed image in any orientation, is the transform that it was made from."""
+    points = files.points()
+    difference = read_transform(files.paths["transform"]).map_points(points) - smooth_transform().map_points(points)
+    # What is left is the linear interpolation of a curved field between voxels up to 5 mm apart.
+    assert np.abs(difference).max() < 0.2
+    corners = files.fixed.to_world(indices(files.fixed.shape)[::97])
+    difference = read_transform(files.paths["transform"]).map_points(corners) - smooth_transform().map_points(corners)
+    assert np.abs(difference).max() < 1e-3
