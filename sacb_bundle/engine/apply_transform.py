@@ -17,8 +17,7 @@ from ..spatial import (
     read_label_map,
     read_transform,
     read_volume,
-    resample_image,
-    resample_labels,
+    resample,
     rewrite_points,
     volume_name,
     warp_points,
@@ -76,13 +75,17 @@ def apply_transform(
             raise InputError(f"{path}: the transform takes no part of {reference} into it. Is it another image's?")
     for path in points:
         rewrite_points(Path(path), targets[path], lambda values: warp_points(whole, values), points_space)
-    with tqdm(total=grid.shape[0] * len(moving), desc="warping", unit="plane", delay=2) as bar:
-        for path, volume in moving.items():
-            if path in images:
-                warped = resample_image(volume, whole, grid, bar.update)
-            else:
-                warped = resample_labels(volume, whole, grid, label_interpolation, bar.update)
-            write_volume(warped, targets[path])
+    with tqdm(total=grid.shape[0], desc="warping", unit="plane", delay=2) as bar:
+        result = resample(
+            whole,
+            grid,
+            [moving[path] for path in images],
+            [moving[path] for path in labels],
+            label_interpolation,
+            bar.update,
+        )
+    for path, warped in zip((*images, *labels), (*result.images, *result.labels), strict=True):
+        write_volume(warped, targets[path])
 
 
 def check_targets(targets: dict[str, Path], sources: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from .displacement_field import DisplacementField
 from .grid import Grid
 from .inverse import inverse_error, invert
 from .points import rewrite_points, warp_points
-from .resampling import averaged, resample_image, resample_labels
+from .resampling import Resampled, averaged, resample
 from .transform import Transform
 from .transform_files import read_transform, write_composite, write_displacement, write_learn2reg
 from .volume import Volume, read_image, read_label_map, read_volume, volume_name, write_volume
@@ -14,6 +14,7 @@ from .working_grid import working_grid
 __all__ = [
     "DisplacementField",
     "Grid",
+    "Resampled",
     "Transform",
     "Volume",
     "align",
@@ -24,8 +25,7 @@ __all__ = [
     "read_label_map",
     "read_transform",
     "read_volume",
-    "resample_image",
-    "resample_labels",
+    "resample",
     "rewrite_points",
     "share_inside",
     "volume_name",

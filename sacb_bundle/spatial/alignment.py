@@ -7,6 +7,7 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from .grid import RAS_TO_LPS, Grid, apply_affine
+from .resampling import averaged
 from .volume import Volume
 
 INITIAL = ("none", "center", "rigid", "affine")
@@ -60,6 +61,7 @@ def align(
             registration.SetMetricFixedMask(itk_mask(fixed_mask))
         if moving_mask is not None:
             registration.SetMetricMovingMask(itk_mask(moving_mask))
+        fixed, moving = averaged(fixed, SPACING), averaged(moving, SPACING)
         images = itk_image(fixed), itk_image(moving)
         num_voxels = [images[0].GetNumberOfPixels() / shrink**3 for shrink in SHRINKS]
         registration.SetMetricSamplingPercentagePerLevel([min(1, SAMPLES / number) for number in num_voxels], SEED)
@@ -82,11 +84,9 @@ def align(
 
 
 def itk_image(volume: Volume) -> sitk.Image:
-    """Image in ITK's coordinates, without extreme intensities, averaged down to voxels of about 3 mm."""
-    values = volume.values.astype(np.float32)
-    low, high = np.percentile(values, (0.5, 99.5))
-    image = placed(np.clip(values, low, high) if high > low else values, volume.grid)
-    return sitk.BinShrink(image, [max(1, round(SPACING / length)) for length in volume.grid.spacing])
+    """Image in ITK's coordinates, without extreme intensities."""
+    low, high = np.percentile(volume.values, (0.5, 99.5))
+    return placed(np.clip(volume.values, low, high) if high > low else volume.values, volume.grid)
 
 
 def foreground(volume: Volume) -> Volume:

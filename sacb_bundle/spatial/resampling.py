@@ -2,72 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from .displacement_field import map_affinely
+from .displacement_field import DisplacementField, map_affinely
 from .grid import Grid
 from .sampling import is_inside, sample_by_vote, sample_linear, sample_nearest
 from .transform import Transform
 from .volume import Volume
 
 
-def resample_image(
-    moving: Volume, transform: Transform, grid: Grid, progress: Callable[[int], object] = lambda planes: None
-) -> Volume:
-    """Image pulled onto a grid by linear interpolation.
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """What lay in the moving image, on a grid of the fixed one, in the order that it was given.
 
-    Where the transform leads outside the image, it is its minimum (air in a CT, not water).
-
-    Args:
-        moving: the image.
-        transform: from the grid's world to the image's.
-        grid: of the result.
-        progress: is told the number of planes after each slab.
-
-    Returns:
-        in the image's own dtype if that is one of integers (rounded) or fp32, else in fp32.
+    Attributes:
+        images: in their own type of number if that is one of integers (rounded) or fp32, else in fp32.
+        labels: in the smallest unsigned type that holds them.
+        displacement: the whole transform on the grid, on the CPU.
     """
-    dtype = moving.values.dtype if moving.values.dtype.kind in "iu" else np.dtype(np.float32)
-    values = to_tensor(moving.values, torch.float32, transform.device)[None]
-    outside = values.min()
-    result = np.empty(grid.shape, dtype)
-    for planes, index in indices(moving.grid, transform, grid):
-        sampled = torch.where(is_inside(index, moving.grid.shape), sample_linear(values, index)[0], outside)
-        result[planes] = (sampled.round() if dtype.kind in "iu" else sampled).cpu().numpy()
-        progress(planes.stop - planes.start)
-    return Volume(result, grid)
+
+    images: list[Volume]
+    labels: list[Volume]
+    displacement: DisplacementField
 
 
-def resample_labels(
-    moving: Volume,
+def resample(
     transform: Transform,
     grid: Grid,
-    interpolation: str = "nearest",
+    images: Sequence[Volume] = (),
+    labels: Sequence[Volume] = (),
+    label_interpolation: str = "nearest",
     progress: Callable[[int], object] = lambda planes: None,
-) -> Volume:
-    """Label map pulled onto a grid; 0 where the transform leads outside.
+) -> Resampled:
+    """Pull images and label maps onto a grid, each voxel interpolated once.
+
+    Where the transform leads outside, an image is its minimum (air in a CT, not water), and a label map 0.
 
     Args:
-        moving: the label map, int32.
-        transform: from the grid's world to the label map's.
-        grid: of the result.
-        interpolation: "nearest", or "linear" for the label with the largest linear weight.
+        transform: from the grid's world to that of the images.
+        grid: of the results.
+        images: interpolated linearly.
+        labels: label maps, int32.
+        label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
         progress: is told the number of planes after each slab.
-
-    Returns:
-        in the smallest unsigned type that holds the labels.
     """
-    sample = {"nearest": sample_nearest, "linear": sample_by_vote}[interpolation]
-    labels = to_tensor(moving.values, torch.int32, transform.device)
-    result = np.empty(grid.shape, np.min_scalar_type(int(moving.values.max())))
-    for planes, index in indices(moving.grid, transform, grid):
-        sampled = torch.where(is_inside(index, moving.grid.shape), sample(labels, index), 0)
-        result[planes] = sampled.cpu().numpy()
+    device = transform.device
+    sources = [*images, *labels]
+    tensors = [to_tensor(volume.values, torch.float32, device) for volume in images]
+    tensors += [to_tensor(volume.values, torch.int32, device) for volume in labels]
+    outside = [float(volume.values.min()) for volume in images] + [0 for _ in labels]
+    sample_label = {"nearest": sample_nearest, "linear": sample_by_vote}[label_interpolation]
+    samplers = [sample_image for _ in images] + [sample_label for _ in labels]
+    dtypes = [result_dtype(volume) for volume in images]
+    dtypes += [np.min_scalar_type(int(volume.values.max())) for volume in labels]
+    results = [np.empty(grid.shape, dtype) for dtype in dtypes]
+    vectors = torch.empty((3, *grid.shape))
+    for planes in grid.slabs():
+        own = grid.positions(planes, device)
+        positions = transform(own)
+        vectors[:, planes] = (positions - own).cpu()
+        for source, tensor, background, sample, result in zip(
+            sources, tensors, outside, samplers, results, strict=True
+        ):
+            to_index = torch.from_numpy(np.linalg.inv(source.grid.affine)).to(positions)
+            index = map_affinely(to_index, positions)
+            sampled = torch.where(is_inside(index, source.grid.shape), sample(tensor, index), background)
+            result[planes] = (sampled.round() if result.dtype.kind in "iu" else sampled).cpu().numpy()
         progress(planes.stop - planes.start)
-    return Volume(result, grid)
+    warped = [Volume(result, grid) for result in results]
+    return Resampled(warped[: len(images)], warped[len(images) :], DisplacementField(vectors, grid))
+
+
+def sample_image(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """`sample_linear` of one channel, (D, H, W)."""
+    return sample_linear(values[None], index)[0]
+
+
+def result_dtype(image: Volume) -> np.dtype:
+    """Type of number of a warped image."""
+    return image.values.dtype.newbyteorder("=") if image.values.dtype.kind in "iu" else np.dtype(np.float32)
 
 
 def averaged(volume: Volume, spacing: float) -> Volume:
@@ -87,13 +104,6 @@ def averaged(volume: Volume, spacing: float) -> Volume:
     to_fine[:3, 3] = [(factor - 1) / 2 for factor in factors]
     values = values.astype(np.float32, copy=False)
     return Volume(values, Grid(values.shape, volume.grid.affine @ to_fine))
-
-
-def indices(source: Grid, transform: Transform, grid: Grid) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Slabs of a grid and where their voxels lie in the source, (3, d, H, W) in its voxels."""
-    to_index = torch.from_numpy(np.linalg.inv(source.affine)).to(transform.device, torch.float32)
-    for planes, positions in transform.on_slabs(grid):
-        yield planes, map_affinely(to_index, positions)
 
 
 def to_tensor(values: np.ndarray, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

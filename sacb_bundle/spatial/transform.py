@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,19 +41,6 @@ class Transform:
         """Slabs of a grid and the positions in the moving image (3, d, H, W) of their voxels."""
         for planes in grid.slabs():
             yield planes, self(grid.positions(planes, self.device))
-
-    def as_displacement(self, grid: Grid, progress: Callable[[int], object] = lambda planes: None) -> DisplacementField:
-        """All of it as one displacement field on a grid, on the CPU.
-
-        Args:
-            grid: of the field.
-            progress: is told the number of planes after each slab.
-        """
-        vectors = torch.empty((3, *grid.shape))
-        for planes, positions in self.on_slabs(grid):
-            vectors[:, planes] = (positions - grid.positions(planes, self.device)).cpu()
-            progress(planes.stop - planes.start)
-        return DisplacementField(vectors, grid)
 
     def map_points(self, points: np.ndarray) -> np.ndarray:
         """World coordinates (N, 3) in the fixed image to those in the moving one."""

@@ -25,12 +25,18 @@ from .transform import Transform
 from .volume import NIFTI_ENDINGS, checked_affine, nifti_image, write_nifti
 
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
+# In mm; a power of 2, so that the rounded numbers end in zeros.
+RESOLUTION = 2.0**-10
 SIGNS = torch.tensor(np.diag(RAS_TO_LPS), dtype=torch.float32)
 
 
 def write_displacement(displacement: DisplacementField, path: Path) -> None:
-    """Write an ITK displacement field."""
-    vectors = (displacement.vectors.cpu() * SIGNS.reshape(3, 1, 1, 1)).movedim(0, -1)[..., None, :]
+    """Write an ITK displacement field, rounded to a thousandth of a millimetre.
+
+    The digits beyond are noise that would double the size of the file and the time to write it.
+    """
+    scaled = displacement.vectors.cpu() * (SIGNS / RESOLUTION).reshape(3, 1, 1, 1)
+    vectors = scaled.round_().mul_(RESOLUTION).movedim(0, -1)[..., None, :]
     image = nifti_image(vectors.numpy(), displacement.grid)
     image.header.set_intent("vector")
     write_nifti(image, path)

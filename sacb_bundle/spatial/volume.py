@@ -11,7 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
-from nibabel.filebasedimages import ImageFileError
+from nibabel.filebasedimages import FileBasedImage, ImageFileError
 
 from ..errors import InputError
 from ..files import whole_file
@@ -73,21 +73,35 @@ def read_volume(path: str | Path) -> Volume:
 
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels and affine of a NIfTI file."""
-    try:
-        image = nib.load(path)
-    except ImageFileError as error:
-        raise InputError(f"{path}: not a NIfTI file.") from error
+    if path.name.lower().endswith(".gz"):
+        image = read_compressed_nifti(path)
+    else:
+        try:
+            image = nib.load(path)
+        except ImageFileError as error:
+            raise InputError(f"{path}: not a NIfTI file.") from error
     if not isinstance(image, nib.Nifti1Image | nib.Nifti1Pair):
         raise InputError(f"{path}: not a NIfTI file.")
     values = np.asanyarray(image.dataobj)
-    if path.name.lower().endswith(".gz"):
-        read_to_the_end(path)
     qform, sform = (image.header[name] > 0 for name in ("qform_code", "sform_code"))
     if qform and sform:
         shape = values.shape[:3]
         if len(shape) == 3 and not Grid(shape, image.get_qform()).coincides_with(Grid(shape, image.get_sform())):
             logger.warning("%s: its qform and sform disagree. The sform counts here; other programs may differ.", path)
     return values, image.affine
+
+
+def read_compressed_nifti(path: Path) -> FileBasedImage:
+    """Read a gzip file whole, which compares its checksum; nibabel would stop at the last voxel."""
+    with open(path, "rb") as stream:
+        if stream.read(2) != b"\x1f\x8b":
+            raise InputError(f"{path}: not a NIfTI file.")
+    with gzip.open(path) as stream:
+        content = stream.read()
+    for kind in (nib.Nifti1Image, nib.Nifti2Image):
+        if kind.header_class.may_contain_header(content):
+            return kind.from_bytes(content)
+    raise InputError(f"{path}: not a NIfTI file.")
 
 
 def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -119,13 +133,6 @@ def checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
     return np.asarray(affine, dtype=np.float64)
 
 
-def read_to_the_end(path: Path) -> None:
-    """Read a gzip file whole, which compares its checksum; nibabel stops at the last voxel."""
-    with gzip.open(path) as stream:
-        while stream.read(2**20):
-            pass
-
-
 def volume_name(path: str | Path) -> str:
     """File name without the ending of its format."""
     name = Path(path).name
@@ -140,7 +147,7 @@ def read_image(path: str | Path) -> Volume:
         InputError: also if it has NaN or infinite voxels, or is constant.
     """
     volume = read_volume(path)
-    if not np.isfinite(volume.values).all():
+    if volume.values.dtype.kind == "f" and not np.isfinite(volume.values).all():
         raise InputError(f"{path}: {np.count_nonzero(~np.isfinite(volume.values))} voxels are NaN or infinite.")
     if volume.values.min() == volume.values.max():
         raise InputError(f"{path}: every voxel is {volume.values.flat[0]:g}; a constant image cannot be registered.")
@@ -155,7 +162,7 @@ def read_label_map(path: str | Path) -> Volume:
     """
     volume = read_volume(path)
     values = volume.values
-    if not np.isfinite(values).all():
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{path}: a label map holds whole numbers from 0; this file has NaN or infinite ones.")
     if values.max() > LARGEST_LABEL:
         raise InputError(f"{path}: label {values.max():g} is too large; labels go up to {LARGEST_LABEL}.")

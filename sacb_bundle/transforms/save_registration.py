@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ from ..spatial import (
     read_image,
     read_label_map,
     read_volume,
-    resample_image,
-    resample_labels,
+    resample,
     volume_name,
     write_composite,
     write_displacement,
@@ -73,19 +73,22 @@ class SaveRegistrationd(Transform):
         transform = SpatialTransform(data["initial_affine"].numpy(), DisplacementField.from_voxels(field, working))
         fixed, moving = read_volume(data["fixed"]).grid, read_image(data["moving"])
         labels = read_label_map(data["seg_moving"]) if "seg_moving" in data else None
-        slabs = fixed.shape[0] * (3 if labels else 2)
-        with tqdm(total=slabs, desc=f"writing {data['id']}", unit="plane", delay=2) as bar:
-            write_volume(resample_image(moving, transform, fixed, bar.update), folder / "warped.nii.gz")
-            if labels:
-                warped = resample_labels(labels, transform, fixed, self.label_interpolation, bar.update)
-                write_volume(warped, folder / "warped_labels.nii.gz")
-            whole = transform.as_displacement(fixed, bar.update)
-            write_displacement(whole, folder / "transform.nii.gz")
+        with tqdm(total=fixed.shape[0], desc=f"warping {data['id']}", unit="plane", delay=2) as bar:
+            result = resample(
+                transform, fixed, [moving], [labels] if labels else [], self.label_interpolation, bar.update
+            )
+        # At the same time: compression takes longer than all else.
+        with ThreadPoolExecutor() as pool:
+            tasks = [pool.submit(write_displacement, result.displacement, folder / "transform.nii.gz")]
+            tasks += [pool.submit(write_volume, image, folder / "warped.nii.gz") for image in result.images]
+            tasks += [pool.submit(write_volume, warped, folder / "warped_labels.nii.gz") for warped in result.labels]
+            for task in tasks:
+                task.result()
         write_composite(SpatialTransform(transform.affine), folder / "initial.tfm")
         for name in self.formats:
             if name == "learn2reg":
                 names = [volume_name(data[role]) for role in ("fixed", "moving")]
-                write_learn2reg(whole, moving.grid, folder / f"disp_{'_'.join(names)}.nii.gz")
+                write_learn2reg(result.displacement, moving.grid, folder / f"disp_{'_'.join(names)}.nii.gz")
             else:
                 covering = DisplacementField.from_voxels(field, working).covering(fixed)
                 write_composite(SpatialTransform(transform.affine, covering), folder / f"transform.{name}")

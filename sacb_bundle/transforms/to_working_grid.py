@@ -12,7 +12,7 @@ from monai.transforms import Transform
 
 from ..errors import InputError
 from ..networks.sacb_net import SIZE_DIVISOR
-from ..spatial import Grid, Volume, align, averaged, read_image, read_label_map, resample_image, working_grid
+from ..spatial import Grid, Volume, align, averaged, read_image, read_label_map, resample, working_grid
 from ..spatial import Transform as SpatialTransform
 
 logger = logging.getLogger(__name__)
@@ -44,37 +44,35 @@ class ToWorkingGridd(Transform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the items."""
-        volumes, masks = {}, {}
+        images, masks = {}, {}
         for role in ("fixed", "moving"):
-            volumes[role], masks[role] = read_masked(data[role], data.get(f"{role}_mask"))
-        initial = align(volumes["fixed"], volumes["moving"], self.initial, masks["fixed"], masks["moving"])
-        grid = working_grid(volumes["fixed"], self.spacing, SIZE_DIVISOR, masks["fixed"])
+            images[role], masks[role] = read_averaged(data[role], data.get(f"{role}_mask"), self.spacing)
+        initial = align(images["fixed"], images["moving"], self.initial, masks["fixed"], masks["moving"])
+        grid = working_grid(images["fixed"], self.spacing, SIZE_DIVISOR, masks["fixed"])
         logger.info("%s: working grid of %s", data["id"], grid)
         logger.info("%s: initial alignment (%s) %s", data["id"], self.initial, described(initial, grid))
         transforms = {"moving": SpatialTransform(initial), "fixed": SpatialTransform()}
-        images = [
-            resample_image(averaged(volumes[role], self.spacing), transform, grid).values
-            for role, transform in transforms.items()
-        ]
+        pair = [resample(transform, grid, [images[role]]).images[0].values for role, transform in transforms.items()]
         return {
             **data,
-            "image": torch.from_numpy(np.stack(images)),
+            "image": torch.from_numpy(np.stack(pair)),
             "working_affine": torch.from_numpy(grid.affine),
             "initial_affine": torch.from_numpy(initial),
         }
 
 
-def read_masked(path: str, mask_path: str | None) -> tuple[Volume, Volume | None]:
-    """Image, background outside its mask, and the mask if there is one."""
+def read_averaged(path: str, mask_path: str | None, spacing: float) -> tuple[Volume, Volume | None]:
+    """Image, background outside its mask, and the mask if there is one, averaged for a working grid."""
     volume = read_image(path)
     if mask_path is None:
-        return volume, None
+        return averaged(volume, spacing), None
     mask = read_label_map(mask_path)
     if not mask.grid.coincides_with(volume.grid):
         raise InputError(f"{mask_path} has {mask.grid}, but {path} has {volume.grid}. A mask lies on its image's grid.")
     if not mask.values.any():
         raise InputError(f"{mask_path}: every voxel is 0; a mask is not 0 where the image counts.")
-    return Volume(np.where(mask.values != 0, volume.values, volume.values.min()), volume.grid), mask
+    kept = Volume(np.where(mask.values != 0, volume.values, volume.values.min()), volume.grid)
+    return averaged(kept, spacing), averaged(Volume((mask.values != 0).astype(np.uint8), mask.grid), spacing)
 
 
 def described(matrix: np.ndarray, grid: Grid) -> str:

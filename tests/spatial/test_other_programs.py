@@ -15,8 +15,7 @@ from sacb_bundle.spatial import (
     Transform,
     read_transform,
     read_volume,
-    resample_image,
-    resample_labels,
+    resample,
     warp_points,
     write_composite,
     write_displacement,
@@ -38,7 +37,7 @@ class Files:
         write_volume(pattern(moving), self.paths["moving"])
         write_volume(blocks(moving), self.paths["labels"])
         transform = smooth_transform()
-        write_displacement(transform.as_displacement(fixed), self.paths["transform"])
+        write_displacement(resample(transform, fixed).displacement, self.paths["transform"])
         write_composite(transform, self.composite)
 
     def inside(self, transform: Transform, margin: float) -> np.ndarray:
@@ -77,14 +76,14 @@ def test_simpleitk_warps_as_we_do(files: Files, form: str) -> None:
     fixed, moving, labels = (sitk.ReadImage(str(files.paths[name])) for name in ("fixed", "moving", "labels"))
     theirs = itk_array(sitk.Resample(sitk.Cast(moving, sitk.sitkFloat32), fixed, itk_transform(path), sitk.sitkLinear))
     image = read_volume(files.paths["moving"])
-    ours = resample_image(image, transform, files.fixed).values
+    ours = resample(transform, files.fixed, [image]).images[0].values
     inside = files.inside(transform, margin=0.01)
     assert inside.mean() > 0.3
     # Ours is rounded to the image's integers.
     assert np.abs(ours - theirs)[inside].max() <= 0.5 + 1e-3 * np.ptp(image.values)
 
     theirs = itk_array(sitk.Resample(labels, fixed, itk_transform(path), sitk.sitkNearestNeighbor))
-    ours = resample_labels(blocks(files.moving), transform, files.fixed).values
+    ours = resample(transform, files.fixed, labels=[blocks(files.moving)]).labels[0].values
     assert (ours == theirs)[inside].mean() > 0.999
 
 
@@ -105,7 +104,7 @@ def test_ants_warps_as_we_do(files: Files) -> None:
     theirs = ants.apply_transforms(fixed, moving, [path], interpolator="linear").numpy()
     transform = read_transform(path)
     image = read_volume(files.paths["moving"])
-    ours = resample_image(image, transform, files.fixed).values
+    ours = resample(transform, files.fixed, [image]).images[0].values
     inside = files.inside(transform, margin=0.01)
     assert np.abs(ours - theirs)[inside].max() <= 0.5 + 1e-3 * np.ptp(image.values)
 
