@@ -1,6 +1,7 @@
 """Coordinates: the only place that knows how voxels, world (RAS) and ITK's (LPS) millimetres relate."""
 
-from .alignment import align, share_inside
+from .alignment import align, foreground
+from .common_part import common_part
 from .displacement_field import DisplacementField
 from .grid import Grid
 from .inverse import inverse_error, invert
@@ -19,6 +20,8 @@ __all__ = [
     "Volume",
     "align",
     "averaged",
+    "common_part",
+    "foreground",
     "inverse_error",
     "invert",
     "read_image",
@@ -27,7 +30,6 @@ __all__ = [
     "read_volume",
     "resample",
     "rewrite_points",
-    "share_inside",
     "volume_name",
     "warp_points",
     "working_grid",

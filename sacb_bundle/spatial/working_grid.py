@@ -4,38 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 
-from .alignment import foreground
 from .grid import Grid
-from .resampling import averaged
 from .volume import Volume
 
-MARGIN = 15.0
-# The part of the image that is not background is cut out if this leaves at most this share of the voxels. Closer cuts
-# would change the statistics that the network normalises by.
-CROP_BELOW = 0.5
+# Voxels around what is not background; rounding the sizes up adds to them.
+MARGIN = 2
 
 
-def working_grid(fixed: Volume, spacing: float, divisor: int, mask: Volume | None = None) -> Grid:
-    """Grid over the fixed image along the world's axes (RAS), isotropic, with sizes that the network takes.
+def working_grid(shown: Volume, spacing: float, divisor: int) -> Grid:
+    """Grid over what the fixed image shows, along the world's axes (RAS), isotropic, with sizes that the network takes.
 
-    It does not depend on the orientation that the image is stored in. Where the image has that spacing and lies along
-    the world's axes, voxels coincide with those of the image.
+    The background around is cut off but for a margin: it would take time, and the network, which normalises by the
+    statistics of all voxels, was trained on images with little of it. (Of a brain pair with 35 % foreground on the
+    grid, the Dice after registration was 0.58, with 21 % 0.34.)
+
+    The grid does not depend on the orientation that the image is stored in. Where the image has that spacing and lies
+    along the world's axes, voxels coincide with those of the image.
 
     Args:
-        fixed: fixed image.
+        shown: mask of what is not background in the fixed image.
         spacing: in mm.
         divisor: of all sizes.
-        mask: what to cut out if that saves much; by default all but the background.
     """
-    low, high = fixed.grid.corners.min(axis=0), fixed.grid.corners.max(axis=0)
+    low, high = shown.grid.corners.min(axis=0), shown.grid.corners.max(axis=0)
     anchor = low
-    kept = averaged(mask or foreground(fixed), spacing)
-    places = kept.grid.to_world(np.argwhere(kept.values > 0))
+    places = shown.grid.to_world(np.argwhere(shown.values > 0))
     if len(places):
-        inner_low = np.maximum(places.min(axis=0) - MARGIN, low)
-        inner_high = np.minimum(places.max(axis=0) + MARGIN, high)
-        if np.prod(inner_high - inner_low) <= CROP_BELOW * np.prod(high - low):
-            low, high = inner_low, inner_high
+        low = np.maximum(places.min(axis=0) - MARGIN * spacing, low)
+        high = np.minimum(places.max(axis=0) + MARGIN * spacing, high)
     # A thousandth of a voxel is rounding, not size.
     first = np.floor((low - anchor) / spacing + 1e-3).astype(int)
     last = np.ceil((high - anchor) / spacing - 1e-3).astype(int)

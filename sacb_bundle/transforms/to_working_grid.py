@@ -12,7 +12,18 @@ from monai.transforms import Transform
 
 from ..errors import InputError
 from ..networks.sacb_net import SIZE_DIVISOR
-from ..spatial import Grid, Volume, align, averaged, read_image, read_label_map, resample, working_grid
+from ..spatial import (
+    Grid,
+    Volume,
+    align,
+    averaged,
+    common_part,
+    foreground,
+    read_image,
+    read_label_map,
+    resample,
+    working_grid,
+)
 from ..spatial import Transform as SpatialTransform
 
 logger = logging.getLogger(__name__)
@@ -48,11 +59,19 @@ class ToWorkingGridd(Transform):
         for role in ("fixed", "moving"):
             images[role], masks[role] = read_averaged(data[role], data.get(f"{role}_mask"), self.spacing)
         initial = align(images["fixed"], images["moving"], self.initial, masks["fixed"], masks["moving"])
-        grid = working_grid(images["fixed"], self.spacing, SIZE_DIVISOR, masks["fixed"])
+        shown = {role: masks[role] or foreground(images[role]) for role in images}
+        common = common_part(shown["fixed"], shown["moving"], initial)
+        grid = working_grid(common or shown["fixed"], self.spacing, SIZE_DIVISOR)
         logger.info("%s: working grid of %s", data["id"], grid)
         logger.info("%s: initial alignment (%s) %s", data["id"], self.initial, described(initial, grid))
-        transforms = {"moving": SpatialTransform(initial), "fixed": SpatialTransform()}
-        pair = [resample(transform, grid, [images[role]]).images[0].values for role, transform in transforms.items()]
+        pair = [
+            resample(transform, grid, [images[role]]).images[0].values
+            for role, transform in (("moving", SpatialTransform(initial)), ("fixed", SpatialTransform()))
+        ]
+        if common is not None:
+            logger.info("%s: only what both images show is registered; beyond, the field goes on smoothly", data["id"])
+            kept = resample(SpatialTransform(), grid, labels=[common]).labels[0].values > 0
+            pair = [np.where(kept, image, image.min()) for image in pair]
         return {
             **data,
             "image": torch.from_numpy(np.stack(pair)),
