@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -52,27 +55,8 @@ def align(
         raise InputError(f"initial is {initial!r}; it must be one of {', '.join(INITIAL)}.")
     matrix = np.eye(4)
     if initial != "none":
-        registration = sitk.ImageRegistrationMethod()
-        registration.SetNumberOfThreads(1)
-        registration.SetMetricAsMattesMutualInformation(32)
-        registration.SetMetricSamplingStrategy(registration.REGULAR)
-        registration.SetInterpolator(sitk.sitkLinear)
-        if fixed_mask is not None:
-            registration.SetMetricFixedMask(itk_mask(fixed_mask))
-        if moving_mask is not None:
-            registration.SetMetricMovingMask(itk_mask(moving_mask))
-        fixed, moving = averaged(fixed, SPACING), averaged(moving, SPACING)
-        images = itk_image(fixed), itk_image(moving)
-        num_voxels = [images[0].GetNumberOfPixels() / shrink**3 for shrink in SHRINKS]
-        registration.SetMetricSamplingPercentagePerLevel([min(1, SAMPLES / number) for number in num_voxels], SEED)
-        transform: sitk.Transform = best_start(registration, *images)
-        if initial in ("rigid", "affine"):
-            transform = optimised(registration, *images, sitk.Euler3DTransform(transform))
-        if initial == "affine":
-            registration.SetMetricFixedMask(itk_mask(fixed_mask or foreground(fixed)))
-            registration.SetMetricMovingMask(itk_mask(moving_mask or foreground(moving)))
-            transform = optimised(registration, *images, as_affine(transform))
-        matrix = to_ras(transform)
+        with one_thread():
+            matrix = maximise_mutual_information(fixed, moving, initial, fixed_mask, moving_mask)
     overlap = share_inside(fixed.grid, moving.grid, matrix)
     if overlap < LEAST_OVERLAP:
         raise InputError(
@@ -81,6 +65,44 @@ def align(
             + (' Try the initial alignment "affine".' if initial == "none" else "")
         )
     return matrix
+
+
+def maximise_mutual_information(
+    fixed: Volume, moving: Volume, initial: str, fixed_mask: Volume | None, moving_mask: Volume | None
+) -> np.ndarray:
+    """See `align`."""
+    fixed, moving = averaged(fixed, SPACING), averaged(moving, SPACING)
+    images = itk_image(fixed), itk_image(moving)
+    registration = sitk.ImageRegistrationMethod()
+    registration.SetMetricAsMattesMutualInformation(32)
+    registration.SetMetricSamplingStrategy(registration.REGULAR)
+    num_voxels = [images[0].GetNumberOfPixels() / shrink**3 for shrink in SHRINKS]
+    registration.SetMetricSamplingPercentagePerLevel([min(1, SAMPLES / number) for number in num_voxels], SEED)
+    registration.SetInterpolator(sitk.sitkLinear)
+    if fixed_mask is not None:
+        registration.SetMetricFixedMask(itk_mask(fixed_mask))
+    if moving_mask is not None:
+        registration.SetMetricMovingMask(itk_mask(moving_mask))
+    transform: sitk.Transform = best_start(registration, *images)
+    if initial in ("rigid", "affine"):
+        transform = optimised(registration, *images, sitk.Euler3DTransform(transform))
+    if initial == "affine":
+        # Scaling could shrink one image into the background of the other, which therefore does not count.
+        registration.SetMetricFixedMask(itk_mask(fixed_mask or foreground(fixed)))
+        registration.SetMetricMovingMask(itk_mask(moving_mask or foreground(moving)))
+        transform = optimised(registration, *images, as_affine(transform))
+    return to_ras(transform)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let ITK use one thread: sums over several differ in their last digits from run to run."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def itk_image(volume: Volume) -> sitk.Image:

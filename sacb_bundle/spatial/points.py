@@ -32,7 +32,7 @@ def warp_points(transform: Transform, points: np.ndarray) -> np.ndarray:
         (N, 3), in mm, RAS.
 
     Raises:
-        InputError: if the transform takes no place to one of the points.
+        InputError: if for one of the points no place is found that the transform takes to it.
     """
     targets = to_positions(points, transform.device)
     places = solve(transform, targets)
@@ -41,7 +41,8 @@ def warp_points(transform: Transform, points: np.ndarray) -> np.ndarray:
     if lost.size:
         where = ", ".join(f"{value:.4g}" for value in points[lost[0]])
         raise InputError(
-            f"Point {lost[0] + 1} at ({where}) mm RAS has no counterpart in the fixed image: the transform folds there."
+            f"Point {lost[0] + 1} at ({where}) mm RAS has no counterpart that could be found in the fixed image: "
+            "the transform folds around there."
         )
     return from_positions(places)
 

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sacb_bundle.data import phantom_pair
+from sacb_bundle.errors import InputError
+from sacb_bundle.spatial import Grid, Transform, Volume, align, common_part, foreground, resample, working_grid
+from tests.spatial.geometries import GEOMETRIES, grid, rotation
+
+AFFINE = np.array([[2.0, 0, 0, -60], [0, 2, 0, -70], [0, 0, 2, -50], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def brain() -> Volume:
+    image = phantom_pair((60, 70, 50), seed=0)["fixed"][0]
+    return Volume(image, Grid(image.shape, AFFINE))
+
+
+def moved(volume: Volume, matrix: np.ndarray) -> Volume:
+    """The same voxels, at another place in the world."""
+    return Volume(volume.values, Grid(volume.grid.shape, matrix @ volume.grid.affine))
+
+
+def rigid() -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation(12, 2) @ rotation(-9, 0)
+    matrix[:3, 3] = (25, -60, 110)
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("initial", "stretch", "tolerance"),
+    [("center", (1, 1, 1), 0.1), ("rigid", (1, 1, 1), 1.0), ("affine", (1.08, 0.95, 1.03), 1.0)],
+)
+def test_finds_where_an_image_was_moved(brain, initial, stretch, tolerance) -> None:
+    matrix = rigid() @ np.diag([*stretch, 1])
+    if initial == "center":
+        matrix[:3, :3] = np.eye(3)
+    found = align(brain, moved(brain, matrix), initial)
+    corners = np.hstack([brain.grid.corners, np.ones((8, 1))])
+    assert np.abs(corners @ (found - matrix).T).max() < tolerance
+    again = align(brain, moved(brain, matrix), initial)
+    assert np.array_equal(found, again)
+
+
+def test_a_mask_says_what_counts(brain: Volume) -> None:
+    spoiled = brain.values.copy()
+    spoiled[:12] = 255 - spoiled[:12]  # something that the moving image does not show
+    mask = np.ones(brain.values.shape, np.uint8)
+    mask[:14] = 0
+    fixed = Volume(spoiled, brain.grid)
+    found = align(fixed, moved(brain, rigid()), "rigid", fixed_mask=Volume(mask, brain.grid))
+    corners = np.hstack([brain.grid.corners, np.ones((8, 1))])
+    assert np.abs(corners @ (found - rigid()).T).max() < 1
+
+
+def test_images_that_do_not_overlap_are_refused(brain: Volume) -> None:
+    far = np.eye(4)
+    far[0, 3] = 500
+    with pytest.raises(InputError, match=r"0% of the fixed image lies on the moving one.*Try the initial alignment"):
+        align(brain, moved(brain, far), "none")
+    with pytest.raises(InputError, match="must be one of none, center, rigid, affine"):
+        align(brain, brain, "elastic")
+
+
+def box(shape: tuple[int, int, int], low: int, high: int) -> np.ndarray:
+    values = np.zeros(shape, np.int16)
+    values[low:high, low:high, low:high] = 1
+    return values
+
+
+@pytest.mark.parametrize("name", ["RAS", "LPS", "LAS", "PIR", "ASL"])
+def test_working_grid_is_the_same_in_every_orientation(name: str) -> None:
+    expected = working_grid(Volume(np.ones(GEOMETRIES["RAS"].shape), GEOMETRIES["RAS"]), 2.0, 16)
+    made = working_grid(Volume(np.ones(GEOMETRIES[name].shape), GEOMETRIES[name]), 2.0, 16)
+    assert made.shape == expected.shape
+    np.testing.assert_allclose(made.affine, expected.affine, atol=1e-9)
+    assert all(size % 16 == 0 for size in made.shape)
+    assert made.encloses(GEOMETRIES[name])
+
+
+def test_working_grid_keeps_voxels_and_cuts_background_off() -> None:
+    image = Grid((64, 80, 48), np.diag([2.0, 2, 2, 1]))
+    made = working_grid(Volume(np.ones(image.shape), image), 2.0, 16)
+    assert made.coincides_with(image)
+    small = working_grid(Volume(box(image.shape, 20, 40), image), 2.0, 16)
+    assert small.shape == (32, 32, 32)
+    # Voxels coincide, and the box lies within.
+    first = image.to_index(small.affine[None, :3, 3])
+    np.testing.assert_allclose(first, np.round(first))
+    assert (first <= 18).all()
+    assert (first + 31 >= 41).all()
+
+
+def test_common_part_of_a_head_and_its_brain() -> None:
+    on = Grid((60, 60, 60), np.diag([2.0, 2, 2, 1]))
+    head, brain = (Volume(box(on.shape, low, 60 - low), on) for low in (4, 16))
+    assert common_part(head, head, np.eye(4)) is None
+    common = common_part(head, brain, np.eye(4))
+    assert common is not None
+    assert (common.values[brain.values > 0] == 1).all()
+    assert common.values[10].sum() == 0
+    assert common.values[14, 30, 30] == 1  # the margin
+
+
+def test_foreground() -> None:
+    air = Volume(np.array([[[-1000.0, -1000, 40, 1000]]]), grid("RAS"))
+    assert foreground(air).values.tolist() == [[[False, False, True, True]]]
+
+
+def test_an_image_that_is_aligned_stays(brain: Volume) -> None:
+    matrix = align(brain, brain, "affine")
+    same = resample(Transform(matrix), brain.grid, [brain]).images[0].values.astype(float)
+    assert np.abs(same - brain.values).mean() < 1

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from sacb_bundle.cli import main
+from sacb_bundle.data import phantom_pair
+from sacb_bundle.metrics import dice
+from tests.engine.workflows import ROOT
+
+AFFINE = np.diag([2.0, 2, 2, 1])
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pair of phantoms, the moving one stored in another orientation and place. Do not write into it."""
+    folder = tmp_path_factory.mktemp("scans of a study")
+    for role, (image, labels) in phantom_pair((48, 64, 48), seed=0).items():
+        affine = AFFINE.copy()
+        if role == "moving":
+            affine[:3, 3] = (40, -30, 20)
+        for name, values in ((role, image), (f"{role}_labels", labels)):
+            stored = nib.Nifti1Image(values, affine)
+            if role == "moving":
+                stored = stored.as_reoriented(np.array([[1, -1], [2, 1], [0, -1]]))
+            nib.save(stored, folder / f"{name}.nii.gz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def registered(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("out") / "a to b"
+    files = [f"--{role}={scans / role}.nii.gz" for role in ("fixed", "moving")]
+    formats = ["--formats", "learn2reg", "h5"]
+    labels = f"--moving-labels={scans / 'moving_labels'}.nii.gz"
+    assert (
+        main(["register", *files, labels, "--output", str(output), "--device", "cpu", "--initial", "center", *formats])
+        == 0
+    )
+    return output
+
+
+def voxels(path: Path) -> np.ndarray:
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_register_writes_on_the_grid_of_the_fixed_image(scans: Path, registered: Path) -> None:
+    assert sorted(path.name for path in registered.iterdir()) == [
+        "disp_fixed_moving.nii.gz",
+        "initial.tfm",
+        "transform.h5",
+        "transform.nii.gz",
+        "warped.nii.gz",
+        "warped_labels.nii.gz",
+    ]
+    for name in ("warped", "warped_labels", "transform"):
+        assert np.array_equal(nib.load(registered / f"{name}.nii.gz").affine, AFFINE)
+    fixed = voxels(scans / "fixed_labels.nii.gz")
+    moving = nib.as_closest_canonical(nib.load(scans / "moving_labels.nii.gz"))
+    before = dice(fixed, np.asarray(moving.dataobj), range(1, 8))
+    after = dice(fixed, voxels(registered / "warped_labels.nii.gz"), range(1, 8))
+    assert np.mean(list(after.values())) > np.mean(list(before.values())) + 0.1
+
+
+def test_apply_gives_what_register_gave(scans: Path, registered: Path, tmp_path: Path) -> None:
+    for transform in ("transform.nii.gz", "transform.h5"):
+        arguments = ["--transform", str(registered / transform), "--reference", str(scans / "fixed.nii.gz")]
+        arguments += ["--input", str(scans / "moving.nii.gz"), "--labels", str(scans / "moving_labels.nii.gz")]
+        assert main(["apply", *arguments, "--output", str(tmp_path / transform), "--device", "cpu"]) == 0
+        difference = voxels(tmp_path / transform / "moving.nii.gz").astype(int) - voxels(registered / "warped.nii.gz")
+        assert np.abs(difference).max() <= 1
+        same = voxels(tmp_path / transform / "moving_labels.nii.gz") == voxels(registered / "warped_labels.nii.gz")
+        assert same.mean() > 0.999
+
+
+def test_points_go_where_the_image_goes(scans: Path, registered: Path, tmp_path: Path) -> None:
+    """The centre of a label, carried over as a point, lies near the centre of the warped label.
+
+    The other direction would lead more than 100 mm away; a deformation moves the centre by some millimetres.
+    """
+    image = nib.load(scans / "moving_labels.nii.gz")
+    labels = np.asarray(image.dataobj)
+    centres = [nib.affines.apply_affine(image.affine, np.argwhere(labels == label).mean(axis=0)) for label in (3, 4)]
+    (tmp_path / "points.csv").write_text("x,y,z\n" + "\n".join(f"{x},{y},{z}" for x, y, z in centres))
+    arguments = ["--transform", str(registered / "transform.nii.gz"), "--reference", str(scans / "fixed.nii.gz")]
+    arguments += ["--points", str(tmp_path / "points.csv"), "--points-space", "RAS", "--device", "cpu"]
+    assert main(["apply", *arguments, "--output", str(tmp_path / "out")]) == 0
+    with open(tmp_path / "out" / "points.csv", encoding="utf-8") as stream:
+        moved = [[float(row[name]) for name in "xyz"] for row in csv.DictReader(stream)]
+    warped = voxels(registered / "warped_labels.nii.gz")
+    for label, point in zip((3, 4), moved, strict=True):
+        expected = nib.affines.apply_affine(AFFINE, np.argwhere(warped == label).mean(axis=0))
+        assert np.linalg.norm(point - expected) < 5
+
+
+def test_invert_reports_its_error(
+    scans: Path, registered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--transform", str(registered / "transform.nii.gz"), "--reference", str(scans / "moving.nii.gz")]
+    assert main(["invert", *arguments, "--output", str(tmp_path / "inverse.nii.gz"), "--device", "cpu"]) == 0
+    assert "Error of the inverse: mean 0." in capsys.readouterr().out
+    error = voxels(tmp_path / "inverse_error.nii.gz")
+    assert error.shape == (48, 64, 48)
+    assert np.nanmean(error) < 0.2
+    assert voxels(tmp_path / "inverse.nii.gz").shape == (*nib.load(scans / "moving.nii.gz").shape, 1, 3)
+
+
+def test_evaluate(scans: Path, registered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [f"--fixed-labels={scans / 'fixed_labels.nii.gz'}", "--output", str(tmp_path / "scores.csv")]
+    arguments += [f"--warped-labels={registered / 'warped_labels.nii.gz'}"]
+    assert main(["evaluate", *arguments, "--transform", str(registered / "transform.nii.gz")]) == 0
+    output = capsys.readouterr().out
+    for name in ("dice", "hd95", "assd", "folding"):
+        assert name in output
+    with open(tmp_path / "scores.csv", encoding="utf-8") as stream:
+        scores = {int(row["label"]): float(row["dice"]) for row in csv.DictReader(stream)}
+    expected = dice(voxels(scans / "fixed_labels.nii.gz"), voxels(registered / "warped_labels.nii.gz"), range(1, 8))
+    assert scores == pytest.approx(expected)
+
+
+def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str]]:
+    """Calls that fail, by what the error says."""
+    nib.save(nib.Nifti1Image(np.ones((4, 5), np.uint8), np.eye(4)), folder / "flat.nii.gz")
+    shifted = AFFINE.copy()
+    shifted[:3, 3] = 5000
+    far = nib.Nifti1Image(voxels(scans / "fixed.nii.gz"), shifted)
+    nib.save(far, folder / "far.nii.gz")
+    (folder / "text.tfm").write_text("hello")
+    fixed, moving = (str(scans / f"{role}.nii.gz") for role in ("fixed", "moving"))
+    register = ["register", "--output", str(folder / "out"), "--fixed", fixed]
+    apply = ["apply", "--output", str(folder / "out"), "--input", moving]
+    transform = str(registered / "transform.nii.gz")
+    return {
+        "0% of the fixed image lies on the moving one": [
+            *register, "--moving", str(folder / "far.nii.gz"), "--initial", "none"
+        ],
+        "one 3-D volume is needed": [*register, "--moving", str(folder / "flat.nii.gz")],
+        "not an ITK transform": [*apply, "--reference", fixed, "--transform", str(folder / "text.tfm")],
+        "not a displacement field": [*apply, "--reference", fixed, "--transform", moving],
+        "Is it another image's transform?": [
+            *apply, "--reference", str(folder / "far.nii.gz"), "--transform", transform
+        ],
+        "Is it another image's?": [
+            *apply, "--reference", fixed, "--transform", transform, "--labels", str(folder / "far.nii.gz")
+        ],
+        "There is nothing to apply": [
+            "apply", "--output", str(folder / "out"), "--reference", fixed, "--transform", transform
+        ],
+        "There is nothing to score": ["evaluate"],
+    }  # fmt: skip
+
+
+def test_bad_input_is_one_error_and_nothing_is_written(
+    scans: Path, registered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for message, arguments in bad_calls(scans, registered, tmp_path).items():
+        assert main(arguments) == 1, message
+        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1
+        assert message in errors[0]
+        assert not (tmp_path / "out").exists() or not any((tmp_path / "out").rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["register", "--fixed", "nothing.nii.gz", "--moving", "nothing.nii.gz", "--output", "out"],
+        ["register", "--output", "out"],
+        ["apply", "--initial", "affine"],
+        ["unknown"],
+        [],
+    ],
+)
+def test_wrong_arguments_end_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["register", "apply", "invert", "evaluate"])
+def test_help_shows_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    assert f"example:\n  sacb {verb} --" in capsys.readouterr().out
+
+
+def test_console_script_runs_from_anywhere(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from sacb_bundle.cli import main; raise SystemExit(main())", "evaluate"]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1].startswith("error: There is nothing to score")
