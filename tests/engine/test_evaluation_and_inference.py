@@ -47,8 +47,11 @@ def test_inference_writes_what_the_field_says(study: Path, registered: Path) -> 
         saved = voxels(registered / PAIR / f"{result}.nii.gz")
         expected = warp(moving, field, mode)[0, 0].numpy()
         inside = (slice(4, -4),) * 3  # beyond the border, an image goes on for half a voxel
-        rounding = 0.501 if source == "images" else 0
-        np.testing.assert_allclose(saved[inside], expected[inside], atol=rounding)
+        # The image is rounded to whole numbers, and the field in the file to a thousandth of a millimetre.
+        if source == "images":
+            np.testing.assert_allclose(saved[inside], expected[inside], atol=0.55)
+        else:
+            assert (saved == expected)[inside].mean() > 0.999
         assert saved.dtype == np.uint8
     fixed = nib.load(study / "images" / "moving_2.nii.gz")
     assert np.array_equal(nib.load(registered / PAIR / "warped.nii.gz").affine, fixed.affine)
