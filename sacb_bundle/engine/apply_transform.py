@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from ..errors import InputError
 from ..spatial import (
-    Grid,
-    Transform,
     read_image,
     read_label_map,
     read_transform,
@@ -71,7 +68,7 @@ def apply_transform(
         )
     moving = {path: (read_image(path) if path in images else read_label_map(path)) for path in (*images, *labels)}
     for path, volume in moving.items():
-        if not overlaps(whole, grid, volume.grid):
+        if whole.share_inside(grid, volume.grid) == 0:
             raise InputError(f"{path}: the transform takes no part of {reference} into it. Is it another image's?")
     for path in points:
         rewrite_points(Path(path), targets[path], lambda values: warp_points(whole, values), points_space)
@@ -96,11 +93,3 @@ def check_targets(targets: dict[str, Path], sources: Sequence[str]) -> None:
             raise InputError(f"{path}: another file gives {target}, too; apply the transform to them one by one.")
         if any(target.resolve() == Path(source).resolve() for source in sources):
             raise InputError(f"{path}: the result would overwrite {target}; choose another output folder.")
-
-
-def overlaps(transform: Transform, grid: Grid, moving: Grid) -> bool:
-    """Whether the transform takes any of 20 x 20 x 20 places of a grid into the moving image."""
-    steps = [np.linspace(0, size - 1, 20) for size in grid.shape]
-    places = grid.to_world(np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3))
-    index = moving.to_index(transform.map_points(places))
-    return bool(((index > -0.5) & (index < np.array(moving.shape) - 0.5)).all(axis=1).any())

@@ -9,8 +9,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from .grid import RAS_TO_LPS, Grid, apply_affine
+from .grid import RAS_TO_LPS, Grid
 from .resampling import averaged
+from .transform import Transform
 from .volume import Volume
 
 INITIAL = ("none", "center", "rigid", "affine")
@@ -57,7 +58,7 @@ def align(
     if initial != "none":
         with one_thread():
             matrix = maximise_mutual_information(fixed, moving, initial, fixed_mask, moving_mask)
-    overlap = share_inside(fixed.grid, moving.grid, matrix)
+    overlap = Transform(matrix).share_inside(fixed.grid, moving.grid)
     if overlap < LEAST_OVERLAP:
         raise InputError(
             f"After the initial alignment ({initial}), {overlap:.0%} of the fixed image lies on the moving one; "
@@ -108,7 +109,8 @@ def one_thread() -> Iterator[None]:
 def itk_image(volume: Volume) -> sitk.Image:
     """Image in ITK's coordinates, without extreme intensities."""
     low, high = np.percentile(volume.values, (0.5, 99.5))
-    return placed(np.clip(volume.values, low, high) if high > low else volume.values, volume.grid)
+    values = np.clip(volume.values, low, high) if high > low else volume.values
+    return placed(sitk.GetImageFromArray(values.transpose(2, 1, 0)), volume.grid)
 
 
 def foreground(volume: Volume) -> Volume:
@@ -119,12 +121,12 @@ def foreground(volume: Volume) -> Volume:
 
 def itk_mask(mask: Volume) -> sitk.Image:
     """Mask in ITK's coordinates."""
-    return placed((mask.values != 0).astype(np.uint8), mask.grid)
+    values = (mask.values != 0).astype(np.uint8)
+    return placed(sitk.GetImageFromArray(values.transpose(2, 1, 0)), mask.grid)
 
 
-def placed(values: np.ndarray, grid: Grid) -> sitk.Image:
-    """ITK image of an array (D, H, W)."""
-    image = sitk.GetImageFromArray(values.transpose(2, 1, 0))
+def placed(image: sitk.Image, grid: Grid) -> sitk.Image:
+    """The image, which now lies where the grid does."""
     origin, spacing, direction = grid.itk_geometry
     image.SetOrigin(origin)
     image.SetSpacing(spacing)
@@ -136,9 +138,9 @@ def best_start(
     registration: sitk.ImageRegistrationMethod, fixed: sitk.Image, moving: sitk.Image
 ) -> sitk.Euler3DTransform:
     """Translation by the centres of mass, or else of the images, whichever gives the higher mutual information."""
+    lifted = [sitk.Cast(image, sitk.sitkFloat32) - least(image) for image in (fixed, moving)]
     starts: list[tuple[float, int, sitk.Transform]] = []
     for kind in (sitk.CenteredTransformInitializerFilter.MOMENTS, sitk.CenteredTransformInitializerFilter.GEOMETRY):
-        lifted = [sitk.Cast(image, sitk.sitkFloat32) - least(image) for image in (fixed, moving)]
         transform = sitk.CenteredTransformInitializer(*lifted, sitk.Euler3DTransform(), kind)
         registration.SetInitialTransform(transform, inPlace=False)
         try:
@@ -189,11 +191,3 @@ def to_ras(transform: sitk.Transform) -> np.ndarray:
     matrix[:3, 3] = moved[0]
     matrix[:3, :3] = (moved[1:] - moved[0]).T
     return matrix
-
-
-def share_inside(fixed: Grid, moving: Grid, matrix: np.ndarray) -> float:
-    """Share of the fixed image that the transform takes into the moving one, from 20 x 20 x 20 places."""
-    steps = [np.linspace(0, size - 1, 20) for size in fixed.shape]
-    places = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    index = moving.to_index(apply_affine(matrix, fixed.to_world(places)))
-    return float(((index > -0.5) & (index < np.array(moving.shape) - 0.5)).all(axis=1).mean())

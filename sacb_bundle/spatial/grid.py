@@ -39,11 +39,6 @@ class Grid:
         return tuple(float(length) for length in np.linalg.norm(self.affine[:3, :3], axis=0))
 
     @property
-    def num_voxels(self) -> int:
-        """Number of voxels."""
-        return int(np.prod(self.shape))
-
-    @property
     def direction(self) -> np.ndarray:
         """Unit vectors of the axes in RAS, as columns."""
         return self.affine[:3, :3] / np.array(self.spacing)
@@ -85,23 +80,19 @@ class Grid:
         for start in range(0, self.shape[0], planes):
             yield slice(start, min(start + planes, self.shape[0]))
 
-    def positions(
-        self, planes: slice, device: torch.device | str = "cpu", to: np.ndarray | None = None
-    ) -> torch.Tensor:
-        """Where the voxels of a slab lie: world coordinates (3, d, H, W) in mm, RAS, fp32.
+    def lattice(self, steps: int) -> np.ndarray:
+        """World coordinates (steps**3, 3) in mm, RAS, of places spread evenly over the grid."""
+        along = [np.linspace(0, size - 1, steps) for size in self.shape]
+        return self.to_world(np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, 3))
 
-        Args:
-            planes: the slab, along the first axis.
-            device: of the result.
-            to: 4x4 matrix that is applied to the world coordinates.
-        """
-        affine = self.affine if to is None else to @ self.affine
+    def positions(self, planes: slice, device: torch.device | str = "cpu") -> torch.Tensor:
+        """World coordinates (3, d, H, W) in mm, RAS, fp32, of the voxels of a slab along the first axis."""
         terms = []
         for axis, planes_of_axis in enumerate((planes, slice(0, self.shape[1]), slice(0, self.shape[2]))):
             indices = np.arange(planes_of_axis.start, planes_of_axis.stop)
-            term = torch.from_numpy(affine[:3, axis, None] * indices).to(device, torch.float32)
+            term = torch.from_numpy(self.affine[:3, axis, None] * indices).to(device, torch.float32)
             terms.append(term.reshape(3, *(-1 if other == axis else 1 for other in range(3))))
-        origin = torch.from_numpy(affine[:3, 3]).to(device, torch.float32).reshape(3, 1, 1, 1)
+        origin = torch.from_numpy(self.affine[:3, 3]).to(device, torch.float32).reshape(3, 1, 1, 1)
         return (terms[0] + origin) + (terms[1] + terms[2])
 
     def __str__(self) -> str:

@@ -85,9 +85,7 @@ def nearest_affine(transform: Transform) -> np.ndarray:
     """The affine transform (4, 4) nearest to a transform, by least squares over places of its grid."""
     if transform.displacement is None:
         return transform.affine
-    grid = transform.displacement.grid
-    steps = [np.linspace(0, size - 1, 12) for size in grid.shape]
-    places = grid.to_world(np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3))
+    places = transform.displacement.grid.lattice(12)
     solution, *_ = np.linalg.lstsq(
         np.hstack([places, np.ones((len(places), 1))]), transform.map_points(places), rcond=None
     )

@@ -46,6 +46,11 @@ class Transform:
         """World coordinates (N, 3) in the fixed image to those in the moving one."""
         return from_positions(self(to_positions(points, self.device)))
 
+    def share_inside(self, fixed: Grid, moving: Grid) -> float:
+        """Share of the fixed grid that is taken into the moving one, from 20 x 20 x 20 places."""
+        index = moving.to_index(self.map_points(fixed.lattice(20)))
+        return float(((index > -0.5) & (index < np.array(moving.shape) - 0.5)).all(axis=1).mean())
+
 
 def to_positions(points: np.ndarray, device: torch.device) -> torch.Tensor:
     """Points (N, 3) as positions (3, 1, 1, N)."""

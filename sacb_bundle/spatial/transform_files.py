@@ -18,7 +18,7 @@ import torch
 
 from ..errors import InputError
 from ..files import whole_file
-from .alignment import to_ras
+from .alignment import placed, to_ras
 from .displacement_field import DisplacementField
 from .grid import RAS_TO_LPS, Grid
 from .transform import Transform
@@ -59,11 +59,8 @@ def write_composite(transform: Transform, path: Path) -> None:
     result: sitk.Transform = affine
     if transform.displacement is not None:
         vectors = transform.displacement.vectors.cpu().double() * SIGNS.reshape(3, 1, 1, 1)
-        image = sitk.GetImageFromArray(vectors.permute(3, 2, 1, 0).numpy(), isVector=True)
-        origin, spacing, direction = transform.displacement.grid.itk_geometry
-        image.SetOrigin(origin)
-        image.SetSpacing(spacing)
-        image.SetDirection(direction)
+        array = vectors.permute(3, 2, 1, 0).numpy()
+        image = placed(sitk.GetImageFromArray(array, isVector=True), transform.displacement.grid)
         # The one added last is applied first.
         result = sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(image)])
     with whole_file(path) as unfinished:
