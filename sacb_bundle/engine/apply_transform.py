@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..spatial import (
+    check_label_interpolation,
     read_image,
     read_label_map,
     read_transform,
@@ -50,8 +51,7 @@ def apply_transform(
         InputError: if a file is not what it should be, or the transform is not one of these images. Nothing is
             written then.
     """
-    if label_interpolation not in ("nearest", "linear"):
-        raise InputError(f'label_interpolation is {label_interpolation!r}; it must be "nearest" or "linear".')
+    check_label_interpolation(label_interpolation)
     if points_space not in ("LPS", "RAS"):
         raise InputError(f"points_space is {points_space!r}; it must be LPS or RAS.")
     if not images and not labels and not points:

@@ -6,7 +6,7 @@ from .displacement_field import DisplacementField
 from .grid import Grid
 from .inverse import inverse_error, invert
 from .points import rewrite_points, warp_points
-from .resampling import Resampled, averaged, resample
+from .resampling import Resampled, averaged, check_label_interpolation, resample
 from .transform import Transform
 from .transform_files import read_transform, write_composite, write_displacement, write_learn2reg
 from .volume import Volume, read_image, read_label_map, read_volume, volume_name, write_volume
@@ -20,6 +20,7 @@ __all__ = [
     "Volume",
     "align",
     "averaged",
+    "check_label_interpolation",
     "common_part",
     "foreground",
     "inverse_error",

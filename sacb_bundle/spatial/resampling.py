@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..errors import InputError
 from .displacement_field import DisplacementField, map_affinely
 from .grid import Grid
 from .sampling import is_inside, sample_by_vote, sample_linear, sample_nearest
 from .transform import Transform
 from .volume import Volume
+
+LABEL_SAMPLERS = {"nearest": sample_nearest, "linear": sample_by_vote}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,8 @@ def resample(
     tensors = [to_tensor(volume.values, torch.float32, device) for volume in images]
     tensors += [to_tensor(volume.values, torch.int32, device) for volume in labels]
     outside = [float(volume.values.min()) for volume in images] + [0 for _ in labels]
-    sample_label = {"nearest": sample_nearest, "linear": sample_by_vote}[label_interpolation]
+    check_label_interpolation(label_interpolation)
+    sample_label = LABEL_SAMPLERS[label_interpolation]
     samplers = [sample_image for _ in images] + [sample_label for _ in labels]
     dtypes = [result_dtype(volume) for volume in images]
     dtypes += [np.min_scalar_type(int(volume.values.max())) for volume in labels]
@@ -75,6 +79,12 @@ def resample(
         progress(planes.stop - planes.start)
     warped = [Volume(result, grid) for result in results]
     return Resampled(warped[: len(images)], warped[len(images) :], DisplacementField(vectors, grid))
+
+
+def check_label_interpolation(name: str) -> None:
+    """Raise an InputError unless label maps can be interpolated so."""
+    if name not in LABEL_SAMPLERS:
+        raise InputError(f'label_interpolation is {name!r}; it must be "nearest" or "linear".')
 
 
 def sample_image(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

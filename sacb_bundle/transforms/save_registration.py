@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..spatial import (
     DisplacementField,
     Grid,
+    check_label_interpolation,
     read_image,
     read_label_map,
     read_volume,
@@ -59,8 +60,7 @@ class SaveRegistrationd(Transform):
         formats = [formats] if isinstance(formats, str) else list(formats)
         if not set(formats) <= set(FORMATS):
             raise InputError(f"formats is {formats}; each must be one of {', '.join(FORMATS)}.")
-        if label_interpolation not in ("nearest", "linear"):
-            raise InputError(f'label_interpolation is {label_interpolation!r}; it must be "nearest" or "linear".')
+        check_label_interpolation(label_interpolation)
         self.output_dir = Path(output_dir)
         self.formats = formats
         self.label_interpolation = label_interpolation
