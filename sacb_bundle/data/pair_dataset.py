@@ -22,6 +22,8 @@ class PairDataset(Dataset):
         transform: preprocessing of a subject, to tensors (1, D, H, W) of one size.
         pairing: see `pair_indices`.
         mirror: whether each subject also counts as its mirror image, left and right (axis 0) swapped.
+        augmentation: of {"moving": (1, D, H, W), "fixed": (1, D, H, W)}, the images of a pair, each time anew; for
+            training, as it leaves the label maps alone.
         num_workers: threads that load the subjects.
     """
 
@@ -31,17 +33,22 @@ class PairDataset(Dataset):
         transform: Callable,
         pairing: str = "ordered",
         mirror: bool = False,
+        augmentation: Callable | None = None,
         num_workers: int = 2,
     ) -> None:
         self.subjects = CacheDataset(data, transform, num_workers=num_workers)
         self.pairs = pair_indices(len(data) * (2 if mirror else 1), pairing)
+        self.augmentation = augmentation
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         moving, fixed = (self.subject(number) for number in self.pairs[index])
-        pair = {"image": torch.cat([moving["image"], fixed["image"]])}
+        images = {"moving": moving["image"], "fixed": fixed["image"]}
+        if self.augmentation is not None:
+            images = self.augmentation(images)
+        pair = {"image": torch.cat([images["moving"], images["fixed"]])}
         if "label" in moving and "label" in fixed:
             pair |= {"seg_moving": moving["label"], "seg_fixed": fixed["label"]}
         return pair

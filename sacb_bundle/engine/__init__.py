@@ -9,6 +9,7 @@ from .progress import TrainingProgress
 from .save_best import SaveBest
 from .score_registration import score_registration
 from .scores import SaveScores
+from .seed_epochs import SeedEpochs
 from .stop_if_diverged import StopIfDiverged
 from .training_state import TrainingState
 from .validation import MeanLoss, lower_is_better
@@ -18,6 +19,7 @@ __all__ = [
     "RegistrationInferer",
     "SaveBest",
     "SaveScores",
+    "SeedEpochs",
     "StopIfDiverged",
     "TrainingProgress",
     "TrainingState",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import torch
+from monai.transforms import Compose, RandShiftIntensityd
 
 from sacb_bundle.data import EpochSampler, PairDataset
 
@@ -25,6 +26,19 @@ def test_mirror_doubles_the_subjects_and_swaps_left_and_right() -> None:
     assert (len(plain), len(mirrored)) == (2, 12)
     index = mirrored.pairs.index((1, 2))
     torch.testing.assert_close(mirrored[index]["image"][1], plain[0]["image"][0].flip(0))
+
+
+def test_augmentation_changes_the_images_each_time_anew_and_neither_the_subjects_nor_the_labels() -> None:
+    shifts = Compose([RandShiftIntensityd("moving", offsets=1, prob=1)])
+    data = [{"image": 1, "label": 0}, {"image": 2, "label": 0}]
+    plain, augmented = (PairDataset(data, load, augmentation=augmentation) for augmentation in (None, shifts))
+    shifts.set_random_state(seed=3)
+    first, again = augmented[0], augmented[0]
+    assert torch.equal(first["image"][1], plain[0]["image"][1])
+    assert torch.equal(first["seg_moving"], plain[0]["seg_moving"])
+    assert len({pair["image"][0, 0, 0, 0].item() for pair in (plain[0], first, again)}) == 3
+    shifts.set_random_state(seed=3)
+    assert torch.equal(augmented[0]["image"], first["image"])
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:

@@ -22,6 +22,13 @@ def options(study: Path, folder: Path) -> dict:
         "max_epochs": 4,
         "pairs_per_epoch": 3,
         "learning_rate": 0.001,
+        "augmentation": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "RandAffined", "keys": ["moving", "fixed"], "prob": 0.5, "rotate_range": [0.1, 0.1, 0.1]},
+                {"_target_": "RandAdjustContrastd", "keys": "moving", "prob": 0.5},
+            ],
+        },
     }
 
 
