@@ -256,13 +256,13 @@ def run_config(name: str, options: dict[str, Any], device: str | None) -> int:
     """Run a config of the bundle as `python -m monai.bundle run` does; 1, and a line that says why, if that fails."""
     warnings.filterwarnings("ignore")  # of libraries, about themselves
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    for library in ("ignite", "monai.bundle.workflows"):
-        logging.getLogger(library).setLevel(logging.ERROR)
     # Late, for these take seconds: help and wrong arguments are answered at once.
     from monai.bundle import ConfigWorkflow
 
     from .errors import InputError, reason_of
 
+    for library in ("ignite", "monai.bundle.workflows"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     workflow = ConfigWorkflow(
         str(ROOT / "configs" / f"{name}.json"),
         workflow_type="infer",
