@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 import torch
@@ -22,7 +21,7 @@ from .alignment import placed, to_ras
 from .displacement_field import DisplacementField
 from .grid import RAS_TO_LPS, Grid
 from .transform import Transform
-from .volume import NIFTI_ENDINGS, checked_affine, nifti_image, write_nifti
+from .volume import NIFTI_ENDINGS, checked_affine, nifti_image, read_voxels, write_nifti
 
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 # In mm; a power of 2, so that the rounded numbers end in zeros.
@@ -101,11 +100,7 @@ def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Tran
 
 def read_displacement(path: Path, device: torch.device | str) -> DisplacementField:
     """Read an ITK displacement field."""
-    try:
-        image = nib.load(path)
-        values = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
-    except (nib.filebasedimages.ImageFileError, EOFError, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a NIfTI file, or damaged.") from error
+    values, affine = read_voxels(path)
     if values.ndim != 5 or values.shape[3:] != (1, 3):
         hint = " It looks like a Learn2Reg field, which does not say where the moving image lies." * (
             values.ndim == 4 and values.shape[3] == 3
@@ -115,10 +110,9 @@ def read_displacement(path: Path, device: torch.device | str) -> DisplacementFie
         )
     if not np.isfinite(values).all():
         raise InputError(f"{path}: {np.count_nonzero(~np.isfinite(values))} displacements are NaN or infinite.")
-    affine = checked_affine(image.affine, path)  # type: ignore[attr-defined]
     vectors = np.ascontiguousarray(values[:, :, :, 0].transpose(3, 0, 1, 2), dtype=np.float32)
     vectors[:2] *= -1
-    return DisplacementField(torch.from_numpy(vectors).to(device), Grid(values.shape[:3], affine))
+    return DisplacementField(torch.from_numpy(vectors).to(device), Grid(values.shape[:3], checked_affine(affine, path)))
 
 
 def from_itk(transform: sitk.Transform, path: Path, device: torch.device | str) -> Transform:

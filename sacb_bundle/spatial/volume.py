@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
+from isal import igzip, isal_zlib
 from nibabel.filebasedimages import FileBasedImage, ImageFileError
 
 from ..errors import InputError
@@ -22,6 +21,8 @@ ITK_ENDINGS = (".mha", ".mhd", ".nrrd", ".nhdr")
 LARGEST_LABEL = 2**24
 # Cosine between axes up to which an affine counts as free of shear: rounding in headers gives 1e-5.
 LARGEST_SHEAR = 1e-3
+# ISA-L's best, a fifth of zlib's time for files of nearly the same size.
+COMPRESSION = 3
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +51,7 @@ def read_volume(path: str | Path) -> Volume:
             angles.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file.")
-    read = read_nifti if path.name.lower().endswith(NIFTI_ENDINGS) else read_itk
-    try:
-        values, affine = read(path)
-    except PermissionError as error:
-        raise InputError(f"{path}: may not be read.") from error
-    except (EOFError, OSError, zlib.error, ValueError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: the file is damaged or cut short.") from error
+    values, affine = read_voxels(path)
     if values.dtype.kind not in "iuf":
         raise InputError(f"{path}: its voxels are of type {values.dtype}; real numbers are needed.")
     shape = values.shape
@@ -69,6 +60,26 @@ def read_volume(path: str | Path) -> Volume:
     if len(shape) != 3 or 1 in shape:
         raise InputError(f"{path}: has shape {values.shape}; one 3-D volume is needed.")
     return Volume(values.reshape(shape), Grid(shape, checked_affine(affine, path)))
+
+
+def read_voxels(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels and affine of a file, of any shape.
+
+    Raises:
+        InputError: if there is no such file, or it is damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    read = read_nifti if path.name.lower().endswith(NIFTI_ENDINGS) else read_itk
+    try:
+        return read(path)
+    except PermissionError as error:
+        raise InputError(f"{path}: may not be read.") from error
+    except (EOFError, OSError, isal_zlib.error, ValueError, RuntimeError) as error:  # type: ignore[misc]
+        # (isal's stubs take its error for an instance.)
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: the file is damaged or cut short.") from error
 
 
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +107,7 @@ def read_compressed_nifti(path: Path) -> FileBasedImage:
     with open(path, "rb") as stream:
         if stream.read(2) != b"\x1f\x8b":
             raise InputError(f"{path}: not a NIfTI file.")
-    with gzip.open(path) as stream:
+    with igzip.open(path) as stream:
         content = stream.read()
     for kind in (nib.Nifti1Image, nib.Nifti2Image):
         if kind.header_class.may_contain_header(content):
@@ -191,4 +202,12 @@ def nifti_image(values: np.ndarray, grid: Grid) -> nib.Nifti1Image:
 def write_nifti(image: nib.Nifti1Image, path: Path) -> None:
     """Write a NIfTI file so that it appears whole or not at all."""
     with whole_file(path) as unfinished:
-        nib.save(image, unfinished)
+        if not path.name.lower().endswith(".gz"):
+            nib.save(image, unfinished)
+            return
+        with (
+            open(unfinished, "wb") as file,
+            # Neither a name nor a time in the header: the same voxels are the same bytes.
+            igzip.IGzipFile(filename="", mode="wb", compresslevel=COMPRESSION, fileobj=file, mtime=0) as stream,
+        ):
+            image.to_stream(stream)
