@@ -1,0 +1,122 @@
+"""One physical result, whatever way a real scan is stored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from sacb_bundle.cli import main
+from sacb_bundle.metrics import dice
+from sacb_bundle.spatial import (
+    DisplacementField,
+    Grid,
+    Transform,
+    read_image,
+    read_label_map,
+    read_transform,
+    resample,
+    write_volume,
+)
+from sacb_bundle.transforms import SaveRegistrationd, ToWorkingGridd
+from tests.spatial.geometries import indices, rotation, smooth
+
+pytestmark = pytest.mark.data
+
+COPIES = {
+    "LPS": ("LPS", 2, None),
+    "PIR": ("PIR", 2, None),
+    "ASL": ("ASL", 2, None),
+    "oblique": ("RAS", 2, rotation(12, 2) @ rotation(-7, 0)),
+    "anisotropic oblique": ("LIP", (1, 1, 5), rotation(9, 1)),
+}
+
+
+@pytest.fixture(scope="module")
+def subjects(real_data: Path) -> list[Path]:
+    """Brain scans of one data set on one grid, along the world's axes."""
+    folder = real_data / "oasis_malf_2mm"
+    return [
+        folder / "images" / f"{name}.nii.gz"
+        for name in json.loads((folder / "dataset.json").read_text())["split"]["val"]
+    ]
+
+
+def labels_of(image: Path) -> Path:
+    return image.parents[1] / "labels" / image.name
+
+
+def reoriented(source: Path, target: Path, axes: str, turn: np.ndarray | None = None) -> Path:
+    """Copy a file with its voxels in another order and, if asked, the world turned around it."""
+    image = nib.load(source)
+    old, new = (nib.orientations.io_orientation(image.affine), nib.orientations.axcodes2ornt(axes))
+    copy = image.as_reoriented(nib.orientations.ornt_transform(old, new))
+    affine = np.eye(4)
+    if turn is not None:
+        affine[:3, :3] = turn
+    nib.save(nib.Nifti1Image(np.asarray(copy.dataobj), affine @ copy.affine), target)
+    return target
+
+
+def stored_anew(source: Path, target: Path, axes: str, spacing: object, turn: np.ndarray | None) -> Path:
+    """A copy that shows the same world: the voxels reordered or, for an oblique one, resampled."""
+    if turn is None:
+        return reoriented(source, target, axes)
+    volume = read_image(source)
+    spacings = np.broadcast_to(np.asarray(spacing, float), 3)
+    extent = volume.grid.corners.max(axis=0) - volume.grid.corners.min(axis=0) + 30
+    shape = tuple(int(size) for size in np.ceil(extent / spacings))
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag(spacings)
+    affine[:3, 3] = volume.grid.corners.mean(axis=0) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    write_volume(resample(Transform(), Grid(shape, affine), [volume]).images[0], target.with_suffix(".oblique.nii.gz"))
+    return reoriented(target.with_suffix(".oblique.nii.gz"), target, axes)
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_known_deformation_of_the_world_is_written_the_same_for_every_copy(
+    copy: str, subjects: list[Path], tmp_path: Path
+) -> None:
+    """All but the network: in its place, the known deformation as it is seen on the working grid."""
+    fixed = stored_anew(subjects[0], tmp_path / "fixed.nii.gz", *COPIES[copy])
+    moving = stored_anew(subjects[1], tmp_path / "moving.nii.gz", *COPIES["PIR"])
+    item = ToWorkingGridd("none", 2.0)({"id": copy, "fixed": str(fixed), "moving": str(moving)})
+    working = Grid(tuple(item["image"].shape[1:]), item["working_affine"].numpy())
+    vectors = smooth(working.to_world(indices(working.shape))).T.reshape(3, *working.shape)
+    field = DisplacementField(torch.from_numpy(vectors).float(), working).in_voxels_of(working)
+    SaveRegistrationd(tmp_path)(item | {"pred": field})
+
+    brain = read_image(subjects[0])
+    places = brain.grid.to_world(np.argwhere(brain.values > 0)[::7])
+    recovered = read_transform(tmp_path / copy / "transform.nii.gz").map_points(places) - places
+    assert np.linalg.norm(recovered - smooth(places), axis=1).max() < 0.1
+
+
+def dice_after(fixed: Path, moving: Path, output: Path) -> float:
+    """Mean Dice of a pair after `sacb register`; labels lie beside the images, as *_labels.nii.gz."""
+    folder = fixed.parent
+    labels = folder / moving.name.replace(".nii.gz", "_labels.nii.gz")
+    arguments = ["--fixed", str(fixed), "--moving", str(moving), "--moving-labels", str(labels), "--device", "cpu"]
+    assert main(["register", *arguments, "--initial", "none", "--output", str(output)]) == 0
+    expected = read_label_map(folder / fixed.name.replace(".nii.gz", "_labels.nii.gz")).values
+    warped = read_label_map(output / "warped_labels.nii.gz").values
+    scored = [label for label in np.unique(expected) if label]
+    return float(np.mean(list(dice(expected, warped, scored).values())))
+
+
+def test_the_network_does_as_well_on_every_copy(subjects: list[Path], tmp_path: Path) -> None:
+    stored = {"as it is": "RAS", "LPS": "LPS", "PIR": "PIR", "ASL": "ASL"}
+    scores = {}
+    for name, axes in stored.items():
+        for role, subject, order in (
+            ("fixed", subjects[0], axes),
+            ("moving", subjects[1], "RAS" if axes == "PIR" else "SPL"),
+        ):
+            reoriented(subject, tmp_path / f"{role}.nii.gz", order)
+            reoriented(labels_of(subject), tmp_path / f"{role}_labels.nii.gz", order)
+        scores[name] = dice_after(tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz", tmp_path / name)
+    assert max(scores.values()) - min(scores.values()) < 0.01, scores
