@@ -50,15 +50,11 @@ def labels_of(image: Path) -> Path:
     return image.parents[1] / "labels" / image.name
 
 
-def reoriented(source: Path, target: Path, axes: str, turn: np.ndarray | None = None) -> Path:
-    """Copy a file with its voxels in another order and, if asked, the world turned around it."""
+def reoriented(source: Path, target: Path, axes: str) -> Path:
+    """Copy a file with its voxels in another order."""
     image = nib.load(source)
-    old, new = (nib.orientations.io_orientation(image.affine), nib.orientations.axcodes2ornt(axes))
-    copy = image.as_reoriented(nib.orientations.ornt_transform(old, new))
-    affine = np.eye(4)
-    if turn is not None:
-        affine[:3, :3] = turn
-    nib.save(nib.Nifti1Image(np.asarray(copy.dataobj), affine @ copy.affine), target)
+    old, new = nib.orientations.io_orientation(image.affine), nib.orientations.axcodes2ornt(axes)
+    nib.save(image.as_reoriented(nib.orientations.ornt_transform(old, new)), target)
     return target
 
 
@@ -109,14 +105,11 @@ def dice_after(fixed: Path, moving: Path, output: Path) -> float:
 
 
 def test_the_network_does_as_well_on_every_copy(subjects: list[Path], tmp_path: Path) -> None:
-    stored = {"as it is": "RAS", "LPS": "LPS", "PIR": "PIR", "ASL": "ASL"}
     scores = {}
-    for name, axes in stored.items():
-        for role, subject, order in (
-            ("fixed", subjects[0], axes),
-            ("moving", subjects[1], "RAS" if axes == "PIR" else "SPL"),
-        ):
-            reoriented(subject, tmp_path / f"{role}.nii.gz", order)
-            reoriented(labels_of(subject), tmp_path / f"{role}_labels.nii.gz", order)
-        scores[name] = dice_after(tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz", tmp_path / name)
+    for fixed, moving in (("RAS", "RAS"), ("LPS", "SPL"), ("PIR", "RAS"), ("ASL", "PIR")):
+        for role, subject, axes in (("fixed", subjects[0], fixed), ("moving", subjects[1], moving)):
+            reoriented(subject, tmp_path / f"{role}.nii.gz", axes)
+            reoriented(labels_of(subject), tmp_path / f"{role}_labels.nii.gz", axes)
+        scores[fixed] = dice_after(tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz", tmp_path / fixed)
+    assert min(scores.values()) > 0.55
     assert max(scores.values()) - min(scores.values()) < 0.01, scores
