@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..spatial import volume_name
 
 logger = logging.getLogger(__name__)
 
@@ -85,20 +86,14 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
     )
 
 
-def subject_name(path: str | Path) -> str:
-    """File name without .nii.gz or .nii."""
-    name = Path(path).name
-    return next((name[: -len(suffix)] for suffix in SUFFIXES if name.endswith(suffix)), name)
-
-
 def files_by_name(folder: Path) -> dict[str, Path]:
     """NIfTI files of a folder by subject name, in the order of their names."""
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.endswith(SUFFIXES):
-            if subject_name(path) in files:
-                raise InputError(f"{path} and {files[subject_name(path)]} have the same name; keep one of them.")
-            files[subject_name(path)] = path
+            if volume_name(path) in files:
+                raise InputError(f"{path} and {files[volume_name(path)]} have the same name; keep one of them.")
+            files[volume_name(path)] = path
     return files
 
 
@@ -128,7 +123,7 @@ def description_split(description: dict, root: Path) -> tuple[list[str], list[st
         raise InputError(
             f'{root / "dataset.json"}: "split" must be an object with the lists of names "train" and "val".'
         )
-    train, val = ([subject_name(name) for name in part] for part in parts)
+    train, val = ([volume_name(name) for name in part] for part in parts)
     for names in (train, val):
         if len(set(names)) < len(names):
             raise InputError(f'{root / "dataset.json"}: a list of "split" has a name twice.')

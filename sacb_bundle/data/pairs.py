@@ -7,7 +7,8 @@ from itertools import permutations
 from pathlib import Path
 
 from ..errors import InputError
-from .dataset_folder import read_dataset, read_json, subject_name
+from ..spatial import volume_name
+from .dataset_folder import read_dataset, read_json
 
 PAIR_KEYS = {"moving", "fixed", "seg_moving", "seg_fixed", "moving_mask", "fixed_mask", "id"}
 
@@ -113,7 +114,7 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
 
 def pair_id(pair: dict[str, str]) -> str:
     """Name of a pair: MOVING_to_FIXED."""
-    return f"{subject_name(pair['moving'])}_to_{subject_name(pair['fixed'])}"
+    return f"{volume_name(pair['moving'])}_to_{volume_name(pair['fixed'])}"
 
 
 def check_ids(ids: list[str], source: Path) -> None:
