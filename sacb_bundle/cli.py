@@ -110,6 +110,7 @@ def registration_options(options: argparse.Namespace) -> dict[str, Any]:
         "spacing": options.spacing,
         "formats": options.formats,
         "label_interpolation": options.label_interpolation,
+        "handlers": [],  # no progress over one pair
     }
 
 

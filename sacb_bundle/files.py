@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +23,27 @@ def make_folder(path: str | Path) -> None:
             pass
     except OSError as error:
         raise InputError(f"{path}: results cannot be written there: {error.strerror}.") from error
+
+
+def check_results(results: Iterable[Path], sources: Iterable[str | Path]) -> None:
+    """Check, before work starts, that results can be written and overwrite nothing that is read.
+
+    Args:
+        results: paths to be written.
+        sources: paths that are read.
+
+    Raises:
+        InputError: names the path, and what stands in the way.
+    """
+    read = {Path(source).resolve() for source in sources}
+    for result in results:
+        if result.resolve() in read:
+            raise InputError(f"{result}: a result would overwrite this file, which is read; choose another place.")
+        if result.is_dir():
+            raise InputError(f"{result}: is a folder; the result is a file.")
+        nearest = next(folder for folder in result.absolute().parents if folder.exists())
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            raise InputError(f"{result}: cannot be written; {nearest} is not a folder that can be written to.")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,7 +107,9 @@ def test_invert_reports_its_error(
     assert "Error of the inverse: mean 0." in capsys.readouterr().out
     error = voxels(tmp_path / "inverse_error.nii.gz")
     assert error.shape == (48, 64, 48)
-    assert np.nanmean(error) < 0.2
+    assert (error == -1).mean() < 0.2
+    assert error[error != -1].min() >= 0
+    assert error[error != -1].mean() < 0.2
     assert voxels(tmp_path / "inverse.nii.gz").shape == (*nib.load(scans / "moving.nii.gz").shape, 1, 3)
 
 
@@ -131,7 +134,13 @@ def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str
     far = nib.Nifti1Image(voxels(scans / "fixed.nii.gz"), shifted)
     nib.save(far, folder / "far.nii.gz")
     (folder / "text.tfm").write_text("hello")
+    dark = np.zeros((48, 64, 48), np.uint8)
+    dark[0, 0, 0] = 1
+    nib.save(nib.Nifti1Image(dark, AFFINE), folder / "dark.nii.gz")
+    (folder / "file").write_text("")
     fixed, moving = (str(scans / f"{role}.nii.gz") for role in ("fixed", "moving"))
+    pair = ["--fixed", fixed, "--moving", moving]
+    own = shutil.copytree(registered, folder / "own")
     register = ["register", "--output", str(folder / "out"), "--fixed", fixed]
     apply = ["apply", "--output", str(folder / "out"), "--input", moving]
     transform = str(registered / "transform.nii.gz")
@@ -152,18 +161,42 @@ def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str
             "apply", "--output", str(folder / "out"), "--reference", fixed, "--transform", transform
         ],
         "There is nothing to score": ["evaluate"],
+        "there is nothing to see": [
+            *register, "--moving", moving, "--fixed-mask", str(folder / "dark.nii.gz")
+        ],
+        "file is not a folder": ["register", *pair, "--output", str(folder / "file")],
+        "device is 'foo'": [*register, "--moving", moving, "--device", "foo"],
+        "warped.nii.gz: a result would overwrite": [
+            "register", "--fixed", fixed, "--moving", str(own / "warped.nii.gz"), "--output", str(own)
+        ],
+        "own/transform.nii.gz: a result would overwrite": [
+            "invert", "--transform", str(own / "transform.nii.gz"), "--output", str(own / "transform.nii.gz")
+        ],
+        "warped_labels.nii.gz: a result would overwrite": [
+            "evaluate", "--fixed-labels", str(own / "warped_labels.nii.gz"), "--warped-labels",
+            str(own / "warped_labels.nii.gz"), "--output", str(own / "warped_labels.nii.gz")
+        ],
+        "is a folder": [
+            "evaluate", "--fixed-labels", fixed, "--warped-labels", fixed, "--output", str(own)
+        ],
+        "name the moving image as reference": [
+            "invert", "--transform", transform, "--output", str(folder / "out" / "inverse.nii.gz"),
+            "--reference", str(folder / "far.nii.gz")
+        ],
     }  # fmt: skip
 
 
 def test_bad_input_is_one_error_and_nothing_is_written(
     scans: Path, registered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for message, arguments in bad_calls(scans, registered, tmp_path).items():
+    calls = bad_calls(scans, registered, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for message, arguments in calls.items():
         assert main(arguments) == 1, message
         errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1
         assert message in errors[0]
-        assert not (tmp_path / "out").exists() or not any((tmp_path / "out").rglob("*"))
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..files import check_results, whole_file
 from ..spatial import (
+    Grid,
+    Transform,
     check_label_interpolation,
     read_image,
     read_label_map,
     read_transform,
     read_volume,
     resample,
-    rewrite_points,
     volume_name,
     warp_points,
+    with_points_moved,
     write_volume,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def apply_transform(
@@ -41,7 +49,7 @@ def apply_transform(
         reference: image on whose grid the results lie, the fixed image as a rule.
         images: to warp by linear interpolation.
         labels: label maps to warp.
-        points: CSV or markups, see `sacb_bundle.spatial.rewrite_points`.
+        points: CSV or markups, see `sacb_bundle.spatial.with_points_moved`.
         output_dir: folder of the results, which have the names of the files; volumes are written as .nii.gz.
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
         points_space: "LPS" or "RAS", what the coordinates of a CSV are in.
@@ -58,7 +66,11 @@ def apply_transform(
         raise InputError("There is nothing to apply the transform to: name images, labels or points.")
     targets = {path: Path(output_dir) / f"{volume_name(path)}.nii.gz" for path in (*images, *labels)}
     targets |= {path: Path(output_dir) / Path(path).name for path in points}
-    check_targets(targets, [transform, reference, *images, *labels, *points])
+    names = list(targets.values())
+    for path, target in targets.items():
+        if names.count(target) > 1:
+            raise InputError(f"{path}: another file gives {target}, too; apply the transform to them one by one.")
+    check_results(names, [transform, reference, *targets])
     whole = read_transform(transform, device)
     grid = read_volume(reference).grid
     if whole.displacement is not None and not whole.displacement.grid.encloses(grid):
@@ -70,8 +82,9 @@ def apply_transform(
     for path, volume in moving.items():
         if whole.share_inside(grid, volume.grid) == 0:
             raise InputError(f"{path}: the transform takes no part of {reference} into it. Is it another image's?")
-    for path in points:
-        rewrite_points(Path(path), targets[path], lambda values: warp_points(whole, values), points_space)
+    texts = {
+        path: with_points_moved(Path(path), partial(moved_points, whole, grid, path), points_space) for path in points
+    }
     with tqdm(total=grid.shape[0], desc="warping", unit="plane", delay=2) as bar:
         result = resample(
             whole,
@@ -81,15 +94,22 @@ def apply_transform(
             label_interpolation,
             bar.update,
         )
+    for path, text in texts.items():
+        with whole_file(targets[path]) as unfinished:
+            unfinished.write_text(text, encoding="utf-8", newline="")
     for path, warped in zip((*images, *labels), (*result.images, *result.labels), strict=True):
         write_volume(warped, targets[path])
+    for target in targets.values():
+        logger.info("wrote %s", target)
 
 
-def check_targets(targets: dict[str, Path], sources: Sequence[str]) -> None:
-    """Raise an InputError if two results have the same name, or one that of a file that is read."""
-    names = list(targets.values())
-    for path, target in targets.items():
-        if names.count(target) > 1:
-            raise InputError(f"{path}: another file gives {target}, too; apply the transform to them one by one.")
-        if any(target.resolve() == Path(source).resolve() for source in sources):
-            raise InputError(f"{path}: the result would overwrite {target}; choose another output folder.")
+def moved_points(transform: Transform, fixed: Grid, path: str, points: np.ndarray) -> np.ndarray:
+    """`warp_points`, with a warning where they leave the fixed image."""
+    moved = warp_points(transform, points)
+    outside = ~fixed.contains(moved)
+    if outside.any():
+        logger.warning(
+            "%s: %d of %d points end outside the fixed image, where the transform is a guess.",
+            path, outside.sum(), len(outside),
+        )  # fmt: skip
+    return moved

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+import torch
 from monai.bundle import ComponentLocator, ConfigParser
 from monai.bundle.scripts import run
 
@@ -50,6 +51,19 @@ def check_command_line() -> None:
         if option not in RUN_ARGUMENTS:
             check_key(config, option, where=str(config_files))
             check_truth_value(config, option, value)
+
+
+def check_device(device: str | torch.device) -> None:
+    """Check that a device is there.
+
+    Raises:
+        InputError: if not.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # what a PyTorch without CUDA raises for it
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device is {str(device)!r}, which cannot be used here: {reason}") from error
 
 
 def check_key(config: dict, option: str, where: str) -> None:

@@ -8,12 +8,14 @@ import torch
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..files import check_results
 from ..spatial import (
     Volume,
     inverse_error,
     invert,
     read_transform,
     read_volume,
+    volume_name,
     write_displacement,
     write_volume,
 )
@@ -33,10 +35,13 @@ def invert_transform(transform: str, output: str, reference: str, device: str | 
         device: to compute on.
 
     Raises:
-        InputError: if a file is not what it should be.
+        InputError: if a file is not what it should be, or the transform leads nowhere into the inverse's grid.
     """
     if not output.endswith(NIFTI_ENDINGS):
         raise InputError(f"output is {output}; the inverse is a displacement field and its name ends in .nii.gz.")
+    target = Path(output)
+    error_map = target.with_name(f"{volume_name(target)}_error.nii.gz")
+    check_results([target, error_map], [transform, reference] if reference else [transform])
     forward = read_transform(transform, device)
     own = None if forward.displacement is None else forward.displacement.grid
     grid = read_volume(reference).grid if reference else own
@@ -47,8 +52,7 @@ def invert_transform(transform: str, output: str, reference: str, device: str | 
     with tqdm(total=planes, desc="inverting", unit="plane", delay=2) as bar:
         inverse = invert(forward, grid, bar.update)
         error = inverse_error(forward, inverse, checked, bar.update)
-    target = Path(output)
-    stem = target.name.removesuffix(".gz").removesuffix(".nii")
+    summary = str(error)
     write_displacement(inverse, target)
-    write_volume(Volume(error.error, error.grid), target.with_name(f"{stem}_error.nii.gz"))
-    print(f"Error of the inverse: {error}")
+    write_volume(Volume(error.error, error.grid), error_map)
+    print(f"Error of the inverse: {summary}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..files import whole_file
+from ..files import check_results, whole_file
 from ..metrics import dice, folding_percentage, non_diffeomorphic_volume, sd_log_jacobian, surface_distances
 from ..spatial import read_label_map, read_transform
 
@@ -31,6 +31,8 @@ def score_registration(fixed_labels: str, warped_labels: str, transform: str, ou
         raise InputError("There is nothing to score: name fixed_labels and warped_labels, or a transform, or all.")
     if output and not fixed_labels:
         raise InputError(f"output is {output}, but without labels there is no table to write.")
+    if output:
+        check_results([Path(output)], [path for path in (fixed_labels, warped_labels, transform) if path])
     if fixed_labels:
         rows = score_labels(fixed_labels, warped_labels)
         for name, unit in (("dice", ""), ("hd95", " mm"), ("assd", " mm")):

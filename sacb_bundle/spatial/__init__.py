@@ -5,7 +5,7 @@ from .common_part import common_part
 from .displacement_field import DisplacementField
 from .grid import Grid
 from .inverse import inverse_error, invert
-from .points import rewrite_points, warp_points
+from .points import warp_points, with_points_moved
 from .resampling import Resampled, averaged, check_label_interpolation, resample
 from .transform import Transform
 from .transform_files import read_transform, write_composite, write_displacement, write_learn2reg
@@ -30,9 +30,9 @@ __all__ = [
     "read_transform",
     "read_volume",
     "resample",
-    "rewrite_points",
     "volume_name",
     "warp_points",
+    "with_points_moved",
     "working_grid",
     "write_composite",
     "write_displacement",

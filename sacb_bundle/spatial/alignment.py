@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.ndimage import distance_transform_edt
 
 from ..errors import InputError
 from .grid import RAS_TO_LPS, Grid
@@ -23,6 +24,8 @@ SAMPLES = 50_000
 SEED = 1
 # Share of the range of intensities above which a voxel is not background.
 FOREGROUND = 0.05
+# Around a body, in mm, what of the background counts in an affine alignment.
+MARGIN = 10.0
 # Share of the fixed image that must lie on the moving one.
 LEAST_OVERLAP = 0.05
 
@@ -88,9 +91,9 @@ def maximise_mutual_information(
     if initial in ("rigid", "affine"):
         transform = optimised(registration, *images, sitk.Euler3DTransform(transform))
     if initial == "affine":
-        # Scaling could shrink one image into the background of the other, which therefore does not count.
-        registration.SetMetricFixedMask(itk_mask(fixed_mask or foreground(fixed)))
-        registration.SetMetricMovingMask(itk_mask(moving_mask or foreground(moving)))
+        # Background far from either body says nothing of its size; that next to it tells where it ends.
+        registration.SetMetricFixedMask(itk_mask(fixed_mask or widened(foreground(fixed), MARGIN)))
+        registration.SetMetricMovingMask(itk_mask(moving_mask or widened(foreground(moving), MARGIN)))
         transform = optimised(registration, *images, as_affine(transform))
     return to_ras(transform)
 
@@ -117,6 +120,12 @@ def foreground(volume: Volume) -> Volume:
     """Mask of what is brighter than the background."""
     low, high = volume.values.min(), np.percentile(volume.values, 99.5)
     return Volume(volume.values > low + FOREGROUND * (high - low), volume.grid)
+
+
+def widened(mask: Volume, margin: float) -> Volume:
+    """Mask that reaches further by a margin in mm."""
+    distance = distance_transform_edt(mask.values == 0, sampling=mask.grid.spacing)
+    return Volume(distance <= margin, mask.grid)
 
 
 def itk_mask(mask: Volume) -> sitk.Image:

@@ -63,6 +63,11 @@ class Grid:
         """World coordinates (N, 3) in mm, RAS, to voxel indices (N, 3)."""
         return apply_affine(np.linalg.inv(self.affine), points)
 
+    def contains(self, points: np.ndarray) -> np.ndarray:
+        """Whether each of the world coordinates (N, 3) lies in a voxel."""
+        index = self.to_index(points)
+        return np.all((index > -0.5) & (index < np.array(self.shape) - 0.5), axis=1)
+
     def coincides_with(self, other: Grid) -> bool:
         """Whether both have the same shape, and every corner voxel the same place within 1 % of a voxel."""
         if self.shape != other.shape:

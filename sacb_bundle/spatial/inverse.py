@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..errors import InputError
 from .displacement_field import DisplacementField, map_affinely
 from .grid import Grid
 from .sampling import is_inside
@@ -115,18 +116,27 @@ class InverseError:
     """How far each voxel is from itself after a transform and its inverse.
 
     Attributes:
-        error: (D, H, W), in mm; NaN where the transform leads outside the inverse's grid.
+        error: (D, H, W), in mm; -1 where the transform leads outside the inverse's grid (ITK reads NaN as 0).
         grid: of the transform's displacement field.
+        inverse_grid: that of the inverse.
     """
 
     error: np.ndarray
     grid: Grid
+    inverse_grid: Grid
 
     def summary(self) -> dict[str, float]:
-        """Mean, 95th percentile and maximum in mm, and the share of voxels that could be checked."""
-        inside = self.error[np.isfinite(self.error)]
+        """Mean, 95th percentile and maximum in mm, and the share of voxels that could be checked.
+
+        Raises:
+            InputError: if none could.
+        """
+        inside = self.error[self.error >= 0]
         if not inside.size:
-            return {"checked": 0.0}
+            raise InputError(
+                f"The transform leads everywhere outside of {self.inverse_grid}, where its inverse was to lie: "
+                "name the moving image as reference."
+            )
         return {
             "mean_mm": float(inside.mean(dtype=np.float64)),
             "p95_mm": float(np.percentile(inside, 95)),
@@ -136,8 +146,6 @@ class InverseError:
 
     def __str__(self) -> str:
         summary = self.summary()
-        if len(summary) == 1:
-            return "no voxel could be checked: the transform leads outside the inverse's grid everywhere"
         return (
             f"mean {summary['mean_mm']:.4f} mm, 95 % below {summary['p95_mm']:.4f} mm, "
             f"at most {summary['max_mm']:.3f} mm ({summary['checked']:.0%} of the voxels could be checked)"
@@ -157,6 +165,6 @@ def inverse_error(
     for planes, there in transform.on_slabs(grid):
         distance = (there + back.at(there) - grid.positions(planes, transform.device)).norm(dim=0)
         inside = is_inside(map_affinely(to_index, there), inverse.grid.shape)
-        error[planes] = torch.where(inside, distance, torch.nan).cpu().numpy()
+        error[planes] = torch.where(inside, distance, -1.0).cpu().numpy()
         progress(planes.stop - planes.start)
-    return InverseError(error, grid)
+    return InverseError(error, grid, inverse.grid)

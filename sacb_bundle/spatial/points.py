@@ -1,8 +1,9 @@
-"""Points in world coordinates, from and to CSV and 3D Slicer's markups."""
+"""Points in world coordinates, in CSV and 3D Slicer's markups."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import whole_file
 from .grid import RAS_TO_LPS
 from .inverse import TOLERANCE, solve
 from .transform import Transform, from_positions, to_positions
 
 COORDINATES = ("x", "y", "z")
+# Markups that control points alone describe.
+MARKUPS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
+# States of a control point that has no position yet.
+UNPLACED = ("undefined", "missing")
 
 
 def warp_points(transform: Transform, points: np.ndarray) -> np.ndarray:
@@ -47,41 +51,49 @@ def warp_points(transform: Transform, points: np.ndarray) -> np.ndarray:
     return from_positions(places)
 
 
-def rewrite_points(source: Path, target: Path, move: Callable[[np.ndarray], np.ndarray], space: str) -> None:
-    """Read points, move them, and write the file again with all else it holds.
+def with_points_moved(source: Path, move: Callable[[np.ndarray], np.ndarray], space: str) -> str:
+    """What a file of points holds once they are moved, all else as it was.
 
     Args:
         source: CSV with the columns x, y and z, or markups of 3D Slicer (.json).
-        target: of the same kind.
         move: from points (N, 3) to points (N, 3), in mm, RAS.
         space: "LPS" or "RAS", what the coordinates of a CSV are in; markups say so themselves.
+
+    Returns:
+        the text of a file of the same kind.
 
     Raises:
         InputError: if there is no such file, or it holds no points.
     """
     if not source.is_file():
         raise InputError(f"{source}: no such file.")
+    try:
+        text = source.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source}: not a text in UTF-8; points are a CSV, or markups of 3D Slicer.") from error
     if source.name.lower().endswith(".json"):
-        rewrite_markups(source, target, move)
-    else:
-        rewrite_csv(source, target, move, space)
+        return with_markups_moved(text, source, move)
+    return with_rows_moved(text, source, move, space)
 
 
-def rewrite_csv(source: Path, target: Path, move: Callable[[np.ndarray], np.ndarray], space: str) -> None:
-    """`rewrite_points` of a CSV file."""
-    with open(source, newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        columns, rows = list(reader.fieldnames or []), list(reader)
+def with_rows_moved(text: str, source: Path, move: Callable[[np.ndarray], np.ndarray], space: str) -> str:
+    """`with_points_moved` of a CSV file."""
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns, rows = list(reader.fieldnames or []), list(reader)
     missing = [name for name in COORDINATES if name not in columns]
     if missing or not rows:
         raise InputError(f"{source}: needs the columns x, y and z and at least one point; it has {columns}.")
+    for line, row in enumerate(rows, 2):
+        if None in row:
+            raise InputError(f"{source}, line {line}: has more values than the {len(columns)} columns {columns}.")
     points = np.array([[number(row[name], source, line) for name in COORDINATES] for line, row in enumerate(rows, 2)])
     for row, point in zip(rows, in_space(move(in_space(points, space)), space), strict=True):
         row.update({name: f"{value:.6f}" for name, value in zip(COORDINATES, point, strict=True)})
-    with whole_file(target) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue()
 
 
 def number(text: str | None, source: Path, line: int) -> float:
@@ -95,30 +107,47 @@ def number(text: str | None, source: Path, line: int) -> float:
     return value
 
 
-def rewrite_markups(source: Path, target: Path, move: Callable[[np.ndarray], np.ndarray]) -> None:
-    """`rewrite_points` of markups."""
+def with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np.ndarray]) -> str:
+    """`with_points_moved` of markups; their measurements, which 3D Slicer takes anew, are left out."""
     try:
-        content = json.loads(source.read_text(encoding="utf-8"))
-        lists = content["markups"]
-        points = [point for markup in lists for point in markup["controlPoints"]]
-        spaces = [markup.get("coordinateSystem", "LPS") for markup in lists for _ in markup["controlPoints"]]
-        positions = np.array([point["position"] for point in points], dtype=np.float64).reshape(-1, 3)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{source}: not a markups file of 3D Slicer with control points.") from error
-    if not points or not set(spaces) <= {"LPS", "RAS"}:
-        raise InputError(
-            f"{source}: needs control points in LPS or RAS; it has {len(points)} in {sorted(set(spaces))}."
-        )
-    in_ras = np.array([in_space(point[None], space)[0] for point, space in zip(positions, spaces, strict=True)])
-    for point, space, moved in zip(points, spaces, move(in_ras), strict=True):
+        content = json.loads(text)
+        for markup in content["markups"]:
+            check_markup(markup, source)
+        pairs = [
+            (point, markup.get("coordinateSystem", "LPS"))
+            for markup in content["markups"]
+            for point in markup["controlPoints"]
+            if point.get("positionStatus") not in UNPLACED
+        ]
+        positions = np.array([point["position"] for point, _ in pairs], dtype=np.float64).reshape(-1, 3)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{source}: not a markups file of 3D Slicer, or a control point has no position.") from error
+    if not pairs or not np.isfinite(positions).all():
+        raise InputError(f"{source}: needs at least one control point, and numbers as positions.")
+    in_ras = np.array(
+        [in_space(position[None], space)[0] for position, (_, space) in zip(positions, pairs, strict=True)]
+    )
+    for (point, space), moved in zip(pairs, move(in_ras), strict=True):
         point["position"] = in_space(moved[None], space)[0].tolist()
-    write_json(content, target)
+    for markup in content["markups"]:
+        markup.pop("measurements", None)
+    return json.dumps(content, indent=2)
 
 
-def write_json(content: Any, target: Path) -> None:
-    """Write JSON, whole or not at all."""
-    with whole_file(target) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=2), encoding="utf-8")
+def check_markup(markup: dict[str, Any], source: Path) -> None:
+    """Raise an InputError unless a markup is nothing but points in mm, LPS or RAS."""
+    kind, space, units = (
+        markup.get(key, default)
+        for key, default in (("type", "Fiducial"), ("coordinateSystem", "LPS"), ("coordinateUnits", "mm"))
+    )
+    if kind not in MARKUPS:
+        raise InputError(
+            f"{source}: holds a {kind}, which is more than its points; carried over are {', '.join(MARKUPS)}."
+        )
+    if space not in ("LPS", "RAS") or "mm" not in units:
+        raise InputError(f"{source}: coordinates in {space}, {units}; carried over are LPS or RAS, in mm.")
 
 
 def in_space(points: np.ndarray, space: str) -> np.ndarray:

@@ -48,8 +48,7 @@ class Transform:
 
     def share_inside(self, fixed: Grid, moving: Grid) -> float:
         """Share of the fixed grid that is taken into the moving one, from 20 x 20 x 20 places."""
-        index = moving.to_index(self.map_points(fixed.lattice(20)))
-        return float(((index > -0.5) & (index < np.array(moving.shape) - 0.5)).all(axis=1).mean())
+        return float(moving.contains(self.map_points(fixed.lattice(20))).mean())
 
 
 def to_positions(points: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -94,7 +94,14 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(image, nib.Nifti1Image | nib.Nifti1Pair):
         raise InputError(f"{path}: not a NIfTI file.")
     values = np.asanyarray(image.dataobj)
+    units = image.header.get_xyzt_units()[0]
+    if units not in ("mm", "unknown"):
+        raise InputError(f"{path}: its lengths are in {units}s; mm are needed.")
     qform, sform = (image.header[name] > 0 for name in ("qform_code", "sform_code"))
+    if not qform and not sform:
+        logger.warning(
+            "%s: neither qform nor sform is set. It is placed as nibabel does; other programs may differ.", path
+        )
     if qform and sform:
         shape = values.shape[:3]
         if len(shape) == 3 and not Grid(shape, image.get_qform()).coincides_with(Grid(shape, image.get_sform())):
@@ -120,6 +127,8 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not path.name.lower().endswith(ITK_ENDINGS):
         raise InputError(f"{path}: only {', '.join(NIFTI_ENDINGS + ITK_ENDINGS)} are read.")
     image = sitk.ReadImage(str(path))
+    while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
+        image = sitk.Extract(image, (*image.GetSize()[:-1], 0), [0] * image.GetDimension())
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
             f"{path}: has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} "
@@ -192,7 +201,7 @@ def write_volume(volume: Volume, path: Path) -> None:
 
 def nifti_image(values: np.ndarray, grid: Grid) -> nib.Nifti1Image:
     """Image in mm whose qform and sform are the grid's affine."""
-    image = nib.Nifti1Image(values, grid.affine)
+    image = nib.Nifti1Image(values, grid.affine, dtype=values.dtype)
     image.set_sform(grid.affine, code=1)
     image.set_qform(grid.affine, code=1)
     image.header.set_xyzt_units("mm")

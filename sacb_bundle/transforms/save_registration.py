@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import logging
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from monai.transforms import Transform
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..files import check_results
 from ..spatial import (
     DisplacementField,
     Grid,
@@ -29,6 +31,9 @@ from ..spatial import (
 from ..spatial import Transform as SpatialTransform
 
 FORMATS = ("learn2reg", "h5", "tfm")
+INPUTS = ("fixed", "moving", "seg_fixed", "seg_moving", "fixed_mask", "moving_mask")
+
+logger = logging.getLogger(__name__)
 
 
 class SaveRegistrationd(Transform):
@@ -67,7 +72,7 @@ class SaveRegistrationd(Transform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write and return the data as they were."""
-        folder = self.output_dir / data["id"]
+        results = self.results(data)
         field = data["pred"].as_subclass(torch.Tensor).float()
         working = Grid(tuple(field.shape[1:]), data["working_affine"].numpy())
         transform = SpatialTransform(data["initial_affine"].numpy(), DisplacementField.from_voxels(field, working))
@@ -79,17 +84,34 @@ class SaveRegistrationd(Transform):
             )
         # At the same time: compression takes longer than all else.
         with ThreadPoolExecutor() as pool:
-            tasks = [pool.submit(write_displacement, result.displacement, folder / "transform.nii.gz")]
-            tasks += [pool.submit(write_volume, image, folder / "warped.nii.gz") for image in result.images]
-            tasks += [pool.submit(write_volume, warped, folder / "warped_labels.nii.gz") for warped in result.labels]
+            tasks = [pool.submit(write_displacement, result.displacement, results["transform"])]
+            tasks += [pool.submit(write_volume, image, results["warped"]) for image in result.images]
+            tasks += [pool.submit(write_volume, warped, results["warped_labels"]) for warped in result.labels]
             for task in tasks:
                 task.result()
-        write_composite(SpatialTransform(transform.affine), folder / "initial.tfm")
+        write_composite(SpatialTransform(transform.affine), results["initial"])
         for name in self.formats:
             if name == "learn2reg":
-                names = [volume_name(data[role]) for role in ("fixed", "moving")]
-                write_learn2reg(result.displacement, moving.grid, folder / f"disp_{'_'.join(names)}.nii.gz")
+                write_learn2reg(result.displacement, moving.grid, results[name])
             else:
                 covering = DisplacementField.from_voxels(field, working).covering(fixed)
-                write_composite(SpatialTransform(transform.affine, covering), folder / f"transform.{name}")
+                write_composite(SpatialTransform(transform.affine, covering), results[name])
+        logger.info("%s: the results are in %s", data["id"], results["warped"].parent)
         return dict(data)
+
+    def results(self, pair: Mapping[Hashable, Any]) -> dict[str, Path]:
+        """Paths of a pair's results."""
+        names = {"transform": "transform.nii.gz", "initial": "initial.tfm", "warped": "warped.nii.gz"}
+        if "seg_moving" in pair:
+            names["warped_labels"] = "warped_labels.nii.gz"
+        for name in self.formats:
+            names[name] = f"transform.{name}"
+        if "learn2reg" in self.formats:
+            names["learn2reg"] = f"disp_{volume_name(pair['fixed'])}_{volume_name(pair['moving'])}.nii.gz"
+        return {key: self.output_dir / pair["id"] / name for key, name in names.items()}
+
+    def check_results(self, pairs: Iterable[Mapping[Hashable, Any]]) -> None:
+        """`sacb_bundle.files.check_results` of all results, against all files that are read."""
+        pairs = list(pairs)
+        sources = [pair[key] for pair in pairs for key in INPUTS if key in pair]
+        check_results([path for pair in pairs for path in self.results(pair).values()], sources)

@@ -21,21 +21,24 @@ logger = logging.getLogger(__name__)
 class ScaleIntensityByModalityd(Transform):
     """Scale a pair's intensities to [0, 1], each image by itself.
 
-    MR: from the minimum to the 99.9th percentile. CT: from -1000 to 1000 HU.
+    MR: from the minimum to the 99.9th percentile. CT: from -1000 to 1000 HU. A warning says if the network was trained
+    on the other.
 
     Args:
         key: (2, D, H, W), moving and fixed.
         modality: "ct", "mr", or "auto": CT if any voxel lies below -500.
+        trained_on: "ct" or "mr", what the network was trained on.
 
     Raises:
         InputError: if the modality is none of these.
     """
 
-    def __init__(self, key: str, modality: str) -> None:
+    def __init__(self, key: str, modality: str, trained_on: str) -> None:
         if modality not in MODALITIES:
             raise InputError(f"modality is {modality!r}; it must be one of {', '.join(MODALITIES)}.")
         self.key = key
         self.modality = modality
+        self.trained_on = trained_on
         self.scale = {
             "mr": ScaleIntensityRangePercentiles(lower=0, upper=99.9, b_min=0, b_max=1, clip=True),
             "ct": ScaleIntensityRange(a_min=-1000, a_max=1000, b_min=0, b_max=1, clip=True),
@@ -49,5 +52,11 @@ class ScaleIntensityByModalityd(Transform):
             if modality == "auto":
                 modality = "ct" if image.min() < CT_BELOW else "mr"
                 logger.info("%s: the %s image is taken for %s", data["id"], name, modality.upper())
+            if modality != self.trained_on:
+                logger.warning(
+                    "%s: the network was trained on %s, and the %s image is %s. The field may be worse than the "
+                    "alignment alone (initial.tfm): compare them.",
+                    data["id"], self.trained_on.upper(), name, modality.upper(),
+                )  # fmt: skip
             scaled.append(self.scale[modality](image))
         return {**data, self.key: torch.stack(scaled)}

@@ -58,12 +58,13 @@ class ToWorkingGridd(Transform):
         images, masks = {}, {}
         for role in ("fixed", "moving"):
             images[role], masks[role] = read_averaged(data[role], data.get(f"{role}_mask"), self.spacing)
+        logger.info("%s: aligning (%s)", data["id"], self.initial)
         initial = align(images["fixed"], images["moving"], self.initial, masks["fixed"], masks["moving"])
         shown = {role: masks[role] or foreground(images[role]) for role in images}
         common = common_part(shown["fixed"], shown["moving"], initial)
         grid = working_grid(common or shown["fixed"], self.spacing, SIZE_DIVISOR)
         logger.info("%s: working grid of %s", data["id"], grid)
-        logger.info("%s: initial alignment (%s) %s", data["id"], self.initial, described(initial, grid))
+        logger.info("%s: the alignment %s", data["id"], described(initial, grid))
         pair = [
             resample(transform, grid, [images[role]]).images[0].values
             for role, transform in (("moving", SpatialTransform(initial)), ("fixed", SpatialTransform()))
@@ -90,6 +91,11 @@ def read_averaged(path: str, mask_path: str | None, spacing: float) -> tuple[Vol
         raise InputError(f"{mask_path} has {mask.grid}, but {path} has {volume.grid}. A mask lies on its image's grid.")
     if not mask.values.any():
         raise InputError(f"{mask_path}: every voxel is 0; a mask is not 0 where the image counts.")
+    inside = volume.values[mask.values != 0]
+    if inside.min() == inside.max():
+        raise InputError(
+            f"{mask_path}: where it is not 0, every voxel of {path} is {inside[0]:g}; there is nothing to see."
+        )
     kept = Volume(np.where(mask.values != 0, volume.values, volume.values.min()), volume.grid)
     return averaged(kept, spacing), averaged(Volume((mask.values != 0).astype(np.uint8), mask.grid), spacing)
 

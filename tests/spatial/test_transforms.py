@@ -21,8 +21,8 @@ from sacb_bundle.spatial import (
     invert,
     read_transform,
     resample,
-    rewrite_points,
     warp_points,
+    with_points_moved,
     write_composite,
     write_displacement,
     write_learn2reg,
@@ -71,8 +71,9 @@ def test_the_error_of_an_inverse_is_measured_and_not_assumed() -> None:
     far = Grid((4, 4, 4), np.eye(4))
     far.affine[:3, 3] = 1000
     elsewhere = inverse_error(transform, DisplacementField(torch.zeros(3, 4, 4, 4), far), on)
-    assert elsewhere.summary() == {"checked": 0.0}
-    assert "no voxel could be checked" in str(elsewhere)
+    assert (elsewhere.error == -1).all()
+    with pytest.raises(InputError, match="name the moving image as reference"):
+        elsewhere.summary()
 
 
 def test_a_strong_rotation_is_inverted() -> None:
@@ -173,33 +174,38 @@ def test_points_of_a_csv(space: str, tmp_path: Path) -> None:
     (tmp_path / "points.csv").write_text(
         "name,x,y,z\n" + "\n".join(f"p{n},{x},{y},{z}" for n, (x, y, z) in enumerate(there * signs))
     )
-    rewrite_points(tmp_path / "points.csv", tmp_path / "out.csv", lambda points: points + np.array([10, 20, 30]), space)
-    lines = (tmp_path / "out.csv").read_text().splitlines()
+    moved = with_points_moved(tmp_path / "points.csv", lambda points: points + np.array([10, 20, 30]), space)
+    lines = moved.splitlines()
     assert lines[0] == "name,x,y,z"
     assert lines[1].startswith("p0,")
-    moved = np.array([[float(value) for value in line.split(",")[1:]] for line in lines[1:]])
-    np.testing.assert_allclose(moved * signs, there + np.array([10, 20, 30]))
+    values = np.array([[float(value) for value in line.split(",")[1:]] for line in lines[1:]])
+    np.testing.assert_allclose(values * signs, there + np.array([10, 20, 30]))
+
+
+def markup(space: str, *points: dict, **others: object) -> dict:
+    return {"type": "Fiducial", "coordinateSystem": space, "controlPoints": list(points)} | others
 
 
 def test_points_of_slicer(tmp_path: Path) -> None:
+    placed = [{"id": "1", "label": "F-1", "position": position} for position in ([-1.0, -2, 3], [1.0, 2, 3])]
+    unplaced = [
+        {"id": "2", "position": "", "positionStatus": "undefined"},
+        {"id": "3", "position": [0, 0, 0], "positionStatus": "missing"},
+    ]
     content = {
         "markups": [
-            {
-                "type": "Fiducial",
-                "coordinateSystem": space,
-                "controlPoints": [{"id": "1", "label": "F-1", "position": position}],
-            }
-            for space, position in (("LPS", [-1.0, -2, 3]), ("RAS", [1.0, 2, 3]))
+            markup("LPS", placed[0], *unplaced, coordinateUnits="mm"),
+            markup("RAS", placed[1], type="Line", measurements=[{"name": "length", "value": 7}]),
         ]
     }
     (tmp_path / "points.mrk.json").write_text(json.dumps(content))
-    rewrite_points(
-        tmp_path / "points.mrk.json", tmp_path / "out.mrk.json", lambda points: points + np.array([1, 0, 0]), "LPS"
+    moved = json.loads(
+        with_points_moved(tmp_path / "points.mrk.json", lambda points: points + np.array([1, 0, 0]), "LPS")
     )
-    moved = json.loads((tmp_path / "out.mrk.json").read_text())["markups"]
-    assert moved[0]["controlPoints"][0]["position"] == [-2, -2, 3]
-    assert moved[1]["controlPoints"][0]["position"] == [2, 2, 3]
-    assert moved[0]["controlPoints"][0]["label"] == "F-1"
+    first, second = moved["markups"]
+    assert first["controlPoints"] == [placed[0] | {"position": [-2, -2, 3]}, *unplaced]
+    assert second["controlPoints"][0]["position"] == [2, 2, 3]
+    assert "measurements" not in second
 
 
 @pytest.mark.parametrize(
@@ -209,14 +215,20 @@ def test_points_of_slicer(tmp_path: Path) -> None:
         ("points.csv", "x,y,z\n", "at least one point"),
         ("points.csv", "x,y,z\n1,2,3\n1,two,3\n", "line 3: 'two' is not a coordinate"),
         ("points.mrk.json", "{}", "not a markups file"),
-        ("points.mrk.json", '{"markups": []}', "it has 0"),
+        ("points.csv", "x,y,z\n1,2,3,4\n", "line 2: has more values than the 3 columns"),
+        ("points.csv", "x,y,z,n\n1,2,3,M\udcfcller\n", "not a text in UTF-8"),
+        ("points.mrk.json", '{"markups": []}', "at least one control point"),
+        ("points.mrk.json", json.dumps({"markups": [markup("LPS", {"id": "1"})]}), "has no position"),
+        ("points.mrk.json", json.dumps({"markups": [markup("LPS", {"position": [1, float("nan"), 2]})]}), "numbers as"),
+        ("points.mrk.json", json.dumps({"markups": [markup("LPS", type="ROI")]}), "holds a ROI, which is more"),
+        ("points.mrk.json", json.dumps({"markups": [markup("IJK")]}), "coordinates in IJK, mm"),
+        ("points.mrk.json", json.dumps({"markups": [markup("LPS", coordinateUnits="cm")]}), "coordinates in LPS, cm"),
     ],
 )
 def test_bad_points_are_refused(name: str, text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, errors="surrogateescape")
     with pytest.raises(InputError, match=message):
-        rewrite_points(tmp_path / name, tmp_path / "out", lambda points: points, "LPS")
-    assert not (tmp_path / "out").exists()
+        with_points_moved(tmp_path / name, lambda points: points, "LPS")
 
 
 def test_smooth_places() -> None:

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.spatial import read_label_map, read_volume, volume_name, write_volume
+from sacb_bundle.spatial import Volume, read_label_map, read_volume, volume_name, write_volume
 from tests.spatial.geometries import GEOMETRIES, pattern
 
 
@@ -59,6 +59,35 @@ def test_sform_counts_and_a_disagreeing_qform_is_told(tmp_path: Path, caplog: py
     nib.save(image, path)
     assert read_volume(path).grid.spacing == (3, 3, 3)
     assert not caplog.text
+
+    image.set_qform(None, code=0)
+    nib.save(image, path)
+    read_volume(path)
+    assert "neither qform nor sform is set" in caplog.text
+
+
+def test_lengths_are_millimetres(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.zeros((3, 4, 5), np.uint8), np.eye(4))
+    image.header.set_xyzt_units("meter")
+    nib.save(image, tmp_path / "image.nii.gz")
+    with pytest.raises(InputError, match="its lengths are in meters"):
+        read_volume(tmp_path / "image.nii.gz")
+
+
+def test_trailing_axes_of_other_formats(tmp_path: Path) -> None:
+    flat = sitk.GetImageFromArray(np.arange(60, dtype=np.uint8).reshape(5, 4, 3))
+    flat.SetSpacing((2, 3, 4))
+    sitk.WriteImage(sitk.JoinSeries(flat), str(tmp_path / "image.mha"))
+    read = read_volume(tmp_path / "image.mha")
+    assert np.array_equal(read.values, sitk.GetArrayFromImage(flat).transpose(2, 1, 0))
+    assert read.grid.spacing == (2, 3, 4)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float16])
+def test_rare_types_are_written(dtype: type, tmp_path: Path) -> None:
+    volume = Volume(np.arange(60, dtype=dtype).reshape(3, 4, 5), GEOMETRIES["RAS"])
+    write_volume(volume, tmp_path / "image.nii.gz")
+    assert np.array_equal(read_volume(tmp_path / "image.nii.gz").values, volume.values)
 
 
 def test_shear_is_refused(tmp_path: Path) -> None:
