@@ -91,6 +91,8 @@ def add_register(verbs: Any) -> None:
 
 def registration_options(options: argparse.Namespace) -> dict[str, Any]:
     """What `sacb register` fills in."""
+    from .data import PairList
+
     output = options.output.resolve()
     files = {
         "fixed": options.fixed,
@@ -101,10 +103,9 @@ def registration_options(options: argparse.Namespace) -> dict[str, Any]:
     }
     pair = {"id": output.name} | {key: str(path) for key, path in files.items() if path is not None}
     return {
-        "pairs": {"_target_": "sacb_bundle.data.PairList", "pairs": [pair], "labels": None},
-        "bundle_root": str(ROOT),
-        "output_dir": str(output.parent),
-        "checkpoint": str(options.model),
+        "pairs": PairList([pair], labels=None),
+        "output_dir": output.parent,
+        "checkpoint": options.model,
         "initial": options.initial,
         "modality": options.modality,
         "spacing": options.spacing,
@@ -146,12 +147,12 @@ def add_apply(verbs: Any) -> None:
     verb.set_defaults(
         config="apply",
         fill_in=lambda options: {
-            "transform": str(options.transform),
-            "reference": str(options.reference),
-            "images": [str(path) for path in options.input],
-            "labels": [str(path) for path in options.labels],
-            "points": [str(path) for path in options.points],
-            "output_dir": str(options.output),
+            "transform": options.transform,
+            "reference": options.reference,
+            "images": options.input,
+            "labels": options.labels,
+            "points": options.points,
+            "output_dir": options.output,
             "label_interpolation": options.label_interpolation,
             "points_space": options.points_space,
         },
@@ -178,9 +179,9 @@ def add_invert(verbs: Any) -> None:
     verb.set_defaults(
         config="invert",
         fill_in=lambda options: {
-            "transform": str(options.transform),
-            "output": str(options.output),
-            "reference": str(options.reference or ""),
+            "transform": options.transform,
+            "output": options.output,
+            "reference": options.reference or "",
         },
     )
 
@@ -202,7 +203,7 @@ def add_evaluate(verbs: Any) -> None:
         config="score",
         device=None,
         fill_in=lambda options: {
-            key: str(getattr(options, key) or "") for key in ("fixed_labels", "warped_labels", "transform", "output")
+            key: getattr(options, key) or "" for key in ("fixed_labels", "warped_labels", "transform", "output")
         },
     )
 
@@ -254,7 +255,16 @@ def file(text: str) -> Path:
 
 
 def run_config(name: str, options: dict[str, Any], device: str | None) -> int:
-    """Run a config of the bundle as `python -m monai.bundle run` does; 1, and a line that says why, if that fails."""
+    """Run a config of the bundle as `python -m monai.bundle run` does; 1, and a line that says why, if that fails.
+
+    Paths are `Path` objects among the options: in a text, MONAI would take "$" and "@" for an expression to run.
+    """
+    config = ROOT / "configs" / f"{name}.json"
+    if not config.is_file():
+        print(
+            f"error: {config} is missing; sacb runs from the bundle's folder, installed with pip -e.", file=sys.stderr
+        )
+        return 1
     warnings.filterwarnings("ignore")  # of libraries, about themselves
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     # Late, for these take seconds: help and wrong arguments are answered at once.
@@ -265,7 +275,7 @@ def run_config(name: str, options: dict[str, Any], device: str | None) -> int:
     for library in ("ignite", "monai.bundle.workflows"):
         logging.getLogger(library).setLevel(logging.ERROR)
     workflow = ConfigWorkflow(
-        str(ROOT / "configs" / f"{name}.json"),
+        str(config),
         workflow_type="infer",
         logging_file=False,
         **options,

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from .errors import InputError
 
@@ -55,11 +56,19 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Yields:
         the path to write to, in the same folder and with the same ending.
+
+    Raises:
+        InputError: if it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name("unfinished." + path.name)
+    ending = "".join(path.suffixes[-2:])
     try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own: another process may be writing a file of the same name.
+        unfinished = path.with_name(f"unfinished-{uuid4().hex}{ending}")
+        try:
+            yield unfinished
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}.") from error

@@ -99,6 +99,20 @@ def test_points_go_where_the_image_goes(scans: Path, registered: Path, tmp_path:
     assert [warped[tuple(index)] for index in indices] == list(depths)
 
 
+def test_names_are_names_and_not_expressions(scans: Path, registered: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ['$open("made", "w").nii.gz', "@image.nii.gz", "%a@#b ü.nii.gz"]
+    for name in names:
+        shutil.copy(scans / "moving.nii.gz", name)
+    arguments = ["--transform", str(registered / "transform.nii.gz"), "--reference", str(scans / "fixed.nii.gz")]
+    assert main(["apply", *arguments, "--input", *names, "--output", "$out", "--device", "cpu"]) == 0
+    assert sorted(path.name for path in Path("$out").iterdir()) == sorted(names)
+    arguments = ["--fixed", names[0], "--moving", names[1], "--initial", "none", "--output", "@out", "--device", "cpu"]
+    assert main(["register", *arguments]) == 0
+    assert len(list(Path("@out").iterdir())) == 3
+    assert not Path("made").exists()
+
+
 def test_invert_reports_its_error(
     scans: Path, registered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +125,28 @@ def test_invert_reports_its_error(
     assert error[error != -1].min() >= 0
     assert error[error != -1].mean() < 0.2
     assert voxels(tmp_path / "inverse.nii.gz").shape == (*nib.load(scans / "moving.nii.gz").shape, 1, 3)
+
+
+def test_scores_are_in_millimetres(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two boxes of 2 mm voxels, shifted by one; and of a field that folds nowhere, stored in mm."""
+    for name, start in (("fixed", 4), ("warped", 5)):
+        labels = np.zeros((16, 16, 16), np.uint8)
+        labels[start : start + 6, 4:10, 4:10] = 1
+        nib.save(nib.Nifti1Image(labels, AFFINE), tmp_path / f"{name}.nii.gz")
+    arguments = ["--fixed-labels", str(tmp_path / "fixed.nii.gz"), "--warped-labels", str(tmp_path / "warped.nii.gz")]
+    field = np.zeros((16, 16, 16, 1, 3), np.float32)
+    field[..., 0] = 1.5 * np.arange(16)[:, None, None, None]  # in LPS mm: shrinks by 0.75 voxel a voxel
+    image = nib.Nifti1Image(field, AFFINE)
+    image.header.set_intent("vector")
+    nib.save(image, tmp_path / "field.nii.gz")
+    assert main(["evaluate", *arguments, "--transform", str(tmp_path / "field.nii.gz")]) == 0
+    output = capsys.readouterr().out
+    assert "hd95                2.0000 mm" in output
+    assert "folding             0.0000 %" in output
+    field *= 1.5
+    nib.save(image.__class__(field, AFFINE, image.header), tmp_path / "field.nii.gz")
+    assert main(["evaluate", *arguments, "--transform", str(tmp_path / "field.nii.gz")]) == 0
+    assert "folding             100.0000 %" in capsys.readouterr().out
 
 
 def test_evaluate(scans: Path, registered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,6 +215,11 @@ def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str
         "is a folder": [
             "evaluate", "--fixed-labels", fixed, "--warped-labels", fixed, "--output", str(own)
         ],
+        "another file gives": [*apply, "--reference", fixed, "--transform", transform, "--labels", moving],
+        "fixed.nii.gz: a result would overwrite": [
+            "apply", "--transform", transform, "--reference", moving, "--output", str(scans), "--input", fixed
+        ],
+        "spacing is inf": [*register, "--moving", moving, "--spacing", "inf"],
         "name the moving image as reference": [
             "invert", "--transform", transform, "--output", str(folder / "out" / "inverse.nii.gz"),
             "--reference", str(folder / "far.nii.gz")

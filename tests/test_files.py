@@ -38,7 +38,18 @@ def fail_half_way(path: Path) -> None:
 def test_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("before")
-    with pytest.raises(OSError, match="disk full"), whole_file(path) as unfinished:
+    with pytest.raises(InputError, match=r"a.txt: cannot be written: disk full"), whole_file(path) as unfinished:
         fail_half_way(unfinished)
     assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_writers_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    with whole_file(path) as first, whole_file(path) as second:
+        assert first != second
+        assert first.name.endswith(".nii.gz")
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]

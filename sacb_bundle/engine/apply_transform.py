@@ -17,7 +17,7 @@ from ..spatial import (
     Grid,
     Transform,
     check_label_interpolation,
-    read_image,
+    read_finite,
     read_label_map,
     read_transform,
     read_volume,
@@ -32,12 +32,12 @@ logger = logging.getLogger(__name__)
 
 
 def apply_transform(
-    transform: str,
-    reference: str,
-    images: Sequence[str],
-    labels: Sequence[str],
-    points: Sequence[str],
-    output_dir: str,
+    transform: str | Path,
+    reference: str | Path,
+    images: Sequence[str | Path],
+    labels: Sequence[str | Path],
+    points: Sequence[str | Path],
+    output_dir: str | Path,
     label_interpolation: str,
     points_space: str,
     device: str | torch.device,
@@ -64,13 +64,13 @@ def apply_transform(
         raise InputError(f"points_space is {points_space!r}; it must be LPS or RAS.")
     if not images and not labels and not points:
         raise InputError("There is nothing to apply the transform to: name images, labels or points.")
-    targets = {path: Path(output_dir) / f"{volume_name(path)}.nii.gz" for path in (*images, *labels)}
-    targets |= {path: Path(output_dir) / Path(path).name for path in points}
-    names = list(targets.values())
-    for path, target in targets.items():
-        if names.count(target) > 1:
+    volumes = [*images, *labels]
+    targets = [Path(output_dir) / f"{volume_name(path)}.nii.gz" for path in volumes]
+    targets += [Path(output_dir) / Path(path).name for path in points]
+    for path, target in zip([*volumes, *points], targets, strict=True):
+        if targets.count(target) > 1:
             raise InputError(f"{path}: another file gives {target}, too; apply the transform to them one by one.")
-    check_results(names, [transform, reference, *targets])
+    check_results(targets, [transform, reference, *volumes, *points])
     whole = read_transform(transform, device)
     grid = read_volume(reference).grid
     if whole.displacement is not None and not whole.displacement.grid.encloses(grid):
@@ -78,32 +78,24 @@ def apply_transform(
             f"{reference} has {grid}, which reaches beyond {transform} with {whole.displacement.grid}. Is it another "
             "image's transform?"
         )
-    moving = {path: (read_image(path) if path in images else read_label_map(path)) for path in (*images, *labels)}
-    for path, volume in moving.items():
-        if whole.share_inside(grid, volume.grid) == 0:
-            raise InputError(f"{path}: the transform takes no part of {reference} into it. Is it another image's?")
-    texts = {
-        path: with_points_moved(Path(path), partial(moved_points, whole, grid, path), points_space) for path in points
-    }
+    sources = [read_finite(path) for path in images] + [read_label_map(path) for path in labels]
+    texts = [with_points_moved(Path(path), partial(moved_points, whole, grid, path), points_space) for path in points]
     with tqdm(total=grid.shape[0], desc="warping", unit="plane", delay=2) as bar:
-        result = resample(
-            whole,
-            grid,
-            [moving[path] for path in images],
-            [moving[path] for path in labels],
-            label_interpolation,
-            bar.update,
-        )
-    for path, text in texts.items():
-        with whole_file(targets[path]) as unfinished:
+        result = resample(whole, grid, sources[: len(images)], sources[len(images) :], label_interpolation, bar.update)
+    warped = [*result.images, *result.labels]
+    for path, before, after in zip(volumes, sources, warped, strict=True):
+        if before.values.min() < before.values.max() and after.values.min() == after.values.max():
+            raise InputError(f"{path}: the transform takes no part of {reference} into it. Is it another image's?")
+    for volume, target in zip(warped, targets, strict=False):
+        write_volume(volume, target)
+    for text, target in zip(texts, targets[len(volumes) :], strict=True):
+        with whole_file(target) as unfinished:
             unfinished.write_text(text, encoding="utf-8", newline="")
-    for path, warped in zip((*images, *labels), (*result.images, *result.labels), strict=True):
-        write_volume(warped, targets[path])
-    for target in targets.values():
+    for target in targets:
         logger.info("wrote %s", target)
 
 
-def moved_points(transform: Transform, fixed: Grid, path: str, points: np.ndarray) -> np.ndarray:
+def moved_points(transform: Transform, fixed: Grid, path: str | Path, points: np.ndarray) -> np.ndarray:
     """`warp_points`, with a warning where they leave the fixed image."""
     moved = warp_points(transform, points)
     outside = ~fixed.contains(moved)

@@ -22,7 +22,9 @@ from ..spatial import (
 from ..spatial.volume import NIFTI_ENDINGS
 
 
-def invert_transform(transform: str, output: str, reference: str, device: str | torch.device) -> None:
+def invert_transform(
+    transform: str | Path, output: str | Path, reference: str | Path, device: str | torch.device
+) -> None:
     """Write the inverse of a transform as an ITK displacement field, and its error as a map beside it.
 
     The error, in mm, is the distance of each voxel of the transform from itself after transform and inverse. It is
@@ -37,9 +39,9 @@ def invert_transform(transform: str, output: str, reference: str, device: str | 
     Raises:
         InputError: if a file is not what it should be, or the transform leads nowhere into the inverse's grid.
     """
-    if not output.endswith(NIFTI_ENDINGS):
-        raise InputError(f"output is {output}; the inverse is a displacement field and its name ends in .nii.gz.")
     target = Path(output)
+    if not target.name.lower().endswith(NIFTI_ENDINGS):
+        raise InputError(f"output is {output}; the inverse is a displacement field and its name ends in .nii.gz.")
     error_map = target.with_name(f"{volume_name(target)}_error.nii.gz")
     check_results([target, error_map], [transform, reference] if reference else [transform])
     forward = read_transform(transform, device)

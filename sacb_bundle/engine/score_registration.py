@@ -13,7 +13,9 @@ from ..metrics import dice, folding_percentage, non_diffeomorphic_volume, sd_log
 from ..spatial import read_label_map, read_transform
 
 
-def score_registration(fixed_labels: str, warped_labels: str, transform: str, output: str) -> None:
+def score_registration(
+    fixed_labels: str | Path, warped_labels: str | Path, transform: str | Path, output: str | Path
+) -> None:
     """Print how well labels agree, and whether a transform folds.
 
     Args:
@@ -55,7 +57,7 @@ def score_registration(fixed_labels: str, warped_labels: str, transform: str, ou
         print(f"{'SD of log Jacobian':<20}{sd_log_jacobian(field):.4f}")
 
 
-def score_labels(fixed_path: str, warped_path: str) -> list[dict[str, float | None]]:
+def score_labels(fixed_path: str | Path, warped_path: str | Path) -> list[dict[str, float | None]]:
     """Dice, and HD95 and ASSD in mm, of each label of the fixed map; no distances where the warped map lacks it."""
     fixed, warped = read_label_map(fixed_path), read_label_map(warped_path)
     if not warped.grid.coincides_with(fixed.grid):

@@ -9,7 +9,7 @@ from .points import warp_points, with_points_moved
 from .resampling import Resampled, averaged, check_label_interpolation, resample
 from .transform import Transform
 from .transform_files import read_transform, write_composite, write_displacement, write_learn2reg
-from .volume import Volume, read_image, read_label_map, read_volume, volume_name, write_volume
+from .volume import Volume, read_finite, read_image, read_label_map, read_volume, volume_name, write_volume
 from .working_grid import working_grid
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "foreground",
     "inverse_error",
     "invert",
+    "read_finite",
     "read_image",
     "read_label_map",
     "read_transform",

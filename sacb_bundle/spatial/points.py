@@ -13,10 +13,12 @@ import numpy as np
 
 from ..errors import InputError
 from .grid import RAS_TO_LPS
-from .inverse import TOLERANCE, solve
+from .inverse import solve
 from .transform import Transform, from_positions, to_positions
 
 COORDINATES = ("x", "y", "z")
+# In mm, of a point that counts as found.
+LARGEST_ERROR = 0.1
 # Markups that control points alone describe.
 MARKUPS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
 # States of a control point that has no position yet.
@@ -41,7 +43,7 @@ def warp_points(transform: Transform, points: np.ndarray) -> np.ndarray:
     targets = to_positions(points, transform.device)
     places = solve(transform, targets)
     error = from_positions(transform(places) - targets)
-    lost = np.flatnonzero(np.linalg.norm(error, axis=1) > max(0.1, TOLERANCE))
+    lost = np.flatnonzero(np.linalg.norm(error, axis=1) > LARGEST_ERROR)
     if lost.size:
         where = ", ".join(f"{value:.4g}" for value in points[lost[0]])
         raise InputError(
@@ -119,13 +121,13 @@ def with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np.
             for point in markup["controlPoints"]
             if point.get("positionStatus") not in UNPLACED
         ]
-        positions = np.array([point["position"] for point, _ in pairs], dtype=np.float64).reshape(-1, 3)
+        positions = np.array([point["position"] for point, _ in pairs], dtype=np.float64)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{source}: not a markups file of 3D Slicer, or a control point has no position.") from error
-    if not pairs or not np.isfinite(positions).all():
-        raise InputError(f"{source}: needs at least one control point, and numbers as positions.")
+    if positions.shape != (max(1, len(pairs)), 3) or not np.isfinite(positions).all():
+        raise InputError(f"{source}: needs at least one control point, and three numbers as each position.")
     in_ras = np.array(
         [in_space(position[None], space)[0] for position, (_, space) in zip(positions, pairs, strict=True)]
     )

@@ -15,6 +15,8 @@ from .sampling import is_inside, sample_by_vote, sample_linear, sample_nearest
 from .transform import Transform
 from .volume import Volume
 
+# Whole numbers up to it are exact in fp32, which interpolates.
+LARGEST_EXACT = 2**24
 LABEL_SAMPLERS = {"nearest": sample_nearest, "linear": sample_by_vote}
 
 
@@ -23,7 +25,8 @@ class Resampled:
     """What lay in the moving image, on a grid of the fixed one, in the order that it was given.
 
     Attributes:
-        images: in their own type of number if that is one of integers (rounded) or fp32, else in fp32.
+        images: rounded to their own type of number if that is one of integers, and none is too large for fp32 to hold
+            it exactly; else in fp32.
         labels: in the smallest unsigned type that holds them.
         displacement: the whole transform on the grid, on the CPU.
     """
@@ -53,12 +56,12 @@ def resample(
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
         progress: is told the number of planes after each slab.
     """
+    check_label_interpolation(label_interpolation)
     device = transform.device
     sources = [*images, *labels]
     tensors = [to_tensor(volume.values, torch.float32, device) for volume in images]
     tensors += [to_tensor(volume.values, torch.int32, device) for volume in labels]
     outside = [float(volume.values.min()) for volume in images] + [0 for _ in labels]
-    check_label_interpolation(label_interpolation)
     sample_label = LABEL_SAMPLERS[label_interpolation]
     samplers = [sample_image for _ in images] + [sample_label for _ in labels]
     dtypes = [result_dtype(volume) for volume in images]
@@ -94,7 +97,9 @@ def sample_image(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 def result_dtype(image: Volume) -> np.dtype:
     """Type of number of a warped image."""
-    return image.values.dtype.newbyteorder("=") if image.values.dtype.kind in "iu" else np.dtype(np.float32)
+    values = image.values
+    exact = values.dtype.kind in "iu" and max(abs(int(values.min())), abs(int(values.max()))) <= LARGEST_EXACT
+    return values.dtype.newbyteorder("=") if exact else np.dtype(np.float32)
 
 
 def averaged(volume: Volume, spacing: float) -> Volume:

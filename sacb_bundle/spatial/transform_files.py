@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 import torch
@@ -24,6 +25,8 @@ from .transform import Transform
 from .volume import NIFTI_ENDINGS, checked_affine, nifti_image, read_voxels, write_nifti
 
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
+# Names by which fields of positions go, which otherwise look like displacements.
+POSITIONS = ("Mapping", "NREG_TRANS")
 # In mm; a power of 2, so that the rounded numbers end in zeros.
 RESOLUTION = 2.0**-10
 SIGNS = torch.tensor(np.diag(RAS_TO_LPS), dtype=torch.float32)
@@ -85,7 +88,7 @@ def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Tran
         raise InputError(f"{path}: no such file.")
     name = path.name.lower()
     if name.endswith(NIFTI_ENDINGS):
-        return Transform(displacement=read_displacement(path, device))
+        return checked(Transform(displacement=read_displacement(path, device)), path)
     if not name.endswith(ITK_ENDINGS):
         raise InputError(
             f"{path}: not a transform; {', '.join(NIFTI_ENDINGS)} hold displacement fields, {', '.join(ITK_ENDINGS)} "
@@ -95,12 +98,26 @@ def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Tran
         transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         raise InputError(f"{path}: not an ITK transform, or damaged.") from error
-    return from_itk(transform, path, device)
+    return checked(from_itk(transform, path, device), path)
+
+
+def checked(transform: Transform, path: Path) -> Transform:
+    """The transform, if its numbers are finite and its affine part has an inverse."""
+    if not np.isfinite(transform.affine).all() or np.linalg.matrix_rank(transform.affine) < 4:
+        raise InputError(f"{path}: its affine transform has no inverse.")
+    if transform.displacement is not None and not transform.displacement.vectors.isfinite().all():
+        raise InputError(f"{path}: displacements are NaN or infinite.")
+    return transform
 
 
 def read_displacement(path: Path, device: torch.device | str) -> DisplacementField:
     """Read an ITK displacement field."""
     values, affine = read_voxels(path)
+    intent = nib.load(path).header.get_intent()[2]  # type: ignore[attr-defined]
+    if intent in POSITIONS:
+        raise InputError(
+            f"{path}: holds positions ({intent}), as SPM and NiftyReg write them; displacements are needed."
+        )
     if values.ndim != 5 or values.shape[3:] != (1, 3):
         hint = " It looks like a Learn2Reg field, which does not say where the moving image lies." * (
             values.ndim == 4 and values.shape[3] == 3
@@ -108,8 +125,6 @@ def read_displacement(path: Path, device: torch.device | str) -> DisplacementFie
         raise InputError(
             f"{path}: not a displacement field: its shape is {values.shape}, that of a field (X, Y, Z, 1, 3).{hint}"
         )
-    if not np.isfinite(values).all():
-        raise InputError(f"{path}: {np.count_nonzero(~np.isfinite(values))} displacements are NaN or infinite.")
     vectors = np.ascontiguousarray(values[:, :, :, 0].transpose(3, 0, 1, 2), dtype=np.float32)
     vectors[:2] *= -1
     return DisplacementField(torch.from_numpy(vectors).to(device), Grid(values.shape[:3], checked_affine(affine, path)))

@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 from isal import igzip, isal_zlib
 from nibabel.filebasedimages import FileBasedImage, ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError
 from ..files import whole_file
@@ -75,7 +76,7 @@ def read_voxels(path: Path) -> tuple[np.ndarray, np.ndarray]:
         return read(path)
     except PermissionError as error:
         raise InputError(f"{path}: may not be read.") from error
-    except (EOFError, OSError, isal_zlib.error, ValueError, RuntimeError) as error:  # type: ignore[misc]
+    except (EOFError, OSError, OverflowError, isal_zlib.error, HeaderDataError, ValueError, RuntimeError) as error:  # type: ignore[misc]
         # (isal's stubs take its error for an instance.)
         if isinstance(error, InputError):
             raise
@@ -102,9 +103,13 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
         logger.warning(
             "%s: neither qform nor sform is set. It is placed as nibabel does; other programs may differ.", path
         )
-    if qform and sform:
-        shape = values.shape[:3]
-        if len(shape) == 3 and not Grid(shape, image.get_qform()).coincides_with(Grid(shape, image.get_sform())):
+    if qform and sform and len(values.shape) >= 3:
+        try:
+            shape = values.shape[:3]
+            agree = Grid(shape, image.get_qform()).coincides_with(Grid(shape, image.get_sform()))
+        except ValueError:  # a quaternion that is none
+            agree = False
+        if not agree:
             logger.warning("%s: its qform and sform disagree. The sform counts here; other programs may differ.", path)
     return values, image.affine
 
@@ -160,15 +165,27 @@ def volume_name(path: str | Path) -> str:
     return next((name[: -len(ending)] for ending in endings if name.lower().endswith(ending)), name)
 
 
-def read_image(path: str | Path) -> Volume:
-    """`read_volume` of an image.
+def read_finite(path: str | Path) -> Volume:
+    """`read_volume` of what can be interpolated.
 
     Raises:
-        InputError: also if it has NaN or infinite voxels, or is constant.
+        InputError: also if it has voxels that are NaN, infinite, or too large for fp32.
     """
     volume = read_volume(path)
-    if volume.values.dtype.kind == "f" and not np.isfinite(volume.values).all():
-        raise InputError(f"{path}: {np.count_nonzero(~np.isfinite(volume.values))} voxels are NaN or infinite.")
+    if volume.values.dtype.kind == "f":
+        wrong = np.count_nonzero(~(np.abs(volume.values) <= np.finfo(np.float32).max))
+        if wrong:
+            raise InputError(f"{path}: {wrong} voxels are NaN, infinite or beyond what fp32 holds.")
+    return volume
+
+
+def read_image(path: str | Path) -> Volume:
+    """`read_finite` of an image to register.
+
+    Raises:
+        InputError: also if it is constant.
+    """
+    volume = read_finite(path)
     if volume.values.min() == volume.values.max():
         raise InputError(f"{path}: every voxel is {volume.values.flat[0]:g}; a constant image cannot be registered.")
     return volume

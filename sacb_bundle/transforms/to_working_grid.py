@@ -26,6 +26,9 @@ from ..spatial import (
 )
 from ..spatial import Transform as SpatialTransform
 
+# In mm, of a working grid.
+LEAST_SPACING, LARGEST_SPACING = 0.1, 20.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -48,8 +51,8 @@ class ToWorkingGridd(Transform):
     """
 
     def __init__(self, initial: str, spacing: float) -> None:
-        if not spacing > 0:
-            raise InputError(f"spacing is {spacing}; it must be a length in mm.")
+        if not LEAST_SPACING <= spacing <= LARGEST_SPACING:
+            raise InputError(f"spacing is {spacing}; it must be a length from {LEAST_SPACING} to {LARGEST_SPACING} mm.")
         self.initial = initial
         self.spacing = float(spacing)
 

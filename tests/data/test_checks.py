@@ -42,8 +42,8 @@ def corrupted(path: Path) -> None:
         (lambda path: write(path, IMAGE[0]), r"has shape \(7, 8\); one 3-D volume is needed"),
         (lambda path: write(path, IMAGE[:1]), r"has shape \(1, 7, 8\); one 3-D volume is needed"),
         (lambda path: write(path, np.stack([IMAGE, IMAGE], -1)), r"has shape \(6, 7, 8, 2\)"),
-        (lambda path: write(path, with_value(np.nan)), "1 voxels are NaN or infinite"),
-        (lambda path: write(path, with_value(np.inf)), "1 voxels are NaN or infinite"),
+        (lambda path: write(path, with_value(np.nan)), "1 voxels are NaN, infinite"),
+        (lambda path: write(path, with_value(np.inf)), "1 voxels are NaN, infinite"),
         (lambda path: write(path, IMAGE.astype(np.complex64)), "voxels are of type complex64"),
         (
             lambda path: write(path, IMAGE, np.array([[2.0, 2, 0, 0], [0, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])),

@@ -113,3 +113,18 @@ def test_an_image_that_is_aligned_stays(brain: Volume) -> None:
     matrix = align(brain, brain, "affine")
     same = resample(Transform(matrix), brain.grid, [brain]).images[0].values.astype(float)
     assert np.abs(same - brain.values).mean() < 1
+
+
+def test_an_affine_alignment_neither_shrinks_nor_enlarges() -> None:
+    """From one to the other and back, two brains of one size have the size that they had."""
+    pair = [Volume(image, Grid(image.shape, AFFINE)) for image, _ in phantom_pair((60, 70, 50), seed=1).values()]
+    scales = [np.cbrt(np.linalg.det(align(*images, "affine")[:3, :3])) for images in (pair, pair[::-1])]
+    assert np.prod(scales) == pytest.approx(1, abs=0.03)
+
+
+def test_images_that_show_nothing_at_one_place_are_refused() -> None:
+    on = Grid((20, 20, 20), np.eye(4))
+    masks = [Volume(np.zeros(on.shape, np.uint8), on) for _ in range(2)]
+    masks[0].values[2:8], masks[1].values[12:18] = 1, 1
+    with pytest.raises(InputError, match="nothing at the same place"):
+        common_part(*masks, np.eye(4))

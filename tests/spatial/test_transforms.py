@@ -17,6 +17,7 @@ from sacb_bundle.spatial import (
     Grid,
     Transform,
     Volume,
+    averaged,
     inverse_error,
     invert,
     read_transform,
@@ -131,12 +132,21 @@ def test_what_is_no_transform_is_refused(tmp_path: Path) -> None:
     sitk.WriteTransform(sitk.Euler2DTransform(), str(tmp_path / "flat.tfm"))
     bspline = sitk.BSplineTransform(3)
     sitk.WriteTransform(bspline, str(tmp_path / "bspline.tfm"))
+    write_composite(Transform(np.diag([1.0, 1, 0, 1])), tmp_path / "flattening.tfm")
+    holes = DisplacementField(torch.full((3, 4, 5, 6), torch.nan), Grid((4, 5, 6), np.eye(4)))
+    write_composite(Transform(displacement=holes), tmp_path / "holes.h5")
+    positions = nib.Nifti1Image(np.zeros((4, 5, 6, 1, 3), np.float32), np.eye(4))
+    positions.header.set_intent("vector", name="Mapping")
+    nib.save(positions, tmp_path / "positions.nii.gz")
     for name, message in {
         "image.nii.gz": r"not a displacement field: its shape is \(4, 5, 6\)",
         "text.tfm": "not an ITK transform",
         "table.csv": "not a transform",
         "flat.tfm": "2 dimensions",
         "bspline.tfm": "holds a BSplineTransform",
+        "flattening.tfm": "its affine transform has no inverse",
+        "holes.h5": "displacements are NaN or infinite",
+        "positions.nii.gz": "holds positions",
         "nothing.h5": "no such file",
     }.items():
         with pytest.raises(InputError, match=message):
@@ -165,6 +175,27 @@ def test_outside_is_the_minimum_of_an_image_and_no_label() -> None:
     result = resample(Transform(far), GEOMETRIES["RAS"], [image], [blocks(GEOMETRIES["RAS"])])
     assert (result.images[0].values == image.values.min()).all()
     assert (result.labels[0].values == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(30, 31, 33), (4, 5, 7)])
+def test_averages_lie_where_their_voxels_lay(shape: tuple[int, ...]) -> None:
+    """Of a linear image, the mean over a block is the value in its middle."""
+    fine = Grid(shape, np.array([[0, -1, 0, 7], [1.0, 0, 0, 3], [0, 0, 1, -5], [0, 0, 0, 1]]))
+    x, y, z = fine.to_world(indices(shape)).T
+    coarse = averaged(Volume((x + 2 * y - 3 * z).reshape(shape), fine), 2.0)
+    assert coarse.grid.spacing == (2, 2, 2)
+    x, y, z = coarse.grid.to_world(indices(coarse.grid.shape)).T
+    whole = tuple(slice(0, size // 2) for size in shape)
+    np.testing.assert_allclose(coarse.values[whole], (x + 2 * y - 3 * z).reshape(coarse.values.shape)[whole], atol=1e-4)
+
+
+def test_integers_too_large_for_fp32_become_fp32() -> None:
+    values = np.zeros((4, 4, 4), np.uint32)
+    values[1] = 2**32 - 1
+    on = Grid((4, 4, 4), np.eye(4))
+    warped = resample(Transform(), on, [Volume(values, on), Volume(values // 2**10, on)]).images
+    assert [image.values.dtype for image in warped] == [np.float32, np.uint32]
+    np.testing.assert_allclose(warped[0].values, values, rtol=1e-6)
 
 
 @pytest.mark.parametrize("space", ["LPS", "RAS"])
@@ -219,7 +250,16 @@ def test_points_of_slicer(tmp_path: Path) -> None:
         ("points.csv", "x,y,z,n\n1,2,3,M\udcfcller\n", "not a text in UTF-8"),
         ("points.mrk.json", '{"markups": []}', "at least one control point"),
         ("points.mrk.json", json.dumps({"markups": [markup("LPS", {"id": "1"})]}), "has no position"),
-        ("points.mrk.json", json.dumps({"markups": [markup("LPS", {"position": [1, float("nan"), 2]})]}), "numbers as"),
+        (
+            "points.mrk.json",
+            json.dumps({"markups": [markup("LPS", {"position": [1, float("nan"), 2]})]}),
+            "three numbers",
+        ),
+        (
+            "points.mrk.json",
+            json.dumps({"markups": [markup("LPS", {"position": [1, 2, 3, 4, 5, 6]})]}),
+            "three numbers",
+        ),
         ("points.mrk.json", json.dumps({"markups": [markup("LPS", type="ROI")]}), "holds a ROI, which is more"),
         ("points.mrk.json", json.dumps({"markups": [markup("IJK")]}), "coordinates in IJK, mm"),
         ("points.mrk.json", json.dumps({"markups": [markup("LPS", coordinateUnits="cm")]}), "coordinates in LPS, cm"),
