@@ -65,7 +65,7 @@ def add_register(verbs: Any) -> None:
         "--modality",
         choices=("auto", "ct", "mr"),
         default="auto",
-        help="how intensities are scaled (default: auto, CT if any voxel is below -500)",
+        help="how intensities are scaled (default: auto, CT if a voxel of the working grid is below -500)",
     )
     verb.add_argument(
         "--spacing",

@@ -20,7 +20,8 @@ def show(axes: plt.Axes, volume: Volume, plane: float, title: str) -> None:
     """An axial plane of an image in world coordinates, mm."""
     low, high = volume.grid.corners.min(axis=0), volume.grid.corners.max(axis=0)
     index = round(volume.grid.to_index(np.array([[*low[:2], plane]]))[0, 2])
-    extent = (low[0], high[0], low[1], high[1])
+    half = np.array(volume.grid.spacing) / 2
+    extent = (low[0] - half[0], high[0] + half[0], low[1] - half[1], high[1] + half[1])
     axes.imshow(volume.values[:, :, index].T, origin="lower", cmap="gray", extent=extent)
     axes.set_title(title)
     axes.set_axis_off()

@@ -64,6 +64,7 @@ def apply_transform(
         raise InputError(f"points_space is {points_space!r}; it must be LPS or RAS.")
     if not images and not labels and not points:
         raise InputError("There is nothing to apply the transform to: name images, labels or points.")
+    images, labels, points = ([files] if isinstance(files, str) else files for files in (images, labels, points))
     volumes = [*images, *labels]
     targets = [Path(output_dir) / f"{volume_name(path)}.nii.gz" for path in volumes]
     targets += [Path(output_dir) / Path(path).name for path in points]

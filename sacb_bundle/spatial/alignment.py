@@ -19,6 +19,8 @@ INITIAL = ("none", "center", "rigid", "affine")
 # Voxels of about this size, in mm, tell enough to align by; smaller ones are averaged.
 SPACING = 3.0
 SHRINKS = (2, 1)
+# Voxels along each axis that ITK needs to smooth.
+LEAST_SIZE = 4
 # Voxels at which the images are compared.
 SAMPLES = 50_000
 SEED = 1
@@ -76,6 +78,12 @@ def maximise_mutual_information(
 ) -> np.ndarray:
     """See `align`."""
     fixed, moving = averaged(fixed, SPACING), averaged(moving, SPACING)
+    for name, image in (("fixed", fixed), ("moving", moving)):
+        if min(image.grid.shape) < LEAST_SIZE:
+            raise InputError(
+                f"The {name} image has, at {SPACING:g} mm, {min(image.grid.shape)} voxels along an axis. The alignment "
+                f'needs {LEAST_SIZE}: choose "none" for it.'
+            )
     images = itk_image(fixed), itk_image(moving)
     registration = sitk.ImageRegistrationMethod()
     registration.SetMetricAsMattesMutualInformation(32)

@@ -92,7 +92,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
             image = nib.load(path)
         except ImageFileError as error:
             raise InputError(f"{path}: not a NIfTI file.") from error
-    if not isinstance(image, nib.Nifti1Image | nib.Nifti1Pair):
+    if not isinstance(image, nib.Nifti1Pair):
         raise InputError(f"{path}: not a NIfTI file.")
     values = np.asanyarray(image.dataobj)
     units = image.header.get_xyzt_units()[0]

@@ -18,7 +18,7 @@ def working_grid(shown: Volume, spacing: float, divisor: int) -> Grid:
     statistics of all voxels, was trained on images with little of it. (Of a brain pair with 35 % foreground on the
     grid, the Dice after registration was 0.58, with 21 % 0.34.)
 
-    The grid does not depend on the orientation that the image is stored in. Where the image has that spacing and lies
+    The grid does not depend on the orientation that the mask is stored in. Where the image has that spacing and lies
     along the world's axes, voxels coincide with those of the image.
 
     Args:

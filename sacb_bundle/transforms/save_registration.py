@@ -75,7 +75,8 @@ class SaveRegistrationd(Transform):
         results = self.results(data)
         field = data["pred"].as_subclass(torch.Tensor).float()
         working = Grid(tuple(field.shape[1:]), data["working_affine"].numpy())
-        transform = SpatialTransform(data["initial_affine"].numpy(), DisplacementField.from_voxels(field, working))
+        displacement = DisplacementField.from_voxels(field, working)
+        transform = SpatialTransform(data["initial_affine"].numpy(), displacement)
         fixed, moving = read_volume(data["fixed"]).grid, read_image(data["moving"])
         labels = read_label_map(data["seg_moving"]) if "seg_moving" in data else None
         with tqdm(total=fixed.shape[0], desc=f"warping {data['id']}", unit="plane", delay=2) as bar:
@@ -94,7 +95,7 @@ class SaveRegistrationd(Transform):
             if name == "learn2reg":
                 write_learn2reg(result.displacement, moving.grid, results[name])
             else:
-                covering = DisplacementField.from_voxels(field, working).covering(fixed)
+                covering = displacement.covering(fixed)
                 write_composite(SpatialTransform(transform.affine, covering), results[name])
         logger.info("%s: the results are in %s", data["id"], results["warped"].parent)
         return dict(data)

@@ -46,17 +46,18 @@ class ScaleIntensityByModalityd(Transform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Scale both images."""
-        scaled = []
+        scaled, modalities = [], set()
         for name, image in zip(("moving", "fixed"), data[self.key], strict=True):
             modality = self.modality
             if modality == "auto":
                 modality = "ct" if image.min() < CT_BELOW else "mr"
                 logger.info("%s: the %s image is taken for %s", data["id"], name, modality.upper())
-            if modality != self.trained_on:
-                logger.warning(
-                    "%s: the network was trained on %s, and the %s image is %s. The field may be worse than the "
-                    "alignment alone (initial.tfm): compare them.",
-                    data["id"], self.trained_on.upper(), name, modality.upper(),
-                )  # fmt: skip
             scaled.append(self.scale[modality](image))
+            modalities.add(modality)
+        if modalities != {self.trained_on}:
+            logger.warning(
+                "%s: the network was trained on %s. The field may be worse than the alignment alone (initial.tfm); "
+                "compare them.",
+                data["id"], self.trained_on.upper(),
+            )  # fmt: skip
         return {**data, self.key: torch.stack(scaled)}

@@ -126,3 +126,30 @@ def test_the_field_says_the_same_of_the_world_in_every_orientation(files: Files)
     corners = files.fixed.to_world(indices(files.fixed.shape)[::97])
     difference = read_transform(files.paths["transform"]).map_points(corners) - smooth_transform().map_points(corners)
     assert np.abs(difference).max() < 1e-3
+
+
+@pytest.mark.parametrize("shift", [-0.9, -0.4, 0.3, 0.6, 1.1])
+def test_borders_are_those_of_simpleitk(shift: float, tmp_path: Path) -> None:
+    """Every voxel, also where the transform leads half a voxel beyond the outermost ones, and further."""
+    moving = pattern(GEOMETRIES["RAS"])
+    affine = np.eye(4)
+    affine[:3, 3] = shift * np.array(moving.grid.spacing)
+    write_composite(Transform(affine), tmp_path / "shift.tfm")
+    write_volume(moving, tmp_path / "moving.nii.gz")
+    image = sitk.Cast(sitk.ReadImage(str(tmp_path / "moving.nii.gz")), sitk.sitkFloat32)
+    transform = sitk.ReadTransform(str(tmp_path / "shift.tfm"))
+    least = float(moving.values.min())
+    theirs = itk_array(sitk.Resample(image, image, transform, sitk.sitkLinear, least))
+    ours = resample(Transform(affine), moving.grid, [moving]).images[0].values
+    assert np.abs(ours - theirs).max() < 0.51
+
+
+def test_composites_are_read_in_their_order(tmp_path: Path) -> None:
+    turn, stretch = sitk.Euler3DTransform((3, 4, 5), 0.3, -0.2, 0.1), sitk.ScaleTransform(3, (1.1, 0.9, 1.2))
+    write_composite(smooth_transform(), tmp_path / "inner.h5")
+    inner = sitk.CompositeTransform(sitk.ReadTransform(str(tmp_path / "inner.h5")))
+    theirs = sitk.CompositeTransform([turn, stretch, inner.GetNthTransform(0), inner.GetNthTransform(1)])
+    sitk.WriteTransform(theirs, str(tmp_path / "transform.h5"))
+    points = np.random.default_rng(0).uniform(-30, 30, (50, 3))
+    expected = np.array([theirs.TransformPoint((point * LPS).tolist()) for point in points]) * LPS
+    np.testing.assert_allclose(read_transform(tmp_path / "transform.h5").map_points(points), expected, atol=1e-3)
