@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sacb_bundle.data import list_pairs, pair_indices, read_data_list
+from sacb_bundle.data import list_pairs, pair_indices
 from sacb_bundle.errors import InputError
 
 
@@ -46,38 +46,3 @@ def test_ambiguous_pair_names_of_a_data_set_are_refused(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps({"split": {"train": names, "val": names}}))
     with pytest.raises(InputError, match="two pairs have the id 'a_to_b_to_c'"):
         list_pairs(str(tmp_path))
-
-
-def test_data_list_is_relative_to_its_folder(tmp_path: Path) -> None:
-    path = tmp_path / "pairs.json"
-    path.write_text(json.dumps([{"moving": "a.nii.gz", "fixed": "/b.nii"}, {"moving": "c", "fixed": "d", "id": "x"}]))
-    assert read_data_list(path) == [
-        {"id": "a_to_b", "moving": str(tmp_path / "a.nii.gz"), "fixed": "/b.nii"},
-        {"id": "x", "moving": str(tmp_path / "c"), "fixed": str(tmp_path / "d")},
-    ]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("[", "not valid JSON"),
-        ("[]", 'must be a list of objects with "moving" and "fixed"'),
-        ('{"moving": "a"}', "must be a list of objects"),
-        ('[{"moving": "a"}]', r"pair 1 has the keys \['moving'\]"),
-        ('[{"moving": "a", "fixed": "b", "labels": "c"}]', "pair 1 has the keys"),
-        ('[{"moving": "a", "fixed": 3}]', "every value is a string"),
-        ('[{"moving": "a", "fixed": "b"}, {"moving": "c/a", "fixed": "b"}]', "two pairs have the id 'a_to_b'"),
-        ('[{"moving": "a", "fixed": "b", "id": "../x"}]', "cannot name a folder"),
-    ],
-)
-def test_wrong_data_list_is_named(content: str, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "pairs.json"
-    path.write_text(content)
-    with pytest.raises(InputError, match=message) as error:
-        read_data_list(path)
-    assert "pairs.json" in str(error.value)
-
-
-def test_missing_data_list(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="data_list: there is no file"):
-        list_pairs("anywhere", str(tmp_path / "pairs.json"))

@@ -1,0 +1,158 @@
+"""Lists of pairs to register: tables, JSON, and those of the Learn2Reg challenge."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..spatial import volume_name
+from .dataset_folder import read_json
+
+# Columns of a table, and the keys of a pair that they fill.
+COLUMNS = {
+    "fixed": "fixed",
+    "moving": "moving",
+    "fixed_labels": "seg_fixed",
+    "moving_labels": "seg_moving",
+    "fixed_mask": "fixed_mask",
+    "moving_mask": "moving_mask",
+    "id": "id",
+}
+PAIR_KEYS = set(COLUMNS.values())
+LEARN2REG_LISTS = ("registration_val", "registration_test")
+
+
+def read_data_list(path: str | Path) -> list[dict[str, str]]:
+    """Read pairs from a file. Relative paths in it are relative to its folder.
+
+    Args:
+        path: one of
+
+            - a table, .csv, with the columns fixed and moving, and optionally fixed_labels, moving_labels, fixed_mask,
+              moving_mask (not 0 where the image counts) and id (the name of the pair's results);
+            - JSON, a list of objects with "moving" and "fixed", and optionally "seg_moving", "seg_fixed" (label maps),
+              "moving_mask", "fixed_mask" and "id";
+            - JSON, the description of a data set of the Learn2Reg challenge, whose pairs to validate on, or else to
+              test on, are taken, with the label maps that lie in labelsXX beside imagesXX.
+
+    Returns:
+        pairs with the keys of the JSON list. Pairs without an id are named MOVING_to_FIXED, after their files and as
+        many of the folders above as tell them apart.
+
+    Raises:
+        InputError: if the file is missing or not such a list, or two pairs have the same id.
+    """
+    source = Path(str(path))
+    if not source.is_file():
+        raise InputError(f"data_list: there is no file {source}.")
+    pairs = read_table(source) if source.suffix.lower() == ".csv" else read_json_list(source)
+    pairs = [
+        {key: value if key == "id" else str(source.parent / value) for key, value in pair.items()} for pair in pairs
+    ]
+    return named(pairs, source)
+
+
+def read_table(source: Path) -> list[dict[str, str]]:
+    """Pairs of a table; empty cells say that there is no such file."""
+    try:
+        with open(source, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns = [column.strip() for column in reader.fieldnames or []]
+            reader.fieldnames = columns
+            rows = [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{source}: not a table (CSV, UTF-8): {error}.") from error
+    if not {"fixed", "moving"} <= set(columns) <= set(COLUMNS) or len(set(columns)) < len(columns):
+        raise InputError(f"{source}: has the columns {columns}; fixed and moving are needed, of {list(COLUMNS)}.")
+    if not rows:
+        raise InputError(f"{source}: lists no pair.")
+    pairs = []
+    for line, row in rows:
+        if None in row:
+            raise InputError(f"{source}, line {line}: has more cells than the {len(columns)} columns.")
+        pair = {COLUMNS[column]: cell.strip() for column, cell in row.items() if cell and cell.strip()}
+        if not {"fixed", "moving"} <= pair.keys():
+            raise InputError(f"{source}, line {line}: names no {'moving' if 'fixed' in pair else 'fixed'} image.")
+        pairs.append(pair)
+    return pairs
+
+
+def read_json_list(source: Path) -> list[dict[str, str]]:
+    """Pairs of a JSON file."""
+    content = read_json(source)
+    if isinstance(content, dict):
+        return learn2reg_pairs(content, source)
+    if not isinstance(content, list) or not content or not all(isinstance(pair, dict) for pair in content):
+        raise InputError(f'{source}: must be a list of objects with "moving" and "fixed".')
+    for number, pair in enumerate(content, start=1):
+        if not {"moving", "fixed"} <= pair.keys() <= PAIR_KEYS or not all(isinstance(v, str) for v in pair.values()):
+            raise InputError(
+                f"{source}: pair {number} has the keys {sorted(pair)}; it needs moving and fixed, may have "
+                "seg_moving, seg_fixed, moving_mask, fixed_mask and id, and every value is a string."
+            )
+    return content
+
+
+def learn2reg_pairs(content: dict[str, Any], source: Path) -> list[dict[str, str]]:
+    """Pairs of a data set of the Learn2Reg challenge."""
+    name = next((name for name in LEARN2REG_LISTS if content.get(name)), None)
+    if name is None:
+        raise InputError(
+            f'{source}: must be a list of objects with "moving" and "fixed", or the description of a data set of '
+            f"Learn2Reg, with a list {' or '.join(LEARN2REG_LISTS)}."
+        )
+    pairs = []
+    for number, entry in enumerate(content[name], start=1):
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(role), str) for role in ("fixed", "moving")):
+            raise InputError(f"{source}: pair {number} of {name} names no fixed and moving image.")
+        pair = {role: entry[role] for role in ("fixed", "moving")}
+        for role in ("fixed", "moving"):
+            image = Path(entry[role])
+            labels = image.parent.parent / image.parent.name.replace("images", "labels") / image.name
+            if labels != image and (source.parent / labels).is_file():
+                pair[f"seg_{role}"] = str(labels)
+        pairs.append(pair)
+    return pairs
+
+
+def named(pairs: list[dict[str, str]], source: Path) -> list[dict[str, str]]:
+    """The pairs, each with an id that can name a folder.
+
+    Raises:
+        InputError: if one cannot, or two are the same.
+    """
+    names = distinct_names({pair[role] for pair in pairs if "id" not in pair for role in ("moving", "fixed")})
+    pairs = [
+        pair if "id" in pair else {"id": f"{names[pair['moving']]}_to_{names[pair['fixed']]}"} | pair for pair in pairs
+    ]
+    ids = [pair["id"] for pair in pairs]
+    for value in ids:
+        if value in ("", ".", "..") or "/" in value or "\\" in value:
+            raise InputError(f"{source}: the id {value!r} cannot name a folder.")
+    if len(set(ids)) < len(ids):
+        twice = next(value for value in ids if ids.count(value) > 1)
+        raise InputError(f"{source}: two pairs have the id {twice!r}; name them apart by ids in a data list.")
+    return pairs
+
+
+def distinct_names(paths: Iterable[str]) -> dict[str, str]:
+    """Names of files, without their endings, with as many of the folders above as tell those of one name apart.
+
+    Example:
+        >>> distinct_names(["a/s1/t1.nii", "a/s2/t1.nii", "b.nii"])
+        {'a/s1/t1.nii': 's1_t1', 'a/s2/t1.nii': 's2_t1', 'b.nii': 'b'}
+    """
+    names = {path: volume_name(path) for path in paths}
+    folders = {path: [part for part in Path(path).parts[:-1] if part != Path(path).anchor] for path in names}
+    while True:
+        taken = Counter(names.values())
+        longer = {
+            path: f"{folders[path].pop()}_{name}" for path, name in names.items() if taken[name] > 1 and folders[path]
+        }
+        if not longer:
+            return names
+        names |= longer

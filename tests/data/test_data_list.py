@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sacb_bundle.data import list_pairs, read_data_list
+from sacb_bundle.errors import InputError
+
+
+def test_data_list_is_relative_to_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps([{"moving": "a.nii.gz", "fixed": "/b.nii"}, {"moving": "c", "fixed": "d", "id": "x"}]))
+    assert read_data_list(path) == [
+        {"id": "a_to_b", "moving": str(tmp_path / "a.nii.gz"), "fixed": "/b.nii"},
+        {"id": "x", "moving": str(tmp_path / "c"), "fixed": str(tmp_path / "d")},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[", "not valid JSON"),
+        ("[]", 'must be a list of objects with "moving" and "fixed"'),
+        ('{"moving": "a"}', "must be a list of objects"),
+        ('[{"moving": "a"}]', r"pair 1 has the keys \['moving'\]"),
+        ('[{"moving": "a", "fixed": "b", "labels": "c"}]', "pair 1 has the keys"),
+        ('[{"moving": "a", "fixed": 3}]', "every value is a string"),
+        ('[{"moving": "a", "fixed": "b"}, {"moving": "a", "fixed": "b"}]', "two pairs have the id 'a_to_b'"),
+        ('[{"moving": "a", "fixed": "b", "id": "../x"}]', "cannot name a folder"),
+    ],
+)
+def test_wrong_data_list_is_named(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        read_data_list(path)
+    assert "pairs.json" in str(error.value)
+
+
+def test_missing_data_list(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="data_list: there is no file"):
+        list_pairs("anywhere", str(tmp_path / "pairs.json"))
+
+
+def test_table(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text(
+        "\ufefffixed, moving,fixed_labels,moving_labels,moving_mask,id\n"
+        "a b.nii.gz,ü.nii,/l/a.nii,,,\n"
+        "\n"
+        '"x,y.nii.gz",c.d.nii.gz,,m.nii,k.nii,case 1\n',
+        encoding="utf-8",
+    )
+    assert read_data_list(path) == [
+        {
+            "id": "ü_to_a b",
+            "fixed": str(tmp_path / "a b.nii.gz"),
+            "moving": str(tmp_path / "ü.nii"),
+            "seg_fixed": "/l/a.nii",
+        },
+        {
+            "id": "case 1",
+            "fixed": str(tmp_path / "x,y.nii.gz"),
+            "moving": str(tmp_path / "c.d.nii.gz"),
+            "seg_moving": str(tmp_path / "m.nii"),
+            "moving_mask": str(tmp_path / "k.nii"),
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"has the columns \[\]; fixed and moving are needed"),
+        (b"fixed,image\na,b\n", r"has the columns \['fixed', 'image'\]"),
+        (b"fixed,moving,moving\na,b,c\n", "has the columns"),
+        (b"fixed,moving\n", "lists no pair"),
+        (b"fixed,moving\na,b\na,\n", "line 3: names no moving image"),
+        (b"fixed,moving\na,b,c\n", "line 2: has more cells than the 2 columns"),
+        (b"fixed,moving\na,M\xfcller\n", "not a table"),
+    ],
+)
+def test_wrong_table_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        read_data_list(tmp_path / "pairs.csv")
+    assert "pairs.csv" in str(error.value)
+
+
+def test_folders_tell_files_of_one_name_apart(tmp_path: Path) -> None:
+    names = ["s1/t1.nii.gz", "s2/t1.nii.gz", "s2/ct.nii.gz"]
+    entries = [{"moving": moving, "fixed": fixed} for moving in names for fixed in names if moving != fixed]
+    (tmp_path / "pairs.json").write_text(json.dumps(entries))
+    assert [pair["id"] for pair in read_data_list(tmp_path / "pairs.json")] == [
+        "s1_t1_to_s2_t1", "s1_t1_to_ct", "s2_t1_to_s1_t1", "s2_t1_to_ct", "ct_to_s1_t1", "ct_to_s2_t1",
+    ]  # fmt: skip
+
+
+def test_learn2reg_data_set(tmp_path: Path) -> None:
+    (tmp_path / "labelsTr").mkdir()
+    (tmp_path / "labelsTr" / "b_0000.nii.gz").touch()
+    entry = {"fixed": "./imagesTr/a_0000.nii.gz", "moving": "./imagesTr/b_0000.nii.gz"}
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"name": "x", "training": [], "registration_val": [entry]}))
+    assert read_data_list(path) == [
+        {
+            "id": "b_0000_to_a_0000",
+            "fixed": str(tmp_path / "imagesTr" / "a_0000.nii.gz"),
+            "moving": str(tmp_path / "imagesTr" / "b_0000.nii.gz"),
+            "seg_moving": str(tmp_path / "labelsTr" / "b_0000.nii.gz"),
+        }
+    ]
+    path.write_text(json.dumps({"registration_test": [{"fixed": "a.nii", "moving": "b.nii"}]}))
+    assert [pair["id"] for pair in read_data_list(path)] == ["b_to_a"]
+    path.write_text(json.dumps({"registration_val": [{"fixed": "a"}]}))
+    with pytest.raises(InputError, match="pair 1 of registration_val names no fixed and moving image"):
+        read_data_list(path)
