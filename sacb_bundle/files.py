@@ -40,10 +40,15 @@ def check_results(results: Iterable[Path], sources: Iterable[str | Path]) -> Non
     for result in results:
         if result.resolve() in read:
             raise InputError(f"{result}: a result would overwrite this file, which is read; choose another place.")
-        if result.is_dir():
+        try:
+            is_folder = result.is_dir()
+            nearest = next(folder for folder in result.absolute().parents if folder.exists())
+            usable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+        except OSError as error:  # a name that is too long, a folder that may not be looked into
+            raise InputError(f"{result}: cannot be written: {error.strerror}.") from error
+        if is_folder:
             raise InputError(f"{result}: is a folder; the result is a file.")
-        nearest = next(folder for folder in result.absolute().parents if folder.exists())
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        if not usable:
             raise InputError(f"{result}: cannot be written; {nearest} is not a folder that can be written to.")
 
 
@@ -72,3 +77,5 @@ def whole_file(path: Path) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}.") from error
+    except RuntimeError as error:  # SimpleITK's, with a line of its own source before the reason
+        raise InputError(f"{path}: cannot be written: {str(error).splitlines()[-1].strip()}") from error

@@ -81,6 +81,17 @@ def test_apply_gives_what_register_gave(scans: Path, registered: Path, tmp_path:
         assert same.mean() > 0.999
 
 
+def test_a_label_that_the_reference_does_not_show_is_none(scans: Path, registered: Path, tmp_path: Path) -> None:
+    lesion = np.zeros(nib.load(scans / "moving.nii.gz").shape, np.uint8)
+    lesion[1, 1, 1] = 1
+    nib.save(nib.Nifti1Image(lesion, nib.load(scans / "moving.nii.gz").affine), tmp_path / "lesion.nii.gz")
+    nib.load(scans / "fixed.nii.gz").slicer[12:36, 16:48, 12:36].to_filename(tmp_path / "part.nii.gz")
+    arguments = ["--transform", str(registered / "transform.nii.gz"), "--reference", str(tmp_path / "part.nii.gz")]
+    arguments += ["--labels", str(tmp_path / "lesion.nii.gz"), "--output", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(["apply", *arguments]) == 0
+    assert not voxels(tmp_path / "out" / "lesion.nii.gz").any()
+
+
 def test_points_go_where_the_image_goes(scans: Path, registered: Path, tmp_path: Path) -> None:
     """The innermost point of a label, carried over, lies in the warped label (the other way would lead 100 mm off)."""
     image = nib.load(scans / "moving_labels.nii.gz")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.files import make_folder, whole_file
+from sacb_bundle.files import check_results, make_folder, whole_file
 
 
 def test_folder_is_made_and_left_empty(tmp_path: Path) -> None:
@@ -53,3 +53,10 @@ def test_two_writers_do_not_mix(tmp_path: Path) -> None:
         second.write_text("second")
     assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "file/a"])
+def test_a_path_that_cannot_be_written_is_refused_beforehand(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        check_results([tmp_path / name], [])

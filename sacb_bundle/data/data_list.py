@@ -99,7 +99,7 @@ def read_json_list(source: Path) -> list[dict[str, str]]:
 
 def learn2reg_pairs(content: dict[str, Any], source: Path) -> list[dict[str, str]]:
     """Pairs of a data set of the Learn2Reg challenge."""
-    name = next((name for name in LEARN2REG_LISTS if content.get(name)), None)
+    name = next((name for name in LEARN2REG_LISTS if content.get(name) and isinstance(content[name], list)), None)
     if name is None:
         raise InputError(
             f'{source}: must be a list of objects with "moving" and "fixed", or the description of a data set of '
@@ -149,9 +149,10 @@ def distinct_names(paths: Iterable[str]) -> dict[str, str]:
     names = {path: volume_name(path) for path in paths}
     folders = {path: [part for part in Path(path).parts[:-1] if part != Path(path).anchor] for path in names}
     while True:
-        taken = Counter(names.values())
+        # Files of one name in one folder stay as they are: no folder above tells them apart.
+        places = Counter(name for name, _ in {(name, tuple(folders[path])) for path, name in names.items()})
         longer = {
-            path: f"{folders[path].pop()}_{name}" for path, name in names.items() if taken[name] > 1 and folders[path]
+            path: f"{folders[path].pop()}_{name}" for path, name in names.items() if places[name] > 1 and folders[path]
         }
         if not longer:
             return names

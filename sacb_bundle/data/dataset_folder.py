@@ -101,7 +101,7 @@ def read_json(path: Path) -> Any:
     """Content of a JSON file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON: {error}.") from error
 
 

@@ -16,8 +16,8 @@ class PairList:
     """Pairs to register.
 
     Attributes:
-        pairs: one dict a pair with "id", "moving" and "fixed", and "seg_moving" and "seg_fixed" where there are
-            labels.
+        pairs: one dict a pair with "id", "moving" and "fixed", "seg_moving" and "seg_fixed" where there are labels,
+            and "moving_mask" and "fixed_mask" where there are masks.
         labels: label values to score; None for all that occur.
     """
 

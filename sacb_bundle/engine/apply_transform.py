@@ -64,7 +64,9 @@ def apply_transform(
         raise InputError(f"points_space is {points_space!r}; it must be LPS or RAS.")
     if not images and not labels and not points:
         raise InputError("There is nothing to apply the transform to: name images, labels or points.")
-    images, labels, points = ([files] if isinstance(files, str) else files for files in (images, labels, points))
+    images, labels, points = (
+        [files] if isinstance(files, (str, Path)) else files for files in (images, labels, points)
+    )
     volumes = [*images, *labels]
     targets = [Path(output_dir) / f"{volume_name(path)}.nii.gz" for path in volumes]
     targets += [Path(output_dir) / Path(path).name for path in points]
@@ -80,13 +82,13 @@ def apply_transform(
             "image's transform?"
         )
     sources = [read_finite(path) for path in images] + [read_label_map(path) for path in labels]
+    for path, source in zip(volumes, sources, strict=True):
+        if not whole.reaches(grid, source.grid):
+            raise InputError(f"{path}: the transform takes no part of {reference} into it. Is it another image's?")
     texts = [with_points_moved(Path(path), partial(moved_points, whole, grid, path), points_space) for path in points]
     with tqdm(total=grid.shape[0], desc="warping", unit="plane", delay=2) as bar:
         result = resample(whole, grid, sources[: len(images)], sources[len(images) :], label_interpolation, bar.update)
     warped = [*result.images, *result.labels]
-    for path, before, after in zip(volumes, sources, warped, strict=True):
-        if before.values.min() < before.values.max() and after.values.min() == after.values.max():
-            raise InputError(f"{path}: the transform takes no part of {reference} into it. Is it another image's?")
     for volume, target in zip(warped, targets, strict=False):
         write_volume(volume, target)
     for text, target in zip(texts, targets[len(volumes) :], strict=True):

@@ -48,7 +48,8 @@ def align(
         fixed: fixed image.
         moving: moving image.
         initial: "none" (the identity), "center" (a translation), "rigid" (and a rotation) or "affine".
-        fixed_mask: what of the fixed image counts; all of it by default.
+        fixed_mask: what of the fixed image counts, taken as it is; by default all of it, and for the affine part the
+            foreground with 10 mm around it.
         moving_mask: the same for the moving image.
 
     Returns:

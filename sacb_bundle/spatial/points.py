@@ -43,7 +43,7 @@ def warp_points(transform: Transform, points: np.ndarray) -> np.ndarray:
     targets = to_positions(points, transform.device)
     places = solve(transform, targets)
     error = from_positions(transform(places) - targets)
-    lost = np.flatnonzero(np.linalg.norm(error, axis=1) > LARGEST_ERROR)
+    lost = np.flatnonzero(~(np.linalg.norm(error, axis=1) <= LARGEST_ERROR))
     if lost.size:
         where = ", ".join(f"{value:.4g}" for value in points[lost[0]])
         raise InputError(
@@ -70,7 +70,7 @@ def with_points_moved(source: Path, move: Callable[[np.ndarray], np.ndarray], sp
     if not source.is_file():
         raise InputError(f"{source}: no such file.")
     try:
-        text = source.read_text(encoding="utf-8-sig")
+        text = source.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{source}: not a text in UTF-8; points are a CSV, or markups of 3D Slicer.") from error
     if source.name.lower().endswith(".json"):
@@ -80,21 +80,24 @@ def with_points_moved(source: Path, move: Callable[[np.ndarray], np.ndarray], sp
 
 def with_rows_moved(text: str, source: Path, move: Callable[[np.ndarray], np.ndarray], space: str) -> str:
     """`with_points_moved` of a CSV file."""
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns, rows = list(reader.fieldnames or []), list(reader)
-    missing = [name for name in COORDINATES if name not in columns]
-    if missing or not rows:
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        columns = list(reader.fieldnames or [])
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{source}: not a table (CSV): {error}.") from error
+    if [columns.count(name) for name in COORDINATES] != [1, 1, 1] or not rows:
         raise InputError(f"{source}: needs the columns x, y and z and at least one point; it has {columns}.")
-    for line, row in enumerate(rows, 2):
+    for line, row in rows:
         if None in row:
             raise InputError(f"{source}, line {line}: has more values than the {len(columns)} columns {columns}.")
-    points = np.array([[number(row[name], source, line) for name in COORDINATES] for line, row in enumerate(rows, 2)])
-    for row, point in zip(rows, in_space(move(in_space(points, space)), space), strict=True):
+    points = np.array([[number(row[name], source, line) for name in COORDINATES] for line, row in rows])
+    for (_, row), point in zip(rows, in_space(move(in_space(points, space)), space), strict=True):
         row.update({name: f"{value:.6f}" for name, value in zip(COORDINATES, point, strict=True)})
     table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, columns)
+    writer = csv.DictWriter(table, columns, lineterminator="\r\n" if "\r\n" in text else "\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(row for _, row in rows)
     return table.getvalue()
 
 
@@ -122,7 +125,7 @@ def with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np.
             if point.get("positionStatus") not in UNPLACED
         ]
         positions = np.array([point["position"] for point, _ in pairs], dtype=np.float64)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{source}: not a markups file of 3D Slicer, or a control point has no position.") from error
@@ -135,7 +138,7 @@ def with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np.
         point["position"] = in_space(moved[None], space)[0].tolist()
     for markup in content["markups"]:
         markup.pop("measurements", None)
-    return json.dumps(content, indent=2)
+    return json.dumps(content, indent=2, ensure_ascii=False)
 
 
 def check_markup(markup: dict[str, Any], source: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from .displacement_field import DisplacementField, map_affinely
 from .grid import Grid
+from .sampling import is_inside
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,14 @@ class Transform:
         """World coordinates (N, 3) in the fixed image to those in the moving one."""
         return from_positions(self(to_positions(points, self.device)))
 
+    def reaches(self, fixed: Grid, moving: Grid) -> bool:
+        """Whether any voxel of the fixed grid is taken into the moving one."""
+        to_index = torch.from_numpy(np.linalg.inv(moving.affine)).to(self.device, torch.float32)
+        return any(
+            bool(is_inside(map_affinely(to_index, positions), moving.shape).any())
+            for _, positions in self.on_slabs(fixed)
+        )
+
     def share_inside(self, fixed: Grid, moving: Grid) -> float:
         """Share of the fixed grid that is taken into the moving one, from 20 x 20 x 20 places."""
         return float(moving.contains(self.map_points(fixed.lattice(20))).mean())
@@ -53,7 +62,7 @@ class Transform:
 
 def to_positions(points: np.ndarray, device: torch.device) -> torch.Tensor:
     """Points (N, 3) as positions (3, 1, 1, N)."""
-    return torch.from_numpy(np.asarray(points, dtype=np.float32)).to(device).T.reshape(3, 1, 1, -1)
+    return torch.from_numpy(np.asarray(points, dtype=np.float64)).to(device, torch.float32).T.reshape(3, 1, 1, -1)
 
 
 def from_positions(positions: torch.Tensor) -> np.ndarray:

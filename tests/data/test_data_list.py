@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sacb_bundle.data import list_pairs, read_data_list
+from sacb_bundle.data.data_list import distinct_names
 from sacb_bundle.errors import InputError
 
 
@@ -29,6 +30,8 @@ def test_data_list_is_relative_to_its_folder(tmp_path: Path) -> None:
         ('[{"moving": "a", "fixed": 3}]', "every value is a string"),
         ('[{"moving": "a", "fixed": "b"}, {"moving": "a", "fixed": "b"}]', "two pairs have the id 'a_to_b'"),
         ('[{"moving": "a", "fixed": "b", "id": "../x"}]', "cannot name a folder"),
+        ('{"registration_val": 5}', "a list registration_val or registration_test"),
+        ("[" * 100_000, "not valid JSON"),
     ],
 )
 def test_wrong_data_list_is_named(content: str, message: str, tmp_path: Path) -> None:
@@ -117,3 +120,8 @@ def test_learn2reg_data_set(tmp_path: Path) -> None:
     path.write_text(json.dumps({"registration_val": [{"fixed": "a"}]}))
     with pytest.raises(InputError, match="pair 1 of registration_val names no fixed and moving image"):
         read_data_list(path)
+
+
+def test_names_that_no_folder_tells_apart_do_not_grow(tmp_path: Path) -> None:
+    names = {"a/b/t1.nii": "t1", "a/b/t1.nii.gz": "t1", "a/b/t2.nii": "t2"}
+    assert distinct_names(names) == names

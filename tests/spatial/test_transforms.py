@@ -90,6 +90,21 @@ def test_a_point_whose_place_is_not_found_is_an_error(monkeypatch: pytest.Monkey
         warp_points(Transform(displacement=spike()), np.array([[-300.0, 0, 0], [5, 0, 10]]))
 
 
+@pytest.mark.parametrize("far", [1e39, 1e30])
+def test_a_point_beyond_what_numbers_hold_is_an_error(far: float) -> None:
+    with pytest.raises(InputError, match="Point 1 at"):
+        warp_points(smooth_transform(), np.array([[far, 0, 0]]))
+
+
+def test_any_voxel_that_is_reached_counts() -> None:
+    fixed, far = Grid((64, 64, 64), np.eye(4)), Grid((64, 64, 64), np.eye(4))
+    far.affine[:3, 3] = 200
+    voxel = Grid((2, 2, 2), np.diag([0.3, 0.3, 0.3, 1]))
+    voxel.affine[:3, 3] = (31.9, 8.9, 40.9)
+    assert Transform().reaches(fixed, voxel)
+    assert not Transform().reaches(fixed, far)
+
+
 def spike() -> DisplacementField:
     """A field that is zero but for one place."""
     vectors = torch.zeros(3, 9, 9, 9)
@@ -213,6 +228,13 @@ def test_points_of_a_csv(space: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(values * signs, there + np.array([10, 20, 30]))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_of_a_csv_end_as_they_did(end: str, tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_bytes(f"x,y,z{end}1,2,3{end}".encode())
+    text = with_points_moved(tmp_path / "points.csv", lambda points: points, "LPS")
+    assert text == f"x,y,z{end}1.000000,2.000000,3.000000{end}"
+
+
 def markup(space: str, *points: dict, **others: object) -> dict:
     return {"type": "Fiducial", "coordinateSystem": space, "controlPoints": list(points)} | others
 
@@ -246,6 +268,9 @@ def test_points_of_slicer(tmp_path: Path) -> None:
         ("points.csv", "x,y,z\n", "at least one point"),
         ("points.csv", "x,y,z\n1,2,3\n1,two,3\n", "line 3: 'two' is not a coordinate"),
         ("points.mrk.json", "{}", "not a markups file"),
+        ("points.mrk.json", '{"markups": ' + "[" * 100_000, "not a markups file"),
+        ("points.csv", "x,y,z,x\n1,2,3,4\n", "needs the columns x, y and z"),
+        ("points.csv", 'n,x,y,z\n"two\nlines",1,2,3\n"a",1,two,3\n', "line 4: 'two' is not a coordinate"),
         ("points.csv", "x,y,z\n1,2,3,4\n", "line 2: has more values than the 3 columns"),
         ("points.csv", "x,y,z,n\n1,2,3,M\udcfcller\n", "not a text in UTF-8"),
         ("points.mrk.json", '{"markups": []}', "at least one control point"),
