@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, or 1 if the work failed. Wrong arguments end the process with 2.
     """
     options = parser().parse_args(arguments)
-    return run_config(options.config, options.fill_in(options), options.device)
+    return run_config(options)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,6 +33,8 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = top.add_subparsers(metavar="VERB", required=True)
     add_register(verbs)
+    add_batch(verbs)
+    add_report(verbs)
     add_apply(verbs)
     add_invert(verbs)
     add_evaluate(verbs)
@@ -53,39 +55,9 @@ def add_register(verbs: Any) -> None:
     verb.add_argument("--moving", type=file, required=True, help="the same; its grid need not be that of fixed")
     verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the results")
     verb.add_argument("--moving-labels", type=file, help="label map on the moving image's grid, warped along")
-    verb.add_argument(
-        "--initial",
-        choices=("none", "center", "rigid", "affine"),
-        default="affine",
-        help="alignment before the network (default: affine; none for scans that are aligned)",
-    )
     verb.add_argument("--fixed-mask", type=file, help="not 0 where the fixed image counts")
     verb.add_argument("--moving-mask", type=file, help="not 0 where the moving image counts")
-    verb.add_argument(
-        "--modality",
-        choices=("auto", "ct", "mr"),
-        default="auto",
-        help="how intensities are scaled (default: auto, CT if a voxel of the working grid is below -500)",
-    )
-    verb.add_argument(
-        "--spacing",
-        type=float,
-        default=2.0,
-        metavar="MM",
-        help="that the network works at (default: 2, as its weights)",
-    )
-    verb.add_argument(
-        "--formats",
-        nargs="+",
-        choices=("learn2reg", "h5", "tfm"),
-        default=[],
-        help="also write the transform as disp_FIXED_MOVING.nii.gz, or as an ITK composite",
-    )
-    add_label_interpolation(verb)
-    verb.add_argument(
-        "--model", type=file, default=ROOT / "models" / "model.pt", help="weights (default: the bundle's)"
-    )
-    add_device(verb)
+    add_workflow_options(verb)
     verb.set_defaults(config="inference", fill_in=registration_options)
 
 
@@ -105,14 +77,102 @@ def registration_options(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "pairs": PairList([pair], labels=None),
         "output_dir": output.parent,
-        "checkpoint": options.model,
-        "initial": options.initial,
-        "modality": options.modality,
-        "spacing": options.spacing,
-        "formats": options.formats,
-        "label_interpolation": options.label_interpolation,
-        "handlers": [],  # no progress over one pair
-    }
+        "dataset#data": "$@cases.checked(@pairs.pairs)",
+        "jobs": 0,
+        "handlers": [],  # no progress and no report over one pair
+    } | workflow_options(options)
+
+
+def add_batch(verbs: Any) -> None:
+    """`sacb batch`."""
+    verb = add_verb(
+        verbs,
+        "batch",
+        "Register many pairs, and report on them.",
+        "OUTPUT holds cases.csv, summary.json, report.html, and a folder for each pair with what `sacb register` "
+        "writes. A pair that fails does not stop the others.",
+        "sacb batch --pairs pairs.csv --output study\n"
+        "  sacb batch --atlas atlas.nii.gz --atlas-labels labels.nii.gz --images scans --output study --resume",
+    )
+    pairs = verb.add_argument_group("pairs", "one of these says which")
+    pairs.add_argument(
+        "--pairs",
+        type=file,
+        metavar="CSV",
+        help="table with the columns fixed, moving[, fixed_labels, moving_labels, fixed_mask, moving_mask, id]",
+    )
+    pairs.add_argument("--dataset", type=file, metavar="JSON", help="Learn2Reg's dataset.json, or a list of pairs")
+    pairs.add_argument("--fixed-dir", type=folder, metavar="DIR", help="with --moving-dir: scans of the same names")
+    pairs.add_argument("--moving-dir", type=folder, metavar="DIR", help="see --fixed-dir")
+    pairs.add_argument(
+        "--images",
+        type=folder,
+        metavar="DIR",
+        help="all ordered pairs of its scans; or, with --atlas, the atlas to each",
+    )
+    pairs.add_argument("--atlas", type=file, help="moving image of all pairs, with --images")
+    pairs.add_argument("--atlas-labels", type=file, help="label map of the atlas, carried over to each scan")
+    verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the results")
+    verb.add_argument(
+        "--resume", action="store_true", help="keep cases that are complete, of the same inputs and settings"
+    )
+    verb.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    verb.add_argument(
+        "--jobs",
+        type=number,
+        default=2,
+        metavar="N",
+        help="processes that read and align, and cases that are written, at a time (default: 2)",
+    )
+    add_workflow_options(verb)
+    verb.set_defaults(
+        config="inference",
+        fill_in=lambda options: batch_options(verb, options),
+        quiet=("transforms", "study.cases"),  # what they say of each case; failures are told
+    )
+
+
+def batch_options(verb: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, Any]:
+    """What `sacb batch` fills in."""
+    from .data import atlas_pairs, list_pairs, pairs_by_name, study_pairs
+
+    given = {
+        key for key in ("pairs", "dataset", "fixed_dir", "moving_dir", "images", "atlas", "atlas_labels")
+        if getattr(options, key)
+    }  # fmt: skip
+    if given in ({"pairs"}, {"dataset"}):
+        pairs = list_pairs("", options.pairs or options.dataset)
+    elif given == {"fixed_dir", "moving_dir"}:
+        pairs = pairs_by_name(options.fixed_dir, options.moving_dir)
+    elif given == {"images"}:
+        pairs = study_pairs(options.images, "", "ordered", None)
+    elif {"images", "atlas"} <= given <= {"images", "atlas", "atlas_labels"}:
+        pairs = atlas_pairs(options.atlas, options.atlas_labels, options.images)
+    else:
+        verb.error(
+            "which pairs? Give --pairs, or --dataset, or --fixed-dir and --moving-dir, or --images, or --images and "
+            "--atlas (and --atlas-labels)"
+        )
+    return {
+        "pairs": pairs,
+        "output_dir": options.output,
+        "resume": options.resume,
+        "jobs": options.jobs,
+        "run_id": "plan" if options.dry_run else "run",
+    } | workflow_options(options)
+
+
+def add_report(verbs: Any) -> None:
+    """`sacb report`."""
+    verb = add_verb(
+        verbs,
+        "report",
+        "Make the tables and the report of a study anew, without registering.",
+        "It writes cases.csv, summary.json and report.html into OUTPUT.",
+        "sacb report study",
+    )
+    verb.add_argument("output", type=folder, metavar="OUTPUT", help="folder of the results of sacb batch")
+    verb.set_defaults(config="report", device=None, fill_in=lambda options: {"output_dir": options.output})
 
 
 def add_apply(verbs: Any) -> None:
@@ -218,6 +278,7 @@ def add_verb(verbs: Any, name: str, summary: str, results: str, example: str) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    verb.set_defaults(quiet=())
     return verb
 
 
@@ -241,6 +302,47 @@ def add_label_interpolation(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def add_workflow_options(verb: argparse.ArgumentParser) -> None:
+    """The options of how pairs are registered, see `workflow_options`."""
+    verb.add_argument(
+        "--initial",
+        choices=("none", "center", "rigid", "affine"),
+        default="affine",
+        help="alignment before the network (default: affine; none for scans that are aligned)",
+    )
+    verb.add_argument(
+        "--modality",
+        choices=("auto", "ct", "mr"),
+        default="auto",
+        help="how intensities are scaled (default: auto, CT if a voxel of the working grid is below -500)",
+    )
+    verb.add_argument(
+        "--spacing",
+        type=float,
+        default=2.0,
+        metavar="MM",
+        help="that the network works at (default: 2, as its weights)",
+    )
+    verb.add_argument(
+        "--formats",
+        nargs="+",
+        choices=("learn2reg", "h5", "tfm"),
+        default=[],
+        help="also write the transform as disp_FIXED_MOVING.nii.gz, or as an ITK composite",
+    )
+    add_label_interpolation(verb)
+    verb.add_argument(
+        "--model", type=file, default=ROOT / "models" / "model.pt", help="weights (default: the bundle's)"
+    )
+    add_device(verb)
+
+
+def workflow_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options of `add_workflow_options` fill in."""
+    names = ("initial", "modality", "spacing", "formats", "label_interpolation")
+    return {"checkpoint": options.model} | {name: getattr(options, name) for name in names}
+
+
 def add_device(verb: argparse.ArgumentParser) -> None:
     """The option --device."""
     verb.add_argument("--device", help="cpu, cuda or cuda:N (default: the first GPU if there is one)")
@@ -254,12 +356,27 @@ def file(text: str) -> Path:
     return path
 
 
-def run_config(name: str, options: dict[str, Any], device: str | None) -> int:
-    """Run a config of the bundle as `python -m monai.bundle run` does; 1, and a line that says why, if that fails.
+def folder(text: str) -> Path:
+    """A folder that is there."""
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: no such folder")
+    return path
+
+
+def number(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: not a whole number from 0")
+    return int(text)
+
+
+def run_config(options: argparse.Namespace) -> int:
+    """Run the config of a verb as `python -m monai.bundle run` does; 1, and a line that says why, if that fails.
 
     Paths are `Path` objects among the options: in a text, MONAI would take "$" and "@" for an expression to run.
     """
-    config = ROOT / "configs" / f"{name}.json"
+    config = ROOT / "configs" / f"{options.config}.json"
     if not config.is_file():
         print(
             f"error: {config} is missing; sacb runs from the bundle's folder, installed with pip -e.", file=sys.stderr
@@ -273,15 +390,17 @@ def run_config(name: str, options: dict[str, Any], device: str | None) -> int:
     from .errors import InputError, reason_of
 
     for library in ("ignite", "monai.bundle.workflows"):
-        logging.getLogger(library).setLevel(logging.ERROR)
-    workflow = ConfigWorkflow(
-        str(config),
-        workflow_type="infer",
-        logging_file=False,
-        **options,
-        **({"device": device} if device else {}),
-    )
+        logging.getLogger(library).setLevel(logging.CRITICAL)  # errors are told once, below
+    for module in options.quiet:
+        logging.getLogger(f"sacb_bundle.{module}").setLevel(logging.WARNING)
     try:
+        workflow = ConfigWorkflow(
+            str(config),
+            workflow_type="infer",
+            logging_file=False,
+            **options.fill_in(options),
+            **({"device": options.device} if options.device else {}),
+        )
         workflow.initialize()
         workflow.run()
         workflow.finalize()
@@ -291,4 +410,7 @@ def run_config(name: str, options: dict[str, Any], device: str | None) -> int:
             raise
         print(f"error: {reason}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted. Results that are there are whole; sacb batch goes on with --resume.", file=sys.stderr)
+        return 130
     return 0

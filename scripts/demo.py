@@ -12,8 +12,6 @@ import numpy as np
 from monai.bundle import ConfigWorkflow
 
 from sacb_bundle.data.phantom import SPACING, phantom_pair
-from sacb_bundle.engine.picture import save_picture
-from sacb_bundle.spatial import read_transform
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,14 +29,6 @@ def main() -> None:
     run_workflow("evaluate", data_list, output)
 
     results = output / "phantom"
-    save_picture(
-        results / "picture.png",
-        moving=read(output / "moving.nii.gz"),
-        fixed=read(output / "fixed.nii.gz"),
-        warped=read(results / "warped.nii.gz"),
-        field=field_in_voxels(results / "transform.nii.gz"),
-        title="phantom pair",
-    )
     summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
     dice_before, dice_after, folding = (
         summary[key]["mean"] for key in ("dice_before", "dice_after", "folding_percent")
@@ -47,7 +37,7 @@ def main() -> None:
     print(f"Dice after registration   {dice_after:.3f}")
     print(f"folding                   {folding:.3f} % of the voxels")
     print(f"time                      {seconds:.1f} s, loading and writing included")
-    for name in ("warped.nii.gz", "transform.nii.gz", "picture.png"):
+    for name in ("warped.nii.gz", "transform.nii.gz", "picture.jpg"):
         print(f"{name:<25} {results / name}")
 
 
@@ -77,18 +67,6 @@ def run_workflow(name: str, data_list: Path, output: Path) -> None:
     workflow.initialize()
     workflow.run()
     workflow.finalize()
-
-
-def field_in_voxels(path: Path) -> np.ndarray:
-    """Displacements (D, H, W, 3) of a transform, in voxels of its grid."""
-    displacement = read_transform(path).displacement
-    assert displacement is not None
-    return displacement.in_voxels_of(displacement.grid).movedim(0, -1).numpy()
-
-
-def read(path: Path) -> np.ndarray:
-    """Voxels of a NIfTI file."""
-    return np.asarray(nib.load(path).dataobj, dtype=np.float32)  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

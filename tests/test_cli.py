@@ -54,8 +54,10 @@ def voxels(path: Path) -> np.ndarray:
 
 def test_register_writes_on_the_grid_of_the_fixed_image(scans: Path, registered: Path) -> None:
     assert sorted(path.name for path in registered.iterdir()) == [
+        "case.json",
         "disp_fixed_moving.nii.gz",
         "initial.tfm",
+        "picture.jpg",
         "transform.h5",
         "transform.nii.gz",
         "warped.nii.gz",
@@ -120,7 +122,7 @@ def test_names_are_names_and_not_expressions(scans: Path, registered: Path, tmp_
     assert sorted(path.name for path in Path("$out").iterdir()) == sorted(names)
     arguments = ["--fixed", names[0], "--moving", names[1], "--initial", "none", "--output", "@out", "--device", "cpu"]
     assert main(["register", *arguments]) == 0
-    assert len(list(Path("@out").iterdir())) == 3
+    assert len(list(Path("@out").iterdir())) == 5
     assert not Path("made").exists()
 
 
@@ -211,7 +213,7 @@ def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str
         "there is nothing to see": [
             *register, "--moving", moving, "--fixed-mask", str(folder / "dark.nii.gz")
         ],
-        "file is not a folder": ["register", *pair, "--output", str(folder / "file")],
+        "it is a file, not a folder": ["register", *pair, "--output", str(folder / "file")],
         "device is 'foo'": [*register, "--moving", moving, "--device", "foo"],
         "warped.nii.gz: a result would overwrite": [
             "register", "--fixed", fixed, "--moving", str(own / "warped.nii.gz"), "--output", str(own)

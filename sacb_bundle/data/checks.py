@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from ..errors import InputError
-from ..spatial import Grid, read_image, read_label_map
+from ..spatial import Grid, read_grid, read_image, read_label_map
 
 
 def check_subjects(subjects: Iterable[Mapping[str, str]]) -> None:
@@ -51,24 +51,34 @@ def check_pairs(pairs: Iterable[Mapping[str, str]], require_labels: bool = False
             check_same_grid(path, grids[path], pair["fixed"], grids[pair["fixed"]])
 
 
-def check_scans(pairs: Iterable[Mapping[str, str]]) -> None:
-    """Check each pair of scans, of any geometry: every label map and mask lies on the grid of its own image.
+def check_scan_grids(pair: Mapping[str, str], grids: dict[str, Grid | InputError]) -> None:
+    """Check by their headers that a pair's files are there, and each label map and mask lies on its own image's grid.
 
     Args:
-        pairs: each with "moving", "fixed" and optionally "seg_", "_mask" to either, paths.
+        pair: scans of any geometry, with "moving", "fixed" and optionally "seg_", "_mask" to either, paths.
+        grids: of files whose headers were read before; others are added.
 
     Raises:
         InputError: names the file, what is wrong and what would be right.
     """
-    grids: dict[str, Grid] = {}
-    for pair in pairs:
-        for role in ("fixed", "moving"):
-            for key, read in ((role, read_image), (f"seg_{role}", read_label_map), (f"{role}_mask", read_label_map)):
-                if key in pair:
-                    path = pair[key]
-                    if path not in grids:
-                        grids[path] = read(path).grid
-                    check_same_grid(path, grids[path], pair[role], grids[pair[role]])
+    for role in ("fixed", "moving"):
+        image = grid_of(pair[role], grids)
+        for key in (f"seg_{role}", f"{role}_mask"):
+            if key in pair:
+                check_same_grid(pair[key], grid_of(pair[key], grids), pair[role], image)
+
+
+def grid_of(path: str, grids: dict[str, Grid | InputError]) -> Grid:
+    """Grid of a file, whose header is read once; the error, if it has none."""
+    if path not in grids:
+        try:
+            grids[path] = read_grid(path)
+        except InputError as error:
+            grids[path] = error
+    grid = grids[path]
+    if isinstance(grid, InputError):
+        raise grid
+    return grid
 
 
 def check_same_grid(path: str, grid: Grid, reference_path: str, reference: Grid) -> None:

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..spatial import volume_name
+from ..spatial import NIFTI_ENDINGS, volume_name
 
 logger = logging.getLogger(__name__)
-
-SUFFIXES = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
@@ -86,14 +84,15 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
     )
 
 
-def files_by_name(folder: Path) -> dict[str, Path]:
-    """NIfTI files of a folder by subject name, in the order of their names."""
+def files_by_name(folder: Path, endings: tuple[str, ...] = NIFTI_ENDINGS) -> dict[str, Path]:
+    """Volumes of a folder by the name of their subject, in the order of the names; hidden files aside."""
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.endswith(SUFFIXES):
-            if volume_name(path) in files:
-                raise InputError(f"{path} and {files[volume_name(path)]} have the same name; keep one of them.")
-            files[volume_name(path)] = path
+        if path.name.lower().endswith(endings) and not path.name.startswith("."):
+            name = volume_name(path)
+            if name in files:
+                raise InputError(f"{path} and {files[name]} have the same name; keep one of them.")
+            files[name] = path
     return files
 
 

@@ -2,7 +2,7 @@
 
 from .apply_transform import apply_transform
 from .batch import prepare_labelled_pair, prepare_pair
-from .command_line import check_command_line, check_device, show_input_errors_plainly
+from .command_line import check_command_line, check_device, default_device, show_input_errors_plainly
 from .inferer import RegistrationInferer
 from .invert_transform import invert_transform
 from .progress import TrainingProgress
@@ -26,6 +26,7 @@ __all__ = [
     "apply_transform",
     "check_command_line",
     "check_device",
+    "default_device",
     "invert_transform",
     "lower_is_better",
     "prepare_labelled_pair",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import os
 import pydoc
 import re
 import sys
@@ -51,6 +52,13 @@ def check_command_line() -> None:
         if option not in RUN_ARGUMENTS:
             check_key(config, option, where=str(config_files))
             check_truth_value(config, option, value)
+
+
+def default_device() -> torch.device:
+    """The GPU of this process (by LOCAL_RANK, which torchrun sets; else the first), or the CPU if there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
 def check_device(device: str | torch.device) -> None:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from ..errors import InputError
 from ..files import check_results
 from ..spatial import (
+    NIFTI_ENDINGS,
     Volume,
     inverse_error,
     invert,
@@ -19,7 +20,6 @@ from ..spatial import (
     write_displacement,
     write_volume,
 )
-from ..spatial.volume import NIFTI_ENDINGS
 
 
 def invert_transform(

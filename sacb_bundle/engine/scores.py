@@ -7,7 +7,7 @@ import io
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -16,12 +16,11 @@ import numpy as np
 from ignite.engine import Engine, Events
 
 from ..files import whole_file
-from ..metrics import LabelScores, PairScores, score_pair
+from ..metrics import LABEL_SCORES, PairScores, score_pair
 from ..spatial import Grid
 
 logger = logging.getLogger(__name__)
 
-LABEL_SCORES = [field.name for field in fields(LabelScores) if field.name != "label"]
 FIELD_SCORES = ["folding_percent", "ndv_percent", "sd_log_jacobian"]
 
 

@@ -3,11 +3,13 @@
 from .folding import folding_percentage, jacobian_determinant, non_diffeomorphic_volume, sd_log_jacobian
 from .handlers import Folding, MeanDice
 from .overlap import dice
-from .pair_scores import LabelScores, PairScores, score_pair
+from .pair_scores import LABEL_SCORES, LabelMapScores, LabelScores, PairScores, score_labels, score_pair
 from .surface import SurfaceDistance, surface_distances
 
 __all__ = [
+    "LABEL_SCORES",
     "Folding",
+    "LabelMapScores",
     "LabelScores",
     "MeanDice",
     "PairScores",
@@ -16,6 +18,7 @@ __all__ = [
     "folding_percentage",
     "jacobian_determinant",
     "non_diffeomorphic_volume",
+    "score_labels",
     "score_pair",
     "sd_log_jacobian",
     "surface_distances",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from .arrays import Array, as_label_map
 from .folding import folding_percentage, non_diffeomorphic_volume, sd_log_jacobian
@@ -28,9 +28,12 @@ class LabelScores:
     assd_after: float | None
 
 
+LABEL_SCORES = [field.name for field in fields(LabelScores) if field.name != "label"]
+
+
 @dataclass(frozen=True)
-class PairScores:
-    """Scores of one registered pair; the field's measures are those of :mod:`sacb_bundle.metrics.folding`."""
+class LabelMapScores:
+    """Agreement of the labels of a pair."""
 
     labels: tuple[LabelScores, ...]
     """One row per scored label, in ascending order."""
@@ -38,6 +41,12 @@ class PairScores:
     """Labels missing from the fixed or from the moving image: they have no row."""
     vanished: tuple[int, ...]
     """Scored labels that the warped image lost: Dice after is 0, the distances after are None."""
+
+
+@dataclass(frozen=True)
+class PairScores(LabelMapScores):
+    """Scores of one registered pair; the field's measures are those of :mod:`sacb_bundle.metrics.folding`."""
+
     folding_percent: float
     ndv_percent: float
     sd_log_jacobian: float
@@ -51,10 +60,7 @@ def score_pair(
     labels: Iterable[int],
     spacing: Sequence[float],
 ) -> PairScores:
-    """Score the registration of one pair, before and after.
-
-    A label counts if both the fixed and the moving image hold it. One that is missing from either is left out
-    and listed; one that only the warped image lacks was lost in the warp, so it stays in with a Dice of 0.
+    """Score the registration of one pair, before and after, by its labels and its displacement field.
 
     Args:
         fixed: label map (D, H, W) of the fixed image.
@@ -65,11 +71,38 @@ def score_pair(
         spacing: voxel size along (D, H, W), in mm.
 
     Raises:
-        ValueError: if the label maps, the field or the spacing are malformed, see :func:`dice`,
-            :func:`jacobian_determinant` and :func:`surface_distances`, or the field is on another grid.
+        ValueError: if the label maps, the field or the spacing are malformed, see :func:`score_labels` and
+            :func:`jacobian_determinant`, or the field is on another grid.
     """
     if tuple(field.shape[1:]) != tuple(fixed.shape):
         raise ValueError(f"field {tuple(field.shape)} is not on the grid of the labels {tuple(fixed.shape)}")
+    scores = score_labels(fixed, moving, warped, labels, spacing)
+    return PairScores(
+        **vars(scores),
+        folding_percent=folding_percentage(field),
+        ndv_percent=non_diffeomorphic_volume(field),
+        sd_log_jacobian=sd_log_jacobian(field),
+    )
+
+
+def score_labels(
+    fixed: Array, moving: Array, warped: Array, labels: Iterable[int], spacing: Sequence[float]
+) -> LabelMapScores:
+    """Score the labels of one pair, before and after.
+
+    A label counts if both the fixed and the moving image hold it. One that is missing from either is left out
+    and listed; one that only the warped image lacks was lost in the warp, so it stays in with a Dice of 0.
+
+    Args:
+        fixed: label map (D, H, W) of the fixed image.
+        moving: label map (D, H, W) of the moving image.
+        warped: label map (D, H, W) of the moving image after the warp.
+        labels: label values to score; any integers.
+        spacing: voxel size along (D, H, W), in mm.
+
+    Raises:
+        ValueError: if the label maps or the spacing are malformed, see :func:`dice` and :func:`surface_distances`.
+    """
     requested = sorted(set(labels))
     fixed, moving, warped = (as_label_map(label_map) for label_map in (fixed, moving, warped))
 
@@ -93,11 +126,8 @@ def score_pair(
                 assd_after=assd_after,
             )
         )
-    return PairScores(
+    return LabelMapScores(
         labels=tuple(rows),
         left_out=tuple(label for label in requested if label not in dice_before),
         vanished=tuple(label for label in dice_before if label not in dice_after),
-        folding_percent=folding_percentage(field),
-        ndv_percent=non_diffeomorphic_volume(field),
-        sd_log_jacobian=sd_log_jacobian(field),
     )

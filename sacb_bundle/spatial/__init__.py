@@ -4,15 +4,28 @@ from .alignment import align, foreground
 from .common_part import common_part
 from .displacement_field import DisplacementField
 from .grid import Grid
-from .inverse import inverse_error, invert
+from .inverse import inverse_error, invert, round_trip_error
 from .points import warp_points, with_points_moved
 from .resampling import Resampled, averaged, check_label_interpolation, resample
 from .transform import Transform
 from .transform_files import read_transform, write_composite, write_displacement, write_learn2reg
-from .volume import Volume, read_finite, read_image, read_label_map, read_volume, volume_name, write_volume
+from .volume import (
+    NIFTI_ENDINGS,
+    VOLUME_ENDINGS,
+    Volume,
+    read_finite,
+    read_grid,
+    read_image,
+    read_label_map,
+    read_volume,
+    volume_name,
+    write_volume,
+)
 from .working_grid import working_grid
 
 __all__ = [
+    "NIFTI_ENDINGS",
+    "VOLUME_ENDINGS",
     "DisplacementField",
     "Grid",
     "Resampled",
@@ -26,11 +39,13 @@ __all__ = [
     "inverse_error",
     "invert",
     "read_finite",
+    "read_grid",
     "read_image",
     "read_label_map",
     "read_transform",
     "read_volume",
     "resample",
+    "round_trip_error",
     "volume_name",
     "warp_points",
     "with_points_moved",

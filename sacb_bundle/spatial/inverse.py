@@ -12,7 +12,7 @@ from ..errors import InputError
 from .displacement_field import DisplacementField, map_affinely
 from .grid import Grid
 from .sampling import is_inside
-from .transform import Transform
+from .transform import Transform, from_positions, to_positions
 
 MAX_ITERATIONS = 15
 # In mm: a hundredth of what scans resolve.
@@ -56,6 +56,12 @@ def solve(transform: Transform, targets: torch.Tensor) -> torch.Tensor:
         rest[..., left] = torch.where(better, missing_there, missing)
         length[..., left] = torch.where(better, (2 * length[..., left]).clamp(max=1), length[..., left] / 2)
     return places.reshape(shape)
+
+
+def round_trip_error(transform: Transform, places: np.ndarray) -> np.ndarray:
+    """How far each of some places (N, 3), in mm, RAS, is from itself after the transform and its inverse, in mm."""
+    positions = to_positions(places, transform.device)
+    return np.linalg.norm(from_positions(solve(transform, transform(positions)) - positions), axis=1)
 
 
 def newton_step(

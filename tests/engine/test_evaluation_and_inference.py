@@ -29,8 +29,22 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def registered(study: Path, weights: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("registered")
-    workflow("inference", "oasis", dataset_dir=str(study), checkpoint=weights, output_dir=str(folder)).run()
+    workflow("inference", "oasis", data_list=pairs_of(study, folder), checkpoint=weights, output_dir=str(folder)).run()
     return folder
+
+
+def pairs_of(study: Path, folder: Path) -> str:
+    """A data list of a pair of the study, both ways."""
+    names = ("moving_1", "moving_2")
+    files = {
+        name: (str(study / "images" / f"{name}.nii.gz"), str(study / "labels" / f"{name}.nii.gz")) for name in names
+    }
+    pairs = [
+        dict(zip(("moving", "seg_moving", "fixed", "seg_fixed"), (*files[moving], *files[fixed]), strict=True))
+        for moving, fixed in (names, names[::-1])
+    ]
+    (folder / "pairs.json").write_text(json.dumps(pairs))
+    return str(folder / "pairs.json")
 
 
 def voxels(path: Path) -> np.ndarray:
@@ -38,7 +52,7 @@ def voxels(path: Path) -> np.ndarray:
 
 
 def test_inference_writes_what_the_field_says(study: Path, registered: Path) -> None:
-    assert sorted(path.name for path in registered.iterdir()) == [PAIR, "moving_2_to_moving_1"]
+    assert sorted(path.name for path in registered.iterdir() if path.is_dir()) == [PAIR, "moving_2_to_moving_1"]
     displacement = read_transform(registered / PAIR / "transform.nii.gz").displacement
     assert displacement is not None
     field = displacement.in_voxels_of(displacement.grid)[None]
@@ -58,7 +72,8 @@ def test_inference_writes_what_the_field_says(study: Path, registered: Path) -> 
 
 
 def test_inference_is_reproducible(study: Path, weights: str, registered: Path, tmp_path: Path) -> None:
-    workflow("inference", "oasis", dataset_dir=str(study), checkpoint=weights, output_dir=str(tmp_path)).run()
+    data_list = pairs_of(study, tmp_path)
+    workflow("inference", "oasis", data_list=data_list, checkpoint=weights, output_dir=str(tmp_path)).run()
     for name in ("transform", "warped", "warped_labels"):
         first, second = (voxels(folder / PAIR / f"{name}.nii.gz") for folder in (registered, tmp_path))
         assert np.array_equal(first, second)
@@ -78,7 +93,7 @@ def test_inference_of_images_without_labels_and_of_any_size(weights: str, tmp_pa
         initial="none",
     ).run()
     names = sorted(path.name for path in (tmp_path / "out" / "a_to_b").iterdir())
-    assert names == ["initial.tfm", "transform.nii.gz", "warped.nii.gz"]
+    assert names == ["case.json", "initial.tfm", "picture.jpg", "transform.nii.gz", "warped.nii.gz"]
     assert voxels(tmp_path / "out" / "a_to_b" / "transform.nii.gz").shape == (21, 30, 19, 1, 3)
 
 

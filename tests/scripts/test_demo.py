@@ -17,5 +17,5 @@ def test_demo_improves_the_overlap_and_writes_what_it_names(tmp_path: Path) -> N
     )
     assert after > before + 0.1
     assert folding < 1
-    for name in ("warped.nii.gz", "transform.nii.gz", "picture.png"):
+    for name in ("warped.nii.gz", "transform.nii.gz", "picture.jpg"):
         assert Path(re.search(rf"{re.escape(name)}\s+(\S+)", output)[1]).is_file()  # type: ignore[index]

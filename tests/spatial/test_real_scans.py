@@ -84,11 +84,11 @@ def test_a_known_deformation_of_the_world_is_written_the_same_for_every_copy(
     working = Grid(tuple(item["image"].shape[1:]), item["working_affine"].numpy())
     vectors = smooth(working.to_world(indices(working.shape))).T.reshape(3, *working.shape)
     field = DisplacementField(torch.from_numpy(vectors).float(), working).in_voxels_of(working)
-    SaveRegistrationd(tmp_path)(item | {"pred": field})
+    SaveRegistrationd()(item | {"pred": field, "folder": tmp_path})
 
     brain = read_image(subjects[0])
     places = brain.grid.to_world(np.argwhere(brain.values > 0)[::7])
-    recovered = read_transform(tmp_path / copy / "transform.nii.gz").map_points(places) - places
+    recovered = read_transform(tmp_path / "transform.nii.gz").map_points(places) - places
     assert np.linalg.norm(recovered - smooth(places), axis=1).max() < 0.1
 
 

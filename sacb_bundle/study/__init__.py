@@ -1,0 +1,21 @@
+"""Registration of many pairs: the plan, cases that stand or fail alone, and what is said of them together."""
+
+from .cases import Cases
+from .evaluator import CaseEvaluator
+from .fingerprint import file_hash
+from .loading import CaseDataset, CaseLoader
+from .plan import Plan, make_plan
+from .report import write_report
+from .study import Study
+
+__all__ = [
+    "CaseDataset",
+    "CaseEvaluator",
+    "CaseLoader",
+    "Cases",
+    "Plan",
+    "Study",
+    "file_hash",
+    "make_plan",
+    "write_report",
+]

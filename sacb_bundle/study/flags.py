@@ -1,0 +1,54 @@
+"""Reasons why a case deserves a look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LARGEST_FOLDING_PERCENT = 0.5
+# Of the similarity, by the displacement field.
+LEAST_GAIN = 0.01
+LARGEST_BORDER_MM = 10.0
+LARGEST_INVERSE_FAILED_PERCENT = 1.0
+# Mean distance of the deciles of the intensities, scaled to [0, 1], from those of the training images.
+LARGEST_CONTRAST_DISTANCE = 0.1
+# Times the spacing that the network was trained at.
+LARGEST_SPACING_RATIO = 2.0
+
+
+def flags_of(measures: Mapping[str, Any], trained_on: Mapping[str, Any] | None) -> list[str]:
+    """Why a case deserves a look, in words; empty if nothing is striking.
+
+    Args:
+        measures: see `sacb_bundle.transforms.MeasureRegistrationd`.
+        trained_on: "spacing" in mm and "deciles" of the images that the network was trained on; None if unknown.
+    """
+    flags = []
+    if measures["folding_percent"] > LARGEST_FOLDING_PERCENT:
+        flags.append(f"folds: {measures['folding_percent']:.2f} % of the voxels")
+    gain = measures["similarity_after"] - measures["similarity_before"]
+    if gain < LEAST_GAIN:
+        flags.append(f"similarity {'falls' if gain < 0 else 'hardly rises'}: {gain:+.3f}")
+    if measures.get("dice_after") is not None and measures["dice_after"] < measures["dice_before"]:
+        flags.append(f"Dice falls: {measures['dice_before']:.3f} to {measures['dice_after']:.3f}")
+    if measures["displacement_border_mm"] > LARGEST_BORDER_MM:
+        flags.append(f"moves the border: by {measures['displacement_border_mm']:.0f} mm")
+    if measures["inverse_failed_percent"] > LARGEST_INVERSE_FAILED_PERCENT:
+        flags.append(f"no inverse at {measures['inverse_failed_percent']:.1f} % of the places")
+    if trained_on is None:
+        return flags
+    for role in ("fixed", "moving"):
+        distance = contrast_distance(measures[f"{role}_deciles"], trained_on["deciles"])
+        if distance > LARGEST_CONTRAST_DISTANCE:
+            flags.append(f"{role} image: other contrast than the training images ({distance:.2f})")
+        coarsest = max(measures[f"{role}_spacing"])
+        if coarsest > LARGEST_SPACING_RATIO * trained_on["spacing"]:
+            flags.append(f"{role} image: voxels of {coarsest:.3g} mm, training had {trained_on['spacing']:.3g} mm")
+    return flags
+
+
+def contrast_distance(deciles: Sequence[float], reference: Sequence[float]) -> float:
+    """Mean distance of deciles; infinite if there are none."""
+    if not deciles:
+        return float("inf")
+    return sum(abs(first - second) for first, second in zip(deciles, reference, strict=True)) / len(reference)

@@ -1,0 +1,103 @@
+"""Loading of cases, of which one that fails takes no other with it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from monai.data import DataLoader, Dataset
+from torch.utils.data import Subset
+
+from ..data import check_scan_grids
+from .cases import failure_of
+from .fingerprint import input_hashes
+
+logger = logging.getLogger(__name__)
+
+
+class CaseDataset(Dataset):
+    """Pairs, preprocessed: the items of the transform with "hashes" of the inputs and the "seconds" it took.
+
+    Of a pair that fails, the item holds its "id", the "error" and, unless the user can put it right, the "traceback".
+
+    Args:
+        data: pairs, see `sacb_bundle.data.PairList`.
+        transform: preprocessing of a pair.
+    """
+
+    def __init__(self, data: Sequence[Mapping[str, str]], transform: Callable) -> None:
+        super().__init__(data, transform)
+
+    def _transform(self, index: int) -> dict[str, Any]:
+        pair = self.data[index]
+        start = time.perf_counter()
+        try:
+            # First, so that a file that changes while it is read counts as changed.
+            hashes = input_hashes(pair)
+            check_scan_grids(pair, {})
+            item = super()._transform(index)
+        except Exception as error:
+            return {"id": pair["id"], **failure_of(error)}
+        return {**item, "hashes": hashes, "seconds": time.perf_counter() - start}
+
+
+class CaseLoader:
+    """Batches of one case each, in order, made by processes of their own.
+
+    Where such a process is killed (by the system, for want of memory, say), the cases go on with new ones. The case
+    that was waited for is tried once more; then it counts as failed.
+
+    Args:
+        dataset: see `CaseDataset`.
+        num_workers: number of processes; 0 to load in this one.
+    """
+
+    def __init__(self, dataset: CaseDataset, num_workers: int) -> None:
+        self.dataset = dataset
+        self.num_workers = num_workers
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        position, blamed = 0, -1
+        while position < len(self.dataset):
+            rest = Subset(self.dataset, range(position, len(self.dataset)))
+            ahead = {"prefetch_factor": 1} if self.num_workers else {}
+            batches = DataLoader(rest, batch_size=1, num_workers=min(self.num_workers, len(rest)), **ahead)
+            try:
+                with deaths_told_only_to_who_waits():
+                    iterator = iter(batches)
+                for batch in iterator:
+                    yield batch
+                    position += 1
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                logger.warning("A process that loads cases was killed; the others go on. (%s)", error)
+                if blamed == position:
+                    case = self.dataset.data[position]["id"]
+                    yield {
+                        "id": [case],
+                        "error": [f"The process that loaded it was killed, for want of memory? {error}"],
+                    }
+                    position += 1
+                blamed = position
+
+
+@contextmanager
+def deaths_told_only_to_who_waits() -> Iterator[None]:
+    """Keep PyTorch from raising the death of a loading process in the midst of other work; the next wait tells."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)

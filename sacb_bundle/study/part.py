@@ -1,0 +1,98 @@
+"""Which part of a study this process does, and that no other does it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import torch.distributed as dist
+from filelock import FileLock, Timeout
+
+from ..errors import InputError
+from .cases import UNFINISHED
+
+LOCK = ".lock-"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the processes that share a study.
+
+    Attributes:
+        rank: number of the process, from 0.
+        size: number of processes.
+    """
+
+    rank: int
+    size: int
+
+    @classmethod
+    def of_environment(cls) -> Part:
+        """From RANK and WORLD_SIZE, as torchrun sets them; the whole study without them.
+
+        Raises:
+            InputError: if they are no such numbers.
+        """
+        values = [os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))]
+        if not all(value.isdecimal() for value in values) or not int(values[0]) < int(values[1]):
+            raise InputError(
+                f"RANK is {values[0]!r} and WORLD_SIZE {values[1]!r} in the environment; a rank is a whole number "
+                "below the number of processes."
+            )
+        return cls(*map(int, values))
+
+    @property
+    def name(self) -> str:
+        """Part of the names of files that are this process's alone."""
+        return f"{self.rank}-of-{self.size}"
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process tells of the study as a whole."""
+        return self.rank == 0
+
+    def take(self, output_dir: Path) -> FileLock:
+        """Keep other processes from this part of the study, and remove what a killed one has left unfinished.
+
+        Returns:
+            the lock, which also ends with the process.
+
+        Raises:
+            InputError: if another process does this part, or a study that is parted otherwise is under way.
+        """
+        own = FileLock(output_dir / f"{LOCK}{self.name}")
+        try:
+            own.acquire(timeout=0)
+        except Timeout as error:
+            raise in_use(output_dir) from error
+        others = {path.name.removeprefix(LOCK) for path in output_dir.glob(f"{LOCK}*")}
+        for name in others:
+            if not name.endswith(f"-of-{self.size}"):
+                try:
+                    with FileLock(output_dir / f"{LOCK}{name}").acquire(timeout=0):
+                        pass
+                except Timeout as error:
+                    own.release()
+                    raise in_use(output_dir) from error
+        for folder in output_dir.glob(f"{UNFINISHED}*"):
+            part = folder.name.removeprefix(UNFINISHED).rpartition("-")[0]
+            if part == self.name or (self.leads and not part.endswith(f"-of-{self.size}")):
+                shutil.rmtree(folder, ignore_errors=True)
+        return own
+
+    def wait_for_others(self) -> None:
+        """Wait until all processes are here, where they know of each other (under torchrun)."""
+        if self.size > 1 and "MASTER_ADDR" in os.environ:
+            if not dist.is_initialized():
+                dist.init_process_group("gloo", timeout=timedelta(days=30))
+            dist.barrier()
+
+
+def in_use(output_dir: Path) -> InputError:
+    """The error of a second process."""
+    return InputError(
+        f"{output_dir}: another process is writing its results there; wait for it, or choose another folder."
+    )

@@ -1,0 +1,108 @@
+"""What a study will take, by the headers of its scans."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..data.checks import check_scan_grids, grid_of
+from ..errors import InputError
+from ..spatial import Grid
+
+# Measured on two CPU cores and on an H200 (docs/performance.md), for 2 mm of working grid.
+ALIGNMENT_SECONDS = 4.0
+CPU_SECONDS_PER_WORKING_VOXEL = 2.6e-6
+OTHER_SECONDS_PER_VOXEL = 8e-7
+BYTES_PER_VOXEL = 8.0
+SHOWN_PROBLEMS = 10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What registering pairs will take.
+
+    Attributes:
+        pairs: number of pairs.
+        sizes: how often the fixed images have a size in voxels.
+        without_labels: number of pairs that lack a label map, and so have no scores.
+        problems: of the pairs that cannot be registered, why.
+        seconds: estimated time.
+        disk: estimated size of the results in bytes.
+    """
+
+    pairs: int
+    sizes: Counter[str]
+    without_labels: int
+    problems: dict[str, str]
+    seconds: float
+    disk: float
+
+    def __str__(self) -> str:
+        sizes = [f"{size} ({number})" for size, number in self.sizes.most_common(4)]
+        more = len(self.sizes) - len(sizes)
+        lines = [
+            f"pairs     {self.pairs}; {len(self.problems)} cannot be registered",
+            f"sizes     {', '.join(sizes)}{f' and {more} others' if more else ''}",
+            f"labels    {self.without_labels} without both label maps, and so without scores",
+            f"time      about {duration(self.seconds)}",
+            f"disk      about {max(1, round(self.disk / 1e6))} MB",
+        ]
+        problems = list(self.problems.items())
+        lines += [f"problem   {case}: {problem}" for case, problem in problems[:SHOWN_PROBLEMS]]
+        if len(problems) > SHOWN_PROBLEMS:
+            lines.append(f"problem   and {len(problems) - SHOWN_PROBLEMS} more")
+        return "\n".join(lines)
+
+
+def make_plan(
+    pairs: Sequence[Mapping[str, str]], spacing: float, initial: str, device: str | torch.device, jobs: int
+) -> Plan:
+    """Plan the registration of pairs. Headers are read, voxels are not.
+
+    Args:
+        pairs: see `sacb_bundle.data.PairList`.
+        spacing: of the working grid in mm.
+        initial: alignment before the network.
+        device: to compute on.
+        jobs: number of processes that load, and of cases that are being written.
+    """
+    grids: dict[str, Grid | InputError] = {}
+    problems: dict[str, str] = {}
+    sizes: Counter[str] = Counter()
+    network, others, disk = 0.0, 0.0, 0.0
+    cores = os.cpu_count() or 1
+    for pair in pairs:
+        try:
+            check_scan_grids(pair, grids)
+        except InputError as error:
+            problems[pair["id"]] = str(error)
+            continue
+        fixed = grid_of(pair["fixed"], grids)
+        voxels = float(np.prod(fixed.shape))
+        sizes["x".join(map(str, fixed.shape))] += 1
+        if torch.device(device).type == "cpu":
+            extent = np.prod(np.array(fixed.shape) * fixed.spacing) / spacing**3
+            network += CPU_SECONDS_PER_WORKING_VOXEL * float(extent) / cores
+        others += OTHER_SECONDS_PER_VOXEL * voxels + ALIGNMENT_SECONDS * (initial != "none")
+        disk += BYTES_PER_VOXEL * voxels
+    shared = max(1, min(jobs, cores))
+    return Plan(
+        pairs=len(pairs),
+        sizes=sizes,
+        without_labels=sum("seg_fixed" not in pair or "seg_moving" not in pair for pair in pairs),
+        problems=problems,
+        seconds=network + others / shared,
+        disk=disk,
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time in words: "40 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

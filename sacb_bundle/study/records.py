@@ -1,0 +1,125 @@
+"""What is said of all cases of a study together."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from ..data.dataset_folder import read_json
+from ..errors import InputError
+from ..files import whole_file
+from .flags import flags_of
+
+STUDY = "study.json"
+SCORES = (
+    "dice_before", "dice_after", "hd95_before", "hd95_after", "assd_before", "assd_after",
+    "similarity_before", "similarity_after", "folding_percent", "sd_log_jacobian",
+    "displacement_mean_mm", "displacement_max_mm", "displacement_border_mm", "inverse_failed_percent",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """What is known of a case.
+
+    Attributes:
+        id: its name.
+        folder: of its results.
+        status: "done", "failed" or "missing" (not done yet).
+        inputs: paths by role.
+        measures: see `sacb_bundle.transforms.MeasureRegistrationd`.
+        seconds: run time.
+        flags: why it deserves a look.
+        error: why it failed.
+    """
+
+    id: str
+    folder: Path
+    status: str
+    inputs: dict[str, str]
+    measures: dict[str, Any]
+    seconds: float | None
+    flags: list[str]
+    error: str
+
+
+def read_records(output_dir: Path) -> list[CaseRecord]:
+    """Records of the cases of a study, in the order of its list.
+
+    Raises:
+        InputError: if the folder holds no study.
+    """
+    if not (output_dir / STUDY).is_file():
+        raise InputError(f"{output_dir}: holds no {STUDY}, and so is not the output of a study.")
+    study = read_json(output_dir / STUDY)
+    if not isinstance(study, dict) or not isinstance(study.get("cases"), list):
+        raise InputError(f"{output_dir / STUDY}: not the description of a study.")
+    return [read_record(output_dir / str(case), study.get("trained_on")) for case in study["cases"]]
+
+
+def read_record(folder: Path, trained_on: dict[str, Any] | None) -> CaseRecord:
+    """Record of a case."""
+    path = folder / "case.json"
+    content = read_json(path) if path.is_file() else {}
+    measures = content.get("measures", {})
+    status = "missing" if not content else "failed" if "error" in content else "done"
+    return CaseRecord(
+        id=folder.name,
+        folder=folder,
+        status=status,
+        inputs=content.get("inputs", {}),
+        measures=measures,
+        seconds=sum(content["seconds"].values()) if "seconds" in content else None,
+        flags=flags_of(measures, trained_on) if status == "done" else [],
+        error=content.get("error", ""),
+    )
+
+
+def write_table(records: Sequence[CaseRecord], path: Path) -> None:
+    """Write cases.csv: a row for each case."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["id", "status", "flags", "error", *SCORES, "seconds", "fixed", "moving"])
+    for record in records:
+        writer.writerow(
+            [record.id, record.status, "; ".join(record.flags), record.error]
+            + [record.measures.get(name) for name in SCORES]
+            + [record.seconds, record.inputs.get("fixed"), record.inputs.get("moving")]
+        )
+    with whole_file(path) as unfinished:
+        unfinished.write_text(table.getvalue(), encoding="utf-8")
+
+
+def summary_of(records: Sequence[CaseRecord]) -> dict[str, Any]:
+    """Numbers of cases, and mean and standard deviation over cases of every score and the run time."""
+    done = [record for record in records if record.status == "done"]
+    values = {
+        name: [record.measures[name] for record in done if record.measures.get(name) is not None] for name in SCORES
+    }
+    values["seconds"] = [record.seconds for record in done if record.seconds is not None]
+    return {
+        "cases": len(records),
+        "done": len(done),
+        "failed": sorted(record.id for record in records if record.status == "failed"),
+        "missing": sorted(record.id for record in records if record.status == "missing"),
+        "flagged": {record.id: record.flags for record in done if record.flags},
+        **{name: mean_and_std(of_score) for name, of_score in values.items()},
+    }
+
+
+def mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and sample standard deviation; None where there are too few values."""
+    return {"mean": fmean(values) if values else None, "std": stdev(values) if len(values) > 1 else None}
+
+
+def write_summary(records: Sequence[CaseRecord], path: Path) -> None:
+    """Write summary.json."""
+    with whole_file(path) as unfinished:
+        text = json.dumps(summary_of(records), indent=2, ensure_ascii=False)
+        unfinished.write_text(text + "\n", encoding="utf-8")

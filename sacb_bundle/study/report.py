@@ -1,0 +1,102 @@
+"""A page on a study, in one file that needs no other."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..files import whole_file
+from .records import CaseRecord, read_records, summary_of, write_summary, write_table
+
+# Scores whose distributions are shown: title, names before and after, or one name.
+DISTRIBUTIONS = (
+    ("Dice", ("dice_before", "dice_after")),
+    ("HD95 (mm)", ("hd95_before", "hd95_after")),
+    ("similarity", ("similarity_before", "similarity_after")),
+    ("folding (% of voxels)", ("folding_percent",)),
+    ("largest displacement (mm)", ("displacement_max_mm",)),
+)
+
+logger = logging.getLogger(__name__)
+
+
+def write_report(output_dir: str | Path) -> list[CaseRecord]:
+    """Write cases.csv, summary.json and report.html of a study from the records in its cases' folders.
+
+    Args:
+        output_dir: folder of the study.
+
+    Returns:
+        the records.
+
+    Raises:
+        InputError: if it holds no study, or cannot be written to.
+    """
+    output_dir = Path(output_dir)
+    records = read_records(output_dir)
+    write_table(records, output_dir / "cases.csv")
+    write_summary(records, output_dir / "summary.json")
+    template = Environment(
+        loader=PackageLoader("sacb_bundle.study", "."),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("report.html")
+    page = template.render(
+        title=output_dir.resolve().name,
+        written=datetime.now().strftime("%Y-%m-%d %H:%M"),
+        summary=summary_of(records),
+        records=records,
+        has_scores=any(record.measures.get("dice_after") is not None for record in records),
+        distributions=distributions(records),
+        picture=lambda record: inlined(record.folder / "picture.jpg", "image/jpeg"),
+    )
+    with whole_file(output_dir / "report.html") as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
+    logger.info("the report is in %s", output_dir / "report.html")
+    return records
+
+
+def inlined(path: Path, kind: str) -> str:
+    """A file as a data URL; "" if it is missing."""
+    return data_url(path.read_bytes(), kind) if path.is_file() else ""
+
+
+def data_url(content: bytes, kind: str) -> str:
+    """Content as a URL that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def distributions(records: Sequence[CaseRecord]) -> str:
+    """Plots of the scores, as the URL of a PNG; "" if there are fewer than two cases to show."""
+    columns = []
+    for title, names in DISTRIBUTIONS:
+        values = [[r.measures[name] for r in records if r.measures.get(name) is not None] for name in names]
+        if min(map(len, values)) >= 2:
+            columns.append((title, values))
+    if not columns:
+        return ""
+    with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(2.6 * len(columns), 2.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        for axes, (title, values) in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
+            axes.boxplot(values, widths=0.5, showfliers=False, medianprops={"color": "#1b5e9c"})
+            for place, of_one in enumerate(values, start=1):
+                # Side by side, in the order of the cases, so that points of one value do not hide each other.
+                spread = [place + 0.3 * (index / max(1, len(of_one) - 1) - 0.5) for index in range(len(of_one))]
+                axes.plot(spread, of_one, ".", color="#d1495b", markersize=3, alpha=0.6)
+            axes.set_title(title)
+            axes.set_xticks(range(1, len(values) + 1), ["before", "after"] if len(values) == 2 else [""])
+        stream = io.BytesIO()
+        figure.savefig(stream, dpi=110)
+    return data_url(stream.getvalue(), "image/png")

@@ -1,0 +1,111 @@
+"""What tells a good registration from one that deserves a look."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Transform
+
+from ..metrics import LABEL_SCORES, folding_percentage, score_labels, sd_log_jacobian
+from ..ops import local_ncc, warp
+from ..spatial import Grid, read_grid, read_label_map, resample, round_trip_error
+from ..spatial import Transform as SpatialTransform
+
+# Share of the scaled intensities above which a voxel is not background.
+FOREGROUND = 0.05
+# In voxels of the working grid: farther from itself, a place is not inverted.
+LARGEST_INVERSE_ERROR = 0.5
+LATTICE = 16
+
+
+class MeasureRegistrationd(Transform):
+    """Add "measures" of a registered pair.
+
+    On the working grid, "before" after the initial alignment alone, "after" with the displacement field:
+
+    - similarity_before, similarity_after: local normalised cross-correlation (window 9), mean over the voxels;
+    - folding_percent, sd_log_jacobian: of the displacement field, see `sacb_bundle.metrics`;
+    - displacement_mean_mm, displacement_max_mm, and displacement_border_mm, the largest on the faces of the grid;
+    - inverse_failed_percent: of 16 x 16 x 16 places, those that transform and inverse take more than half a voxel away;
+    - fixed_deciles, moving_deciles: of the scaled intensities that are not background;
+    - fixed_spacing, moving_spacing: of the images' own voxels, in mm.
+
+    On the fixed image's own grid, where both images have label maps, mean over the labels that both hold:
+
+    - dice_before, dice_after, hd95_before, hd95_after, assd_before, assd_after (mm);
+    - labels: the same for each label; left_out and vanished: see `sacb_bundle.metrics.score_labels`.
+
+    It reads what `sacb_bundle.transforms.SaveRegistrationd` reads and adds.
+
+    Args:
+        labels: values to score; None for all that occur in the fixed label map.
+    """
+
+    def __init__(self, labels: Sequence[int] | None = None) -> None:
+        self.labels = labels
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Measure."""
+        image = data["image"].as_subclass(torch.Tensor).float()
+        field = data["pred"].as_subclass(torch.Tensor).float()
+        measures = {
+            **of_similarity(image, field),
+            **of_displacement(data["transform"], field),
+            **{f"{role}_deciles": deciles(values) for role, values in zip(("moving", "fixed"), image, strict=True)},
+            **{f"{role}_spacing": list(read_grid(data[role]).spacing) for role in ("moving", "fixed")},
+        }
+        if "seg_fixed" in data and "seg_moving" in data:
+            measures |= self.of_labels(data)
+        return {**data, "measures": measures}
+
+    def of_labels(self, data: Mapping[Hashable, Any]) -> dict[str, Any]:
+        """Scores of the labels."""
+        fixed = read_label_map(data["seg_fixed"])
+        transform = SpatialTransform(data["transform"].affine)
+        before = resample(transform, fixed.grid, labels=[data["moving_labels"]]).labels[0]
+        labels = self.labels or [int(label) for label in np.unique(fixed.values) if label]
+        scores = score_labels(fixed.values, before.values, data["warped_labels"].values, labels, fixed.grid.spacing)
+        rows = [asdict(row) for row in scores.labels]
+        means = {}
+        for name in LABEL_SCORES:
+            values = [row[name] for row in rows if row[name] is not None]
+            means[name] = fmean(values) if values else None
+        return {**means, "labels": rows, "left_out": list(scores.left_out), "vanished": list(scores.vanished)}
+
+
+def of_similarity(image: torch.Tensor, field: torch.Tensor) -> dict[str, float]:
+    """Similarity of a pair (2, D, H, W), moving and fixed, before and after its field (3, D, H, W)."""
+    moving, fixed = image[:, None, None]
+    with torch.no_grad():
+        return {
+            "similarity_before": float(local_ncc(moving, fixed).mean()),
+            "similarity_after": float(local_ncc(warp(moving, field[None]), fixed).mean()),
+        }
+
+
+def of_displacement(transform: SpatialTransform, field: torch.Tensor) -> dict[str, float]:
+    """Measures of a field (3, D, H, W) in voxels, and of the transform made of it."""
+    assert transform.displacement is not None
+    grid: Grid = transform.displacement.grid
+    lengths = transform.displacement.vectors.norm(dim=0)
+    border = max(float(lengths.select(axis, place).max()) for axis in range(3) for place in (0, -1))
+    error = round_trip_error(transform, grid.lattice(LATTICE))
+    return {
+        "folding_percent": folding_percentage(field),
+        "sd_log_jacobian": sd_log_jacobian(field),
+        "displacement_mean_mm": float(lengths.mean()),
+        "displacement_max_mm": float(lengths.max()),
+        "displacement_border_mm": border,
+        "inverse_failed_percent": 100 * float((error > LARGEST_INVERSE_ERROR * min(grid.spacing)).mean()),
+    }
+
+
+def deciles(image: torch.Tensor) -> list[float]:
+    """The nine deciles of what is not background in an image scaled to [0, 1]; empty if all is."""
+    values = image[image > FOREGROUND].cpu().numpy()
+    return [round(float(value), 4) for value in np.quantile(values, np.arange(1, 10) / 10)] if values.size else []

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from sacb_bundle.cli import main
+from sacb_bundle.metrics import dice
+from tests.conftest import write
+from tests.study.runs import RESULTS, batch, contents, leftovers, rows_of
+
+CASES = ["case 00", "case 11", "case 22", "case 01"]
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+def test_a_batch_writes_what_register_writes(jobs: int, table: Path, model: Path, tmp_path: Path) -> None:
+    assert batch(tmp_path / "out", model, "--pairs", table, jobs=jobs) == 0
+    for case in CASES:
+        assert sorted(path.name for path in (tmp_path / "out" / case).iterdir()) == RESULTS
+    scans = tmp_path / "scans"
+    arguments = ["--fixed", scans / "fixed 0_images.nii.gz", "--moving", scans / "moving 1_images.nii.gz"]
+    arguments += ["--moving-labels", scans / "moving 1_labels.nii.gz", "--output", tmp_path / "single"]
+    arguments += ["--model", model, "--device", "cpu", "--initial", "none"]
+    assert main(["register", *map(str, arguments)]) == 0
+    assert contents(tmp_path / "single") == contents(tmp_path / "out" / "case 01")
+
+    rows = rows_of(tmp_path / "out")
+    assert list(rows) == CASES
+    fixed, warped = (
+        np.asarray(nib.load(path).dataobj)
+        for path in (scans / "fixed 0_labels.nii.gz", tmp_path / "out" / "case 01" / "warped_labels.nii.gz")
+    )
+    assert float(rows["case 01"]["dice_after"]) == pytest.approx(
+        np.mean(list(dice(fixed, warped, range(1, 8)).values()))
+    )
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["cases"], summary["done"], summary["failed"]) == (4, 4, [])
+    values = [float(row["dice_after"]) for row in rows.values()]
+    assert summary["dice_after"] == pytest.approx({"mean": np.mean(values), "std": np.std(values, ddof=1)})
+    assert not leftovers(tmp_path / "out")
+
+
+def test_a_case_that_fails_stops_no_other(
+    table: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corrupt = tmp_path / "scans" / "moving 1_images.nii.gz"
+    corrupt.write_bytes(corrupt.read_bytes()[:-50])
+    assert batch(tmp_path / "out", model, "--pairs", table, jobs=2) == 1
+    assert "error: 2 of 4 cases failed; the first, case 11: " in capsys.readouterr().err
+    rows = rows_of(tmp_path / "out")
+    assert [row["status"] for row in rows.values()] == ["done", "failed", "done", "failed"]
+    assert rows["case 11"]["error"] == f"{corrupt}: the file is damaged or cut short."
+    assert [path.name for path in (tmp_path / "out" / "case 11").iterdir()] == ["case.json"]
+    assert sorted(path.name for path in (tmp_path / "out" / "case 22").iterdir()) == RESULTS
+
+
+def test_a_bug_is_written_down_with_its_traceback(
+    table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sacb_bundle.transforms.measure_registration.deciles", lambda image: 1 / 0)
+    assert batch(tmp_path / "out", model, "--pairs", table) == 1
+    record = json.loads((tmp_path / "out" / "case 00" / "case.json").read_text())
+    assert record["error"] == "ZeroDivisionError: division by zero"
+    assert "measure_registration.py" in record["traceback"]
+
+
+def test_resume_does_what_is_not_complete_and_says_why(
+    table: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert batch(out, model, "--pairs", table) == 0
+    undisturbed = contents(out)
+    made = {case: (out / case / "case.json").stat().st_mtime_ns for case in CASES}
+    capsys.readouterr()
+
+    assert batch(out, model, "--pairs", table, "--resume") == 0
+    assert "4 of 4 cases are complete" in capsys.readouterr().out
+    assert {case: (out / case / "case.json").stat().st_mtime_ns for case in CASES} == made
+
+    shutil.rmtree(out / "case 00")
+    (out / "case 11" / "warped.nii.gz").write_bytes(b"cut")
+    (out / "case 22" / "note.txt").write_text("of the user")
+    moving = tmp_path / "scans" / "moving 2_images.nii.gz"
+    image = nib.load(moving)
+    write(moving, np.asarray(image.dataobj) // 2)
+    assert batch(out, model, "--pairs", table, "--resume") == 0
+    said = capsys.readouterr().out
+    assert "1 of 4 cases are complete" in said
+    for reason in (
+        "case 00 (not done yet)", "case 11 (warped.nii.gz is not as it was written)", "case 22 (moving changed)"
+    ):  # fmt: skip
+        assert f"to do: {reason}" in said
+    now = contents(out)
+    changed = {name for name in now if now[name] != undisturbed[name]}
+    assert changed == {"case 22/transform.nii.gz", "case 22/warped.nii.gz", "case 22/warped_labels.nii.gz"}
+    assert (out / "case 22" / "note.txt").read_text() == "of the user"
+
+    assert batch(out, model, "--pairs", table, "--resume", "--label-interpolation", "linear") == 0
+    assert "case 01 (the settings are others)" in capsys.readouterr().out
+
+
+def test_results_of_before_go_when_a_case_is_done_anew(table: Path, model: Path, tmp_path: Path) -> None:
+    assert batch(tmp_path / "out", model, "--pairs", table, "--formats", "tfm") == 0
+    assert (tmp_path / "out" / "case 00" / "transform.tfm").is_file()
+    assert batch(tmp_path / "out", model, "--pairs", table) == 0
+    assert sorted(path.name for path in (tmp_path / "out" / "case 00").iterdir()) == RESULTS
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    table: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open(table, "a", encoding="utf-8") as stream:
+        stream.write("scans/fixed 0_images.nii.gz,scans/gone.nii.gz,,,lost\n")
+    assert batch(tmp_path / "out", model, "--pairs", table, "--dry-run") == 0
+    plan = capsys.readouterr().out
+    for line in (
+        "pairs     5; 1 cannot",
+        "sizes     32x32x32 (4)",
+        "labels    1 without",
+        "lost: ",
+        "gone.nii.gz: no such",
+    ):
+        assert line in plan
+    assert not (tmp_path / "out").exists()
+
+
+def test_any_name_and_place(study: Path, model: Path, tmp_path: Path) -> None:
+    """Spaces, Unicode, dots and markup in names, the same names in several folders, symbolic links."""
+    source = study / "images" / "fixed_0.nii.gz"
+    names = ["a b/scan.1.nii.gz", "Zoë/scan.1.nii.gz", "$x @y/<b>&scan.nii.gz", "%z/'q\".nii.gz"]
+    for name in names:
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(source, tmp_path / name)
+    os.symlink(source, tmp_path / "link.nii.gz")
+    with open(tmp_path / "pairs.csv", "w", newline="", encoding="utf-8") as stream:
+        pairs = [(name, "link.nii.gz") for name in names]
+        csv.writer(stream).writerows([("fixed", "moving"), *pairs])
+    assert batch(tmp_path / "the out", model, "--pairs", tmp_path / "pairs.csv") == 0
+    rows = rows_of(tmp_path / "the out")
+    assert {row["status"] for row in rows.values()} == {"done"}
+    assert list(rows)[:2] == ["link_to_a b_scan.1", "link_to_Zoë_scan.1"]
+
+
+def test_pairs_of_folders(study: Path, model: Path, tmp_path: Path) -> None:
+    for folder, role, numbers in (("a", "fixed", (0, 1)), ("b", "moving", (1, 2))):
+        for number in numbers:
+            (tmp_path / folder).mkdir(exist_ok=True)
+            shutil.copy(study / "images" / f"{role}_{number}.nii.gz", tmp_path / folder / f"s{number}.nii.gz")
+    (tmp_path / "a" / "._s0.nii.gz").write_bytes(b"of a Mac")
+    by_name = ["--fixed-dir", tmp_path / "a", "--moving-dir", tmp_path / "b"]
+    assert batch(tmp_path / "by name", model, *by_name) == 0
+    assert list(rows_of(tmp_path / "by name")) == ["s1"]
+    assert batch(tmp_path / "all", model, "--images", tmp_path / "a") == 0
+    assert list(rows_of(tmp_path / "all")) == ["s0_to_s1", "s1_to_s0"]
+    atlas = ["--atlas", tmp_path / "a" / "s0.nii.gz", "--atlas-labels", study / "labels" / "fixed_0.nii.gz"]
+    assert batch(tmp_path / "atlas", model, *atlas, "--images", tmp_path / "a") == 0
+    assert list(rows_of(tmp_path / "atlas")) == ["s1"]
+    assert (tmp_path / "atlas" / "s1" / "warped_labels.nii.gz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fixed-dir", "a", "--moving-dir", "c"], "No scan has the same name in"),
+        (["--images", "empty"], "holds no scan"),
+        (["--images", "c"], "holds one scan"),
+        (["--atlas", "c/t.nii.gz", "--images", "c"], "no scan but the atlas"),
+    ],
+)
+def test_folders_without_pairs(
+    arguments: list[str], message: str, model: Path, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/s.nii.gz", "c/t.nii.gz"):
+        write(Path(name), np.arange(512, dtype=np.uint8).reshape(8, 8, 8))
+    Path("empty").mkdir()
+    assert batch(Path("out"), model, *arguments) == 1
+    assert message in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--pairs", "p.csv", "--images", "."], ["--atlas", "p.csv"]])
+def test_which_pairs_must_be_said_once(
+    arguments: list[str], model: Path, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.csv").touch()
+    with pytest.raises(SystemExit) as ended:
+        batch(Path("out"), model, *arguments)
+    assert ended.value.code == 2
+    assert "which pairs?" in capsys.readouterr().err
+
+
+def test_scans_among_the_results_are_refused(
+    table: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert batch(tmp_path / "out", model, "--pairs", table) == 0
+    own = f"fixed,moving,id\nout/case 00/warped.nii.gz,{tmp_path / 'scans' / 'fixed 0_images.nii.gz'},case 00\n"
+    (tmp_path / "own.csv").write_text(own)
+    before = contents(tmp_path / "out")
+    assert batch(tmp_path / "out", model, "--pairs", tmp_path / "own.csv") == 1
+    assert "case 00/warped.nii.gz: a result would overwrite" in capsys.readouterr().err
+    assert contents(tmp_path / "out") == before
+
+
+def test_ranks_share_a_study(table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an array of jobs that know nothing of each other: the report follows when all are done."""
+    out = tmp_path / "out"
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank in (1, 0, 2):
+        monkeypatch.setenv("RANK", str(rank))
+        assert batch(out, model, "--pairs", table) == 0
+        if rank == 0:
+            assert [row["status"] for row in rows_of(out).values()] == ["done", "done", "missing", "done"]
+    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.delenv("RANK")
+    assert main(["report", str(out)]) == 0
+    assert {row["status"] for row in rows_of(out).values()} == {"done"}
+    whole = tmp_path / "whole"
+    assert batch(whole, model, "--pairs", table) == 0
+    assert contents(out) == contents(whole)
+
+
+def test_a_rank_that_is_none(table: Path, model: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "2")
+    assert batch(tmp_path / "out", model, "--pairs", table) == 1
+    assert "RANK is '2' and WORLD_SIZE '2'" in capsys.readouterr().err
