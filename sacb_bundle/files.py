@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from .errors import InputError
+
+UNFINISHED = re.compile(r"unfinished-[0-9a-f]{32}(\..*)?")
 
 
 def make_folder(path: str | Path) -> None:
@@ -50,6 +53,13 @@ def check_results(results: Iterable[Path], sources: Iterable[str | Path]) -> Non
             raise InputError(f"{result}: is a folder; the result is a file.")
         if not usable:
             raise InputError(f"{result}: cannot be written; {nearest} is not a folder that can be written to.")
+
+
+def remove_unfinished_files(folder: Path) -> None:
+    """Remove what killed processes were writing in a folder, see `whole_file`; no other may be writing there."""
+    for path in folder.iterdir():
+        if UNFINISHED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

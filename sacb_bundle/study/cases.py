@@ -111,10 +111,12 @@ class Cases:
             shutil.rmtree(unfinished, ignore_errors=True)
             if self.part is None:
                 raise
-            self.fail(data["id"], failure_of(error))
+            failure = failure_of(error)
+            failure["error"] = failure["error"].replace(unfinished.name, data["id"])
+            self.fail(data["id"], failure)
             if no_more_can_be_written(error):
-                raise self.stopped(message_of(error)) from error
-            return message_of(error)
+                raise self.stopped(failure["error"]) from error
+            return failure["error"]
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 

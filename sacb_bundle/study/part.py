@@ -12,6 +12,7 @@ import torch.distributed as dist
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
+from ..files import remove_unfinished_files
 from .cases import UNFINISHED
 
 LOCK = ".lock-"
@@ -77,6 +78,8 @@ class Part:
                 except Timeout as error:
                     own.release()
                     raise in_use(output_dir) from error
+        if self.leads:
+            remove_unfinished_files(output_dir)
         for folder in output_dir.glob(f"{UNFINISHED}*"):
             part = folder.name.removeprefix(UNFINISHED).rpartition("-")[0]
             if part == self.name or (self.leads and not part.endswith(f"-of-{self.size}")):

@@ -69,6 +69,12 @@ class Study:
     def attach(self, evaluator: Engine) -> None:
         """Write the tables and the report when all is done."""
         evaluator.add_event_handler(Events.COMPLETED, self.end)
+        evaluator.add_event_handler(Events.EXCEPTION_RAISED, self.give_up)
+
+    def give_up(self, evaluator: Engine, error: Exception) -> None:
+        """Let another process go on."""
+        self.lock.release()
+        raise error
 
     def end(self) -> None:
         """Write cases.csv, summary.json and report.html, in one process, when all have come here."""

@@ -1,0 +1,163 @@
+"""What a study survives: kills, full and read-only disks, second processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from sacb_bundle.study import CaseDataset, CaseLoader
+from tests.study.runs import batch, contents, leftovers, rows_of
+
+NUM_KILLS = 20
+
+
+def started(*arguments: object, jobs: int = 0) -> multiprocessing.Process:
+    """A process that runs `sacb batch`."""
+
+    def run() -> None:
+        # As threads of the process that was forked are not there.
+        torch.set_num_threads(1)
+        os._exit(batch(*arguments, jobs=jobs))  # type: ignore[arg-type]
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    return process
+
+
+def test_killed_at_any_moment_and_resumed_it_ends_the_same(
+    table: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = started(tmp_path / "whole", model, "--pairs", table)
+    start = time.perf_counter()
+    whole.join()
+    duration = time.perf_counter() - start
+    assert whole.exitcode == 0
+    undisturbed = contents(tmp_path / "whole")
+    moments = random.Random(0)
+    out = tmp_path / "out"
+    for kill in range(NUM_KILLS):
+        if kill % 5 == 0:
+            shutil.rmtree(out, ignore_errors=True)
+        process = started(out, model, "--pairs", table, "--resume", jobs=kill % 2)
+        process.join(moments.uniform(0, duration))
+        process.kill()
+        process.join()
+        # What has its name is whole, at every moment.
+        for case in out.glob("case *"):
+            for path in case.glob("*.nii.gz"):
+                assert path.read_bytes() == undisturbed[f"{case.name}/{path.name}"]
+            assert (case / "case.json").is_file()
+        if kill % 5 == 4:
+            resumed = started(out, model, "--pairs", table, "--resume")
+            resumed.join()
+            assert resumed.exitcode == 0
+            assert contents(out) == undisturbed
+            assert not leftovers(out)
+            assert {row["status"] for row in rows_of(out).values()} == {"done"}
+
+
+class KillsItsProcess:
+    """A transform in which the process dies, at the second case."""
+
+    def __init__(self, times: Path, deaths: int) -> None:
+        self.times = times
+        self.deaths = deaths
+
+    def __call__(self, pair: dict) -> dict:
+        died = self.times.read_text() if self.times.exists() else ""
+        if pair["id"] == "b" and len(died) < self.deaths:
+            self.times.write_text(died + "x")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"id": pair["id"]}
+
+
+@pytest.mark.parametrize(("deaths", "failed"), [(1, []), (2, ["b"])])
+def test_a_killed_loading_process_takes_at_most_its_case(
+    deaths: int, failed: list[str], study: Path, tmp_path: Path
+) -> None:
+    image = str(study / "images" / "fixed_0.nii.gz")
+    pairs = [{"id": name, "fixed": image, "moving": image} for name in "abcd"]
+    loader = CaseLoader(CaseDataset(pairs, KillsItsProcess(tmp_path / "times", deaths)), num_workers=1)
+    batches = list(loader)
+    assert [batch["id"][0] for batch in batches] == ["a", "b", "c", "d"]
+    errors = {batch["id"][0]: batch["error"][0] for batch in batches if "error" in batch}
+    assert list(errors) == failed
+    assert all("was killed, for want of memory?" in error for error in errors.values())
+
+
+def test_two_processes_do_not_write_one_study(
+    table: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    first = started(out, model, "--pairs", table)
+    wait_for(lambda: (out / "study.json").exists())
+    assert batch(out, model, "--pairs", table) == 1
+    assert f"error: {out}: another process is writing its results there" in capfd.readouterr().err
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert batch(out, model, "--pairs", table) == 1
+    assert "another process" in capfd.readouterr().err
+    first.join()
+    assert first.exitcode == 0
+    assert {row["status"] for row in rows_of(out).values()} == {"done"}
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds; a minute at most."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that holds the results of two of the four cases, and not of three."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_ends_the_study_and_what_is_there_is_whole(
+    small_disk: Path, table: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = tmp_path / "whole"
+    assert batch(whole, model, "--pairs", table) == 0
+    undisturbed = contents(whole)
+    assert batch(small_disk / "out", model, "--pairs", table) == 1
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert "nothing can be written there any more" in error
+    assert "out/case 22/transform.nii.gz: cannot be written: No space left on device." in error
+    assert "--resume" in error
+    written = contents(small_disk / "out")
+    assert 0 < len(written) < len(undisturbed)
+    assert written.items() <= undisturbed.items()
+    assert not leftovers(small_disk / "out")
+    subprocess.run(["mount", "-o", "remount,size=16m", small_disk], check=True)
+    assert batch(small_disk / "out", model, "--pairs", table, "--resume") == 0
+    assert contents(small_disk / "out") == undisturbed
+
+
+def test_a_read_only_folder_is_refused_before_work_starts(
+    small_disk: Path, table: Path, model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (small_disk / "out").mkdir()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert batch(small_disk / "out", model, "--pairs", table) == 1
+    assert "out: results cannot be written there: Read-only file system." in capfd.readouterr().err

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sacb_bundle.cli import main
+from sacb_bundle.study.flags import flags_of
+from sacb_bundle.study.records import read_records
+from tests.study.runs import contents, rows_of
+
+HOSTILE = "<img src=x onerror=alert(1)>&\"'"
+TRAINED_ON = {"spacing": 2.0, "deciles": [0.1 * number for number in range(1, 10)]}
+MEASURES = {
+    "similarity_before": 0.3,
+    "similarity_after": 0.5,
+    "folding_percent": 0.05,
+    "sd_log_jacobian": 0.3,
+    "displacement_mean_mm": 1.0,
+    "displacement_max_mm": 9.0,
+    "displacement_border_mm": 2.0,
+    "inverse_failed_percent": 0.0,
+    "fixed_deciles": TRAINED_ON["deciles"],
+    "moving_deciles": TRAINED_ON["deciles"],
+    "fixed_spacing": [1.0, 1.0, 1.0],
+    "moving_spacing": [1.0, 1.0, 3.0],
+}
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """A study of five cases: two done, one of which is striking, one with a hostile name, one failed, one missing."""
+    cases = {
+        "plain": {
+            "measures": MEASURES | {"dice_before": 0.5, "dice_after": 0.7, "hd95_before": 3.0, "hd95_after": 2.0}
+        },
+        "folded": {"measures": MEASURES | {"folding_percent": 12.0, "dice_before": 0.4, "dice_after": 0.45}},
+        HOSTILE: {"measures": MEASURES, "inputs": {"fixed": f"/{HOSTILE}", "moving": "m"}},
+        "broken": {"error": f"{HOSTILE}: no such file."},
+    }
+    for name, content in cases.items():
+        folder = tmp_path / "out" / name
+        folder.mkdir(parents=True)
+        record = {"id": name, "inputs": {}, "seconds": {"prepare": 1.0, "network": 2.0, "finish": 0.5}}
+        (folder / "case.json").write_text(json.dumps(content if "error" in content else record | content))
+        if "measures" in content:
+            Image.new("RGB", (40, 20), (200, 30, 30)).save(folder / "picture.jpg")
+    study = {"cases": [*cases, "absent"], "trained_on": TRAINED_ON}
+    (tmp_path / "out" / "study.json").write_text(json.dumps(study))
+    return tmp_path / "out"
+
+
+class Elements(HTMLParser):
+    """All tags of a page with their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_report_tables_and_summary(output: Path) -> None:
+    before = contents(output)
+    assert main(["report", str(output)]) == 0
+    assert contents(output) == before
+    rows = rows_of(output)
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "plain": "done", "folded": "done", HOSTILE: "done", "broken": "failed", "absent": "missing"
+    }  # fmt: skip
+    assert rows["folded"]["flags"] == "folds: 12.00 % of the voxels"
+    assert rows["plain"]["seconds"] == "3.5"
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["failed"] == ["broken"]
+    assert summary["missing"] == ["absent"]
+    assert summary["flagged"] == {"folded": ["folds: 12.00 % of the voxels"]}
+    assert summary["dice_after"]["mean"] == pytest.approx(0.575)
+
+
+def test_the_page_is_escaped_and_fetches_nothing(output: Path) -> None:
+    assert main(["report", str(output)]) == 0
+    page = (output / "report.html").read_text(encoding="utf-8")
+    elements = Elements(page).found
+    assert HOSTILE not in page
+    assert not [attributes for tag, attributes in elements if "onerror" in attributes or attributes.get("src") == "x"]
+    for _, attributes in elements:
+        for name in ("src", "href", "action", "data"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/"))
+    assert "default-src 'none'" in page
+    assert not re.search(r"url\(|@import|https?://", page)
+    assert (
+        sum(tag == "img" and (attributes["src"] or "").startswith("data:image/jpeg") for tag, attributes in elements)
+        == 3
+    )
+
+
+def browsed(page: Path, script: str, tmp_path: Path) -> str:
+    """What a page holds in a browser after a script."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no Chromium to look at the page with")
+    text = page.read_text(encoding="utf-8").replace("</body>", f"<script>{script}</script></body>")
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    options += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
+    command = [browser, *options, "--dump-dom", (tmp_path / "page.html").as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def shown_cases(document: str) -> list[str]:
+    """Names of the cases of the table, in order."""
+    return re.findall(r'<td><a href="#case-\d+">(.*?)</a></td>', document)
+
+
+@pytest.mark.parametrize(
+    ("clicks", "first"),
+    [((3,), ["folded", "plain"]), ((3, 3), ["plain", "folded"]), ((0,), ["absent", "broken", "folded"])],
+)
+def test_the_table_sorts_in_a_browser(clicks: tuple[int, ...], first: list[str], output: Path, tmp_path: Path) -> None:
+    assert main(["report", str(output)]) == 0
+    script = "".join(f"document.querySelectorAll('#cases th button')[{column}].click();" for column in clicks)
+    document = browsed(output / "report.html", script, tmp_path)
+    cases = shown_cases(document)
+    assert len(cases) == 5
+    cases = [case for case in cases if not case.startswith("&lt;")]
+    assert cases[: len(first)] == first
+
+
+def test_only_cases_that_deserve_a_look_in_a_browser(output: Path, tmp_path: Path) -> None:
+    assert main(["report", str(output)]) == 0
+    script = (
+        "document.getElementById('flagged').click();"
+        "document.title = [...document.querySelectorAll('#cases tbody tr')].filter(row => row.offsetHeight).length"
+        "+ ' of ' + document.querySelectorAll('article').length + ' images '"
+        "+ [...document.images].every(image => image.complete || image.loading === 'lazy');"
+    )
+    assert "<title>3 of 5 images true</title>" in browsed(output / "report.html", script, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "flag"),
+    [
+        ({}, ""),
+        ({"folding_percent": 0.6}, "folds: 0.60 % of the voxels"),
+        ({"similarity_after": 0.305}, r"similarity hardly rises: \+0.005"),
+        ({"similarity_after": 0.2}, "similarity falls: -0.100"),
+        ({"dice_before": 0.6, "dice_after": 0.5}, "Dice falls: 0.600 to 0.500"),
+        ({"dice_before": None, "dice_after": None}, ""),
+        ({"displacement_border_mm": 12.0}, "moves the border: by 12 mm"),
+        ({"inverse_failed_percent": 1.5}, "no inverse at 1.5 % of the places"),
+        ({"moving_deciles": [0.5] * 9}, "moving image: other contrast than the training images"),
+        ({"fixed_deciles": []}, "fixed image: other contrast"),
+        ({"fixed_spacing": [1.0, 1.0, 5.0]}, "fixed image: voxels of 5 mm, training had 2 mm"),
+    ],
+)
+def test_flags(change: dict, flag: str) -> None:
+    flags = flags_of(MEASURES | change, TRAINED_ON)
+    assert len(flags) == bool(flag)
+    assert re.match(flag, "".join(flags))
+
+
+def test_flags_of_other_weights_do_not_compare_with_training() -> None:
+    assert flags_of(MEASURES | {"fixed_spacing": [9.0, 9.0, 9.0], "moving_deciles": []}, None) == []
+
+
+@pytest.mark.parametrize("content", [None, "[]", "{}", "{"])
+def test_a_folder_that_holds_no_study(content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if content is not None:
+        (tmp_path / "study.json").write_text(content)
+    assert main(["report", str(tmp_path)]) == 1
+    assert "study.json" in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_records_keep_the_order_of_the_list(output: Path) -> None:
+    assert [record.id for record in read_records(output)] == ["plain", "folded", HOSTILE, "broken", "absent"]
