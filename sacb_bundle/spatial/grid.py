@@ -85,6 +85,12 @@ class Grid:
         for start in range(0, self.shape[0], planes):
             yield slice(start, min(start + planes, self.shape[0]))
 
+    def plane(self, axis: int, index: int) -> Grid:
+        """Grid of the voxels that have an index along an axis."""
+        affine = self.affine.copy()
+        affine[:3, 3] += index * affine[:3, axis]
+        return Grid(tuple(1 if other == axis else size for other, size in enumerate(self.shape)), affine)
+
     def lattice(self, steps: int) -> np.ndarray:
         """World coordinates (steps**3, 3) in mm, RAS, of places spread evenly over the grid."""
         along = [np.linspace(0, size - 1, steps) for size in self.shape]

@@ -19,7 +19,7 @@ from .flags import flags_of
 STUDY = "study.json"
 SCORES = (
     "dice_before", "dice_after", "hd95_before", "hd95_after", "assd_before", "assd_after",
-    "similarity_before", "similarity_after", "folding_percent", "sd_log_jacobian",
+    "similarity_before", "similarity_after", "folding_percent",
     "displacement_mean_mm", "displacement_max_mm", "displacement_border_mm", "inverse_failed_percent",
 )  # fmt: skip
 

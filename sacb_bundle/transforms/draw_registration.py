@@ -10,14 +10,11 @@ import torch
 from monai.transforms import Transform
 from PIL import Image, ImageDraw, ImageFont
 
-from ..ops import warp
 from ..spatial import Transform as SpatialTransform
-from ..spatial import read_label_map, resample
+from ..spatial import Volume, read_label_map, resample
 
 # In pixels.
-TILE, GAP, HEADING, FONT = 168, 6, 20, 12
-# In voxels, between lines of the warped grid.
-GRID_STEP = 4
+TILE, GAP, HEADING, FONT, LINE_DISTANCE = 168, 6, 20, 12, 7
 FIXED_OUTLINE, WARPED_OUTLINE = (64, 220, 64), (255, 90, 200)
 BACKGROUND, TEXT, LINE = (16, 16, 16), (225, 225, 225), (120, 190, 255)
 # Axis across each plane. Rows show the two others, the later one upwards, as the working grid (RAS) has them.
@@ -32,77 +29,71 @@ class DrawRegistrationd(Transform):
     fixed is brighter, red where it is darker); where the lines of a grid come from; the displacement as a colour (red:
     left-right, green: front-back, blue: up-down); where there are labels, their outlines (fixed green, warped pink).
 
-    It reads what `sacb_bundle.transforms.SaveRegistrationd` reads and adds, and "seg_fixed" where it is there.
+    It reads what `sacb_bundle.transforms.SaveRegistrationd` and `MeasureRegistrationd` read and add.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Draw, and return the data as they were."""
-        image = data["image"].as_subclass(torch.Tensor).float()
-        field = data["pred"].as_subclass(torch.Tensor).float()
-        with torch.no_grad():
-            warped = warp(image[:1, None], field[None])[0, 0].cpu().numpy()
-        moving, fixed = image.cpu().numpy()
-        displacement = field.movedim(0, -1).cpu().numpy()
-        lengths = data["transform"].displacement.vectors.norm(dim=0)
-        longest = max(float(lengths.max()), 1e-6)
-        colours = data["transform"].displacement.vectors.movedim(0, -1).abs().cpu().numpy() / longest
-        columns: list[tuple[str, np.ndarray]] = [
-            ("fixed", grey(fixed)),
-            ("moving, aligned", grey(moving)),
-            ("warped", grey(warped)),
-            ("fixed - moving", red_blue(fixed - moving)),
-            ("fixed - warped", red_blue(fixed - warped)),
-            ("", displacement),
-            (f"displacement to {longest:.1f} mm", np.sqrt(colours)),
-        ]
-        labels = label_maps(data)
-        headings = [name or "warped grid" for name, _ in columns] + ["labels"] * bool(labels)
+        longest = data["measures"]["displacement_max_mm"]
+        headings = ["fixed", "moving, aligned", "warped", "fixed - moving", "fixed - warped", "warped grid"]
+        headings += [f"displacement to {longest:.1f} mm"] + ["labels"] * ("seg_fixed" in data)
         sheet = Image.new("RGB", (len(headings) * (TILE + GAP), HEADING + len(PLANES) * (TILE + GAP)), BACKGROUND)
         draw = ImageDraw.Draw(sheet)
         font = ImageFont.load_default(FONT)
         for column, heading in enumerate(headings):
             draw.text((column * (TILE + GAP) + GAP, 3), heading, fill=TEXT, font=font)
-        zoom = TILE / max(fixed.shape)
+        labels = [read_label_map(data["seg_fixed"])] if "seg_fixed" in data else []
         for row, (name, axis) in enumerate(PLANES.items()):
-            middle = fixed.shape[axis] // 2
-            tiles = [
-                grid_tile(np.take(values, middle, axis), axis, zoom)
-                if not heading
-                else colour_tile(np.take(values, middle, axis), zoom)
-                for heading, values in columns
-            ]
-            if labels:
-                slices = [np.take(values, middle, axis) for values in labels]
-                tiles.append(outline_tile(np.take(grey(fixed), middle, axis), slices, zoom))
-            for column, tile in enumerate(tiles):
+            top = HEADING + row * (TILE + GAP)
+            for column, tile in enumerate(tiles_of(data, axis, longest, labels)):
                 left = column * (TILE + GAP) + (TILE - tile.width) // 2
-                sheet.paste(tile, (left, HEADING + row * (TILE + GAP) + (TILE - tile.height) // 2))
-            draw.text((GAP, HEADING + row * (TILE + GAP)), name, fill=TEXT, font=font)
+                sheet.paste(tile, (left, top + (TILE - tile.height) // 2))
+            draw.text((GAP, top), name, fill=TEXT, font=font)
         sheet.save(data["folder"] / "picture.jpg", quality=QUALITY)
         return dict(data)
 
 
-def label_maps(data: Mapping[Hashable, Any]) -> list[np.ndarray]:
-    """Fixed and warped label map (D, H, W) on the working grid; those that there are, if the fixed one is."""
-    if "seg_fixed" not in data:
-        return []
-    transform = data["transform"]
-    grid = transform.displacement.grid
-    maps = [resample(SpatialTransform(), grid, labels=[read_label_map(data["seg_fixed"])])]
-    if "moving_labels" in data:
-        maps.append(resample(transform, grid, labels=[data["moving_labels"]]))
-    return [result.labels[0].values for result in maps]
+def tiles_of(data: Mapping[Hashable, Any], axis: int, longest: float, labels: list[Volume]) -> list[Image.Image]:
+    """Tiles of the middle slice across an axis.
+
+    Args:
+        data: see `DrawRegistrationd`.
+        axis: across the slice.
+        longest: displacement in mm that is drawn in full colour.
+        labels: fixed label map, if there is one.
+    """
+    grid = data["transform"].displacement.grid
+    middle = grid.shape[axis] // 2
+    zoom = TILE / max(grid.shape)
+
+    def in_slice(values: torch.Tensor) -> np.ndarray:
+        """(C, D, H, W) to (rows, columns, C)."""
+        return values.as_subclass(torch.Tensor).select(axis + 1, middle).float().movedim(0, -1).cpu().numpy()
+
+    moving, fixed = np.moveaxis(in_slice(data["image"]), -1, 0)[..., None]
+    warped, displacement = in_slice(data["warped"]), in_slice(data["pred"])
+    colours = np.sqrt(np.abs(in_slice(data["transform"].displacement.vectors)) / max(longest, 1e-6))
+    tiles = [colour_tile(grey(image), zoom) for image in (fixed, moving, warped)]
+    tiles += [colour_tile(red_blue(fixed - image), zoom) for image in (moving, warped)]
+    tiles += [grid_tile(displacement, axis, zoom), colour_tile(colours, zoom)]
+    if labels:
+        plane = grid.plane(axis, middle)
+        maps = [resample(SpatialTransform(), plane, labels=labels).labels[0]]
+        if "moving_labels" in data:
+            maps.append(resample(data["transform"], plane, labels=[data["moving_labels"]]).labels[0])
+        tiles.append(outline_tile(tiles[0], [labels_there.values.squeeze(axis) for labels_there in maps]))
+    return tiles
 
 
 def grey(image: np.ndarray) -> np.ndarray:
-    """Image (D, H, W) in [0, 1] as colours (D, H, W, 3)."""
-    return np.repeat(image[..., None], 3, axis=-1)
+    """Slice (rows, columns, 1) in [0, 1] as colours (rows, columns, 3)."""
+    return np.repeat(image, 3, axis=-1)
 
 
 def red_blue(difference: np.ndarray) -> np.ndarray:
-    """Differences (D, H, W) in [-1, 1] as colours (D, H, W, 3): white for none, blue above, red below."""
+    """Differences (rows, columns, 1) in [-1, 1] as colours (rows, columns, 3): white is none, blue above, red below."""
     above, below = difference.clip(0, 1), (-difference).clip(0, 1)
-    return 1 - np.stack([above, above + below, below], axis=-1)
+    return 1 - np.concatenate([above, above + below, below], axis=-1)
 
 
 def colour_tile(colours: np.ndarray, zoom: float) -> Image.Image:
@@ -128,14 +119,14 @@ def grid_tile(displacement: np.ndarray, axis: int, zoom: float) -> Image.Image:
         for place, component in zip(np.indices(displacement.shape[:2]), in_plane, strict=True)
     )
     points = np.stack([first, height - second], axis=-1)
-    for line in [*points[::GRID_STEP], *points[:, ::GRID_STEP].swapaxes(0, 1)]:
+    step = max(1, round(LINE_DISTANCE / zoom))
+    for line in [*points[::step], *points[:, ::step].swapaxes(0, 1)]:
         draw.line([(float(x), float(y)) for x, y in line], fill=LINE)
     return tile
 
 
-def outline_tile(background: np.ndarray, labels: list[np.ndarray], zoom: float) -> Image.Image:
-    """Slice with the outlines of one or two label maps."""
-    tile = colour_tile(background, zoom)
+def outline_tile(tile: Image.Image, labels: list[np.ndarray]) -> Image.Image:
+    """A tile with the outlines of one or two label maps (rows, columns) on it."""
     pixels = np.array(tile)
     for values, colour in zip(labels, (FIXED_OUTLINE, WARPED_OUTLINE), strict=False):
         turned = Image.fromarray(np.ascontiguousarray(values.astype(np.int32).T[::-1]))

@@ -78,7 +78,7 @@ class SaveRegistrationd(Transform):
         logger.info("%s: warping", data["id"])
         result = resample(transform, fixed, [moving], labels, self.label_interpolation)
         # At the same time: compression takes longer than all else.
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(max_workers=3) as pool:
             tasks = [pool.submit(write_displacement, result.displacement, folder / "transform.nii.gz")]
             tasks += [pool.submit(write_volume, image, folder / "warped.nii.gz") for image in result.images]
             tasks += [pool.submit(write_volume, warped, folder / "warped_labels.nii.gz") for warped in result.labels]

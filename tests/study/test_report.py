@@ -21,7 +21,6 @@ MEASURES = {
     "similarity_before": 0.3,
     "similarity_after": 0.5,
     "folding_percent": 0.05,
-    "sd_log_jacobian": 0.3,
     "displacement_mean_mm": 1.0,
     "displacement_max_mm": 9.0,
     "displacement_border_mm": 2.0,

@@ -1,0 +1,119 @@
+"""Measure a study: time outside the network, memory over the cases, and how busy the GPU is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import tempfile
+import threading
+import time
+import warnings
+from pathlib import Path
+from statistics import fmean, median
+
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
+
+from sacb_bundle.data import PairList, study_pairs
+
+ROOT = Path(__file__).resolve().parent.parent
+EARLY = 20
+
+
+def main() -> None:
+    """Run the measurement."""
+    options = arguments()
+    warnings.filterwarnings("ignore")
+    logging.basicConfig(level=logging.WARNING)
+    available = study_pairs(options.dataset_dir, "", "ordered", None)
+    pairs = [
+        available.pairs[number % len(available.pairs)] | {"id": f"case {number}"} for number in range(options.pairs)
+    ]
+    with tempfile.TemporaryDirectory() as output:
+        workflow = ConfigWorkflow(
+            str(ROOT / "configs" / "inference.json"),
+            workflow_type="infer",
+            logging_file=False,
+            bundle_root=str(ROOT),
+            pairs=PairList(pairs, available.labels),
+            output_dir=Path(output),
+            initial=options.initial,
+            spacing=options.spacing,
+            jobs=options.jobs,
+            **({"device": options.device} if options.device else {}),
+        )
+        workflow.initialize()
+        evaluator = workflow.evaluator
+        memory: list[float] = []
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: memory.append(memory_of_processes()))
+        on_gpu = evaluator.state.device.type == "cuda"
+        start = time.perf_counter()
+        with GpuLoad(on_gpu) as load:
+            workflow.run()
+        wall = time.perf_counter() - start
+        seconds = [json.loads(path.read_text())["seconds"] for path in Path(output).glob("*/case.json")]
+    print(f"\n{torch.cuda.get_device_name() if on_gpu else f'CPU, {torch.get_num_threads()} threads'}")
+    print(f"{len(seconds)} cases, {wall / len(seconds):.2f} s a case, {options.jobs} jobs, alignment {options.initial}")
+    for name in ("prepare", "network", "finish"):
+        print(f"{name:<10}{median(case[name] for case in seconds):8.3f} s (median)")
+    network = sum(case["network"] for case in seconds)
+    print(f"network runs in {network / wall:.0%} of the time")
+    if on_gpu:
+        print(f"GPU busy in {load.mean():.0%} of the time")
+    if len(memory) > EARLY:
+        early, late = max(memory[:EARLY]), max(memory)
+        print(f"peak memory {early:.2f} GB in the first {EARLY} cases, {late:.2f} GB in all ({late / early - 1:+.1%})")
+
+
+def arguments() -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset_dir", type=Path, help="folder of scans, whose ordered pairs are taken in turn")
+    parser.add_argument("--pairs", type=int, default=40, help="number of cases (default: 40)")
+    parser.add_argument("--jobs", type=int, default=2, help="as in `sacb batch` (default: 2)")
+    parser.add_argument("--initial", default="affine", help="as in `sacb batch` (default: affine)")
+    parser.add_argument("--spacing", type=float, default=2.0, help="as in `sacb batch` (default: 2)")
+    parser.add_argument("--device", help="as in `sacb batch`")
+    return parser.parse_args()
+
+
+def memory_of_processes() -> float:
+    """Memory in GB of this process and those it has started, what they share counted once (Linux)."""
+    own = Path("/proc/self")
+    children = (own / "task" / str(threading.get_native_id()) / "children").read_text().split()
+    total = 0
+    for process in (own, *(Path("/proc") / child for child in children)):
+        try:
+            lines = (process / "smaps_rollup").read_text().splitlines()
+        except OSError:  # it has just ended
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1e6
+
+
+class GpuLoad:
+    """Shares of time in which the GPU computed, as nvidia-smi samples them while this context lasts."""
+
+    def __init__(self, on_gpu: bool) -> None:
+        self.on_gpu = on_gpu
+
+    def __enter__(self) -> GpuLoad:
+        command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=100"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True) if self.on_gpu else None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.samples = [int(line) for line in self.process.communicate()[0].split()]
+
+    def mean(self) -> float:
+        """Mean share."""
+        return fmean(self.samples) / 100
+
+
+if __name__ == "__main__":
+    main()
