@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ import pytest
 import torch
 
 from sacb_bundle.study import CaseDataset, CaseLoader
-from tests.study.runs import batch, contents, leftovers, rows_of
+from tests.engine.workflows import ROOT
+from tests.study.runs import SMALL, batch, contents, leftovers, rows_of
 
 NUM_KILLS = 20
 
@@ -161,3 +163,17 @@ def test_a_read_only_folder_is_refused_before_work_starts(
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     assert batch(small_disk / "out", model, "--pairs", table) == 1
     assert "out: results cannot be written there: Read-only file system." in capfd.readouterr().err
+
+
+def test_torchrun_ends_with_one_report_though_a_case_fails(table: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "scans" / "moving 1_images.nii.gz").write_bytes(b"broken")
+    program = "import torch; torch.set_num_threads(1); from sacb_bundle.cli import main; raise SystemExit(main())"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    options = ["batch", "--pairs", table, "--output", tmp_path / "out", "--model", model, "--jobs", "0", *SMALL]
+    command = [*launcher, sys.executable, "-c", program, *map(str, options)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
+    assert result.returncode == 1
+    assert result.stderr.count("error: 2 of 2 cases failed") == 1
+    assert [row["status"] for row in rows_of(tmp_path / "out").values()] == ["done", "failed", "done", "failed"]
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert result.stdout.count("pairs     4;") == 1

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sacb_bundle.data import study_pairs
+from sacb_bundle.errors import InputError
+
+
+def ids(*arguments: object) -> list[str]:
+    return [pair["id"] for pair in study_pairs(*arguments).pairs]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def data_set(study: Path, tmp_path: Path) -> Path:
+    shutil.copytree(study, tmp_path / "set")
+    return tmp_path / "set"
+
+
+def test_without_a_split_all_scans_are_registered(data_set: Path) -> None:
+    pairs = study_pairs(data_set, "", "ordered", None)
+    assert len(pairs.pairs) == 30
+    assert pairs.labels is None
+    assert all({"seg_fixed", "seg_moving"} <= pair.keys() for pair in pairs.pairs)
+    assert ids(data_set, "", "consecutive", None)[0] == "fixed_0_to_fixed_1"
+    assert ids(data_set, "", "atlas", "moving_1")[:2] == ["moving_1_to_fixed_0", "moving_1_to_fixed_1"]
+
+
+def test_a_split_and_labels_of_dataset_json_count(data_set: Path) -> None:
+    split = {"train": ["fixed_0", "moving_0"], "val": ["fixed_1", "fixed_2"]}
+    (data_set / "dataset.json").write_text(json.dumps({"split": split, "eval_labels": [3, 1]}))
+    assert ids(data_set, "", "ordered", None) == ["fixed_1_to_fixed_2", "fixed_2_to_fixed_1"]
+    (data_set / "dataset.json").write_text(json.dumps({"eval_labels": [3, 1]}))
+    pairs = study_pairs(data_set, "", "ordered", None)
+    assert (len(pairs.pairs), pairs.labels) == (30, [1, 3])
+
+
+def test_a_flat_folder_and_a_list(data_set: Path) -> None:
+    assert len(ids(data_set / "images", "", "ordered", None)) == 30
+    (data_set / "pairs.csv").write_text("fixed,moving,id\nimages/fixed_0.nii.gz,images/fixed_1.nii.gz,x\n")
+    assert ids("not looked at", data_set / "pairs.csv", "ordered", None) == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("names", "atlas", "message"),
+    [
+        ([], None, "holds no scan"),
+        (["a.nii.gz"], None, "holds one scan"),
+        (["a.nii.gz", "a.mha"], None, "have the same name"),
+        (["a.nii.gz", "b.mha"], "c", "has no scan c"),
+    ],
+)
+def test_folders_that_give_no_pairs(names: list[str], atlas: str | None, message: str, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=message):
+        study_pairs(tmp_path, "", "ordered", atlas)
+
+
+def test_no_folder() -> None:
+    with pytest.raises(InputError, match="there is no such folder"):
+        study_pairs("/nowhere", "", "ordered", None)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sacb_bundle.study import make_plan
+from sacb_bundle.study.plan import duration
+from tests.conftest import write
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> list[dict[str, str]]:
+    large = str(write(tmp_path / "large.nii.gz", np.zeros((20, 20, 20), np.uint8)))
+    small = str(write(tmp_path / "small.nii", np.zeros((10, 10, 10), np.uint8)))
+    flat = str(write(tmp_path / "flat.nii.gz", np.zeros((10, 10), np.uint8)))
+    (tmp_path / "empty.nii.gz").touch()
+    return [
+        {"id": "whole", "fixed": large, "moving": small, "seg_fixed": large, "seg_moving": small},
+        {"id": "no labels", "fixed": small, "moving": large, "seg_fixed": small},
+        {"id": "other grid", "fixed": large, "moving": small, "seg_moving": large},
+        {"id": "mask", "fixed": large, "moving": small, "fixed_mask": small},
+        {"id": "flat", "fixed": large, "moving": flat},
+        {"id": "empty", "fixed": str(tmp_path / "empty.nii.gz"), "moving": small},
+        {"id": "missing", "fixed": large, "moving": str(tmp_path / "gone.nii.gz")},
+    ]
+
+
+def test_problems_are_found_by_headers(pairs: list[dict[str, str]]) -> None:
+    plan = make_plan(pairs, spacing=2.0, initial="none", device="cpu", jobs=1)
+    assert plan.pairs == 7
+    assert plan.sizes == {"20x20x20": 1, "10x10x10": 1}
+    assert plan.without_labels == 6
+    assert list(plan.problems) == ["other grid", "mask", "flat", "empty", "missing"]
+    for case, words in (
+        ("other grid", "Both must lie on one grid"), ("mask", "small.nii has 10x10x10"), ("flat", "one 3-D volume"),
+        ("empty", "not a NIfTI file"), ("missing", "no such file"),
+    ):  # fmt: skip
+        assert words in plan.problems[case]
+
+
+def test_more_takes_longer(pairs: list[dict[str, str]]) -> None:
+    def seconds(number: int = 1, initial: str = "none", jobs: int = 1) -> float:
+        return make_plan(pairs[:1] * number, spacing=2.0, initial=initial, device="cpu", jobs=jobs).seconds
+
+    assert seconds(10) == pytest.approx(10 * seconds())
+    assert seconds(initial="affine") > seconds()
+    assert seconds(2, "affine", jobs=1) >= seconds(2, "affine", jobs=2)
+
+
+def test_a_long_list_of_problems_is_cut(tmp_path: Path) -> None:
+    missing = [{"id": str(number), "fixed": "/gone.nii", "moving": "/gone.nii"} for number in range(30)]
+    text = str(make_plan(missing, spacing=2.0, initial="none", device="cpu", jobs=1))
+    assert text.count("no such file") == 10
+    assert "and 20 more" in text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.1, "1 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h")])
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
