@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -88,4 +90,6 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}.") from error
     except RuntimeError as error:  # SimpleITK's, with a line of its own source before the reason
-        raise InputError(f"{path}: cannot be written: {str(error).splitlines()[-1].strip()}") from error
+        full = shutil.disk_usage(path.parent).free == 0
+        reason = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else error
+        raise InputError(f"{path}: cannot be written: {str(reason).splitlines()[-1].strip()}") from reason

@@ -213,7 +213,7 @@ def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str
         "there is nothing to see": [
             *register, "--moving", moving, "--fixed-mask", str(folder / "dark.nii.gz")
         ],
-        "it is a file, not a folder": ["register", *pair, "--output", str(folder / "file")],
+        "file is not a folder": ["register", *pair, "--output", str(folder / "file")],
         "device is 'foo'": [*register, "--moving", moving, "--device", "foo"],
         "warped.nii.gz: a result would overwrite": [
             "register", "--fixed", fixed, "--moving", str(own / "warped.nii.gz"), "--output", str(own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -50,6 +51,8 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
     if not source.is_file():
         raise InputError(f"data_list: there is no file {source}.")
     pairs = read_table(source) if source.suffix.lower() == ".csv" else read_json_list(source)
+    if any("\0" in value for pair in pairs for value in pair.values()):
+        raise InputError(f"{source}: a path has a zero byte in it.")
     pairs = [
         {key: value if key == "id" else str(source.parent / value) for key, value in pair.items()} for pair in pairs
     ]
@@ -61,13 +64,12 @@ def read_table(source: Path) -> list[dict[str, str]]:
     try:
         with open(source, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
-            columns = [column.strip() for column in reader.fieldnames or []]
+            columns = [column.strip().lower() for column in reader.fieldnames or []]
             reader.fieldnames = columns
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{source}: not a table (CSV, UTF-8): {error}.") from error
-    if not {"fixed", "moving"} <= set(columns) <= set(COLUMNS) or len(set(columns)) < len(columns):
-        raise InputError(f"{source}: has the columns {columns}; fixed and moving are needed, of {list(COLUMNS)}.")
+    check_columns(columns, source)
     if not rows:
         raise InputError(f"{source}: lists no pair.")
     pairs = []
@@ -79,6 +81,20 @@ def read_table(source: Path) -> list[dict[str, str]]:
             raise InputError(f"{source}, line {line}: names no {'moving' if 'fixed' in pair else 'fixed'} image.")
         pairs.append(pair)
     return pairs
+
+
+def check_columns(columns: list[str], source: Path) -> None:
+    """Raise an InputError unless a table has the columns of pairs, and no others, which might be misspelt."""
+    known = ", ".join(COLUMNS)
+    if missing := [name for name in ("fixed", "moving") if name not in columns]:
+        hint = " Its cells are to be separated by commas." if len(columns) == 1 and ";" in columns[0] else ""
+        raise InputError(f"{source}: has no column {' and no column '.join(missing)}; it has {columns}.{hint}")
+    if strange := [name for name in columns if name not in COLUMNS]:
+        raise InputError(
+            f"{source}: the columns {strange} are not known; leave them out, or name them as one of {known}."
+        )
+    if len(set(columns)) < len(columns):
+        raise InputError(f"{source}: has a column twice: {columns}.")
 
 
 def read_json_list(source: Path) -> list[dict[str, str]]:
@@ -131,12 +147,21 @@ def named(pairs: list[dict[str, str]], source: Path) -> list[dict[str, str]]:
     ]
     ids = [pair["id"] for pair in pairs]
     for value in ids:
-        if value in ("", ".", "..") or "/" in value or "\\" in value:
-            raise InputError(f"{source}: the id {value!r} cannot name a folder.")
-    if len(set(ids)) < len(ids):
-        twice = next(value for value in ids if ids.count(value) > 1)
-        raise InputError(f"{source}: two pairs have the id {twice!r}; name them apart by ids in a data list.")
+        hidden = value.startswith((".", "unfinished-")) or not value.strip()
+        if hidden or not value.isprintable() or "/" in value or "\\" in value:
+            raise InputError(f"{source}: the id {value!r} cannot name a folder of results.")
+    folders = Counter(map(folder_name, ids))
+    if twice := [value for value in ids if folders[folder_name(value)] > 1]:
+        raise InputError(
+            f"{source}: two pairs have the ids {twice[0]!r} and {twice[1]!r}, which name one folder (where capitals do "
+            "not count); name them apart by ids in a data list."
+        )
     return pairs
+
+
+def folder_name(value: str) -> str:
+    """An id as file systems compare it that tell neither capitals nor forms of Unicode apart."""
+    return unicodedata.normalize("NFC", value).casefold()
 
 
 def distinct_names(paths: Iterable[str]) -> dict[str, str]:

@@ -88,7 +88,7 @@ def files_by_name(folder: Path, endings: tuple[str, ...] = NIFTI_ENDINGS) -> dic
     """Volumes of a folder by the name of their subject, in the order of the names; hidden files aside."""
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.lower().endswith(endings) and not path.name.startswith("."):
+        if path.name.lower().endswith(endings) and not path.name.startswith(".") and path.is_file():
             name = volume_name(path)
             if name in files:
                 raise InputError(f"{path} and {files[name]} have the same name; keep one of them.")

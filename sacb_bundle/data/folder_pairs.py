@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..spatial import VOLUME_ENDINGS
 from .data_list import named, read_data_list
 from .dataset_folder import files_by_name, read_description, scored_labels
-from .pairs import PairList, list_pairs, pair_indices, subject_pair
+from .pairs import PairList, pair_indices, subject_pair
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +18,8 @@ def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, at
     """Pairs of a data list, or of the scans of a folder.
 
     Args:
-        dataset_dir: see `scans_of`; not looked at if there is a data list. If its dataset.json has a split, the
-            validation subjects are registered, else all.
+        dataset_dir: see `scans_of`; not looked at if there is a data list. A split in its dataset.json is for training
+            and evaluation; here, all scans count.
         data_list: see `read_data_list`; "" for none.
         pairing: see `pair_indices`.
         atlas: name of the scan that is put first; None for none.
@@ -31,8 +31,6 @@ def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, at
         return PairList(read_data_list(data_list), labels=None)
     root = Path(str(dataset_dir))
     description = read_description(root / "dataset.json") if (root / "dataset.json").is_file() else {}
-    if "split" in description:
-        return list_pairs(str(root), pairing=pairing, atlas=atlas)
     scans = scans_of(root)
     if atlas is not None and atlas not in scans:
         raise InputError(f"atlas: {root} has no scan {atlas}.")

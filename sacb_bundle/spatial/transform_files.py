@@ -9,6 +9,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -67,6 +70,8 @@ def write_composite(transform: Transform, path: Path) -> None:
         result = sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(image)])
     with whole_file(path) as unfinished:
         sitk.WriteTransform(result, str(unfinished))
+        if shutil.disk_usage(unfinished.parent).free == 0:  # of which ITK does not always tell
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def itk_affine(matrix: np.ndarray) -> sitk.AffineTransform:

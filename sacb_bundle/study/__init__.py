@@ -2,9 +2,9 @@
 
 from .cases import Cases
 from .evaluator import CaseEvaluator
-from .fingerprint import file_hash
+from .fingerprint import file_hash, versions
 from .loading import CaseDataset, CaseLoader
-from .plan import Plan, make_plan
+from .plan import Plan, Planner
 from .report import write_report
 from .study import Study
 
@@ -14,8 +14,9 @@ __all__ = [
     "CaseLoader",
     "Cases",
     "Plan",
+    "Planner",
     "Study",
     "file_hash",
-    "make_plan",
+    "versions",
     "write_report",
 ]

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from filelock import FileLock
+
 from ..errors import InputError, reason_of
-from ..files import make_folder
+from ..files import check_results, whole_file
 from .fingerprint import INPUTS, settings_hash
 
 RECORD = "case.json"
@@ -24,6 +26,8 @@ UNFINISHED = ".unfinished-"
 RESULT = re.compile(
     r"case\.json|picture\.jpg|initial\.tfm|transform\.(nii\.gz|h5|tfm)|warped(_labels)?\.nii\.gz|disp_.*\.nii\.gz"
 )
+# Keys of the record of a complete case, and their types.
+KEYS = {"inputs": dict, "hashes": dict, "settings": str, "results": dict, "seconds": dict, "measures": dict}
 
 logger = logging.getLogger(__name__)
 
@@ -33,22 +37,29 @@ class StudyStoppedError(InputError):
 
 
 class Cases:
-    """Where the results of pairs go: a folder each, of the pair's name, that appears when it is whole.
+    """Where the results of pairs go: a folder each, of the pair's name.
+
+    In a study (`part` is its part), the folder appears when it is whole. The folder of a pair by itself may be one that
+    is there and holds other files; each file in it appears when all are whole.
 
     Beside the results, a folder holds case.json: the inputs and the hashes of their contents, the hash of the
-    settings, the names and sizes of the results, what was measured, and the seconds it took; or, of a case that
-    failed, the error.
+    settings, the names and sizes of the results, what was measured, and the seconds it took; or, of a case of a study
+    that failed, the error.
 
     Args:
         output_dir: folder that holds those of the cases.
         settings: whatever else the results depend on, see `described`.
+
+    Attributes:
+        part: name of this process's part of a study; None for a pair by itself, whose failure is raised.
+        lock: that keeps other processes from this part; None for a pair by itself.
     """
 
     def __init__(self, output_dir: str | Path, settings: Mapping[str, Any]) -> None:
         self.output_dir = Path(output_dir)
         self.settings = settings_hash(settings)
-        # Name of this process's part of a study; None for a pair by itself, whose failure is raised, not written down.
         self.part: str | None = None
+        self.lock: FileLock | None = None
 
     def checked(self, pairs: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, str]]:
         """The pairs, if their folders can be made and replace nothing that is read.
@@ -56,16 +67,12 @@ class Cases:
         Raises:
             InputError: if not.
         """
-        make_folder(self.output_dir)
-        folders = {(self.output_dir / pair["id"]).resolve(): pair["id"] for pair in pairs}
+        folders = {(self.output_dir / pair["id"]).resolve() for pair in pairs}
         for pair in pairs:
             folder = self.output_dir / pair["id"]
-            try:
-                in_the_way = folder.exists() and not folder.is_dir()
-            except OSError as error:
-                raise InputError(f"{folder}: results cannot be written there: {error.strerror}.") from error
-            if in_the_way:
-                raise InputError(f"{folder}: results cannot be written there: it is a file, not a folder.")
+            check_results([folder / RECORD], [])
+            if folder.is_symlink():
+                raise InputError(f"{folder}: results cannot be written there: it is a link.")
             for key in INPUTS:
                 source = Path(pair.get(key, "")).resolve()
                 if source.parent in folders and RESULT.fullmatch(source.name):
@@ -73,6 +80,11 @@ class Cases:
                         f"{source}: a result would overwrite this file, which is read; choose another output."
                     )
         return pairs
+
+    def close(self) -> None:
+        """Let other processes write here."""
+        if self.lock is not None:
+            self.lock.release()
 
     def finish(self, process: Callable[[dict[str, Any]], Mapping[Any, Any]], data: dict[str, Any]) -> str:
         """Make the folder of a case.
@@ -87,54 +99,57 @@ class Cases:
 
         Raises:
             StudyStoppedError: if no other case can be written, either.
+            Exception: of a pair by itself, whatever the process raises.
         """
         start = time.perf_counter()
-        unfinished = self.unfinished_folder()
+        case = data["id"]
+        unfinished = self.unfinished_folder(case)
         try:
             done = process({**data, "folder": unfinished})
-            results = {path.name: path.stat().st_size for path in sorted(unfinished.iterdir())}
             seconds = {"prepare": float(data["seconds"]), "network": float(data["network_seconds"])}
             record = {
-                "id": data["id"],
+                "id": case,
                 "inputs": {key: str(Path(data[key]).absolute()) for key in INPUTS if key in data},
                 "hashes": dict(data["hashes"]),
                 "settings": self.settings,
-                "results": results,
+                "results": {path.name: path.stat().st_size for path in sorted(unfinished.iterdir())},
                 "seconds": seconds | {"finish": time.perf_counter() - start},
                 "measures": dict(done["measures"]),
             }
-            self.keep(record, unfinished)
-            logger.info("%s: the results are in %s", data["id"], self.output_dir / data["id"])
+            (unfinished / RECORD).write_text(text_of(record), encoding="utf-8")
+            self.keep(unfinished, case)
+            logger.info("%s: the results are in %s", case, self.output_dir / case)
             return ""
         except Exception as error:
             # Away with it first: on a full disk, it makes room for the record.
-            shutil.rmtree(unfinished, ignore_errors=True)
+            self.discard(unfinished, case)
             if self.part is None:
                 raise
             failure = failure_of(error)
-            failure["error"] = failure["error"].replace(unfinished.name, data["id"])
-            self.fail(data["id"], failure)
+            failure["error"] = failure["error"].replace(unfinished.name, case)
+            self.fail(case, failure)
             if no_more_can_be_written(error):
                 raise self.stopped(failure["error"]) from error
             return failure["error"]
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
     def fail(self, case: str, failure: Mapping[str, str]) -> None:
-        """Write down why a case of a study has no results.
+        """Write down why a case of a study has no results. Those of an earlier run stay until it is done again.
 
         Args:
             case: its id.
             failure: see `failure_of`.
 
         Raises:
-            StudyStoppedError: if that cannot be written.
+            StudyStoppedError: if nothing can be written any more.
         """
         logger.error("%s: failed: %s", case, failure["error"])
         try:
-            self.keep({"id": case, **failure}, self.unfinished_folder())
-        except OSError as error:
-            raise self.stopped(str(error)) from error
+            with whole_file(self.output_dir / case / RECORD) as unfinished:
+                unfinished.write_text(text_of({"id": case, **failure}), encoding="utf-8")
+        except InputError as error:
+            if no_more_can_be_written(error):
+                raise self.stopped(str(error)) from error
+            logger.error("%s", error)
 
     def stopped(self, reason: str) -> StudyStoppedError:
         """The error that ends a study."""
@@ -143,50 +158,46 @@ class Cases:
             "go on with --resume when this is put right."
         )
 
-    def unfinished_folder(self) -> Path:
+    def unfinished_folder(self, case: str) -> Path:
         """A new folder to write into.
 
         Raises:
-            StudyStoppedError: if it cannot be made.
+            InputError: if it cannot be made.
         """
-        folder = self.output_dir / f"{UNFINISHED}{self.part}-{uuid4().hex}"
+        place = self.output_dir if self.part is not None else self.output_dir / case
+        folder = place / f"{UNFINISHED}{self.part or 'pair'}-{uuid4().hex}"
         try:
-            folder.mkdir()
+            folder.mkdir(parents=self.part is None)
         except OSError as error:
-            raise self.stopped(str(error)) from error
+            if self.part is not None and no_more_can_be_written(error):
+                raise self.stopped(f"{error.strerror}.") from error
+            raise InputError(f"{folder.parent}: results cannot be written there: {error.strerror}.") from error
         return folder
 
-    def keep(self, record: Mapping[str, Any], unfinished: Path) -> None:
-        """Complete a folder with its record and give it its final name.
+    def keep(self, unfinished: Path, case: str) -> None:
+        """Give a whole folder its final name, in place of the results that are there; other files stay."""
+        folder = self.output_dir / case
+        if folder.is_dir():
+            # Without its record a case is not complete, whatever else is there.
+            (folder / RECORD).unlink(missing_ok=True)
+            if self.part is not None:
+                for path in folder.iterdir():
+                    if RESULT.fullmatch(path.name):
+                        path.unlink()
+            if any(folder.iterdir()):
+                for path in sorted(unfinished.iterdir(), key=lambda path: path.name == RECORD):
+                    path.replace(folder / path.name)
+                unfinished.rmdir()
+                return
+            folder.rmdir()
+        unfinished.rename(folder)
 
-        If there is one of that name, its results and its record go; other files stay.
-        """
-        try:
-            text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-            (unfinished / RECORD).write_text(text, encoding="utf-8")
-            folder = self.output_dir / record["id"]
-            if folder.is_dir():
-                before = self.record(record["id"])
-                # Without its record a case is not complete, whatever else is there.
-                (folder / RECORD).unlink(missing_ok=True)
-                for name in before.get("results", {}):
-                    (folder / name).unlink(missing_ok=True)
-                if any(folder.iterdir()):
-                    for path in sorted(unfinished.iterdir(), key=lambda path: path.name == RECORD):
-                        path.replace(folder / path.name)
-                    return
-                folder.rmdir()
-            unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-
-    def record(self, case: str) -> dict[str, Any]:
-        """The record of a case; empty if there is none that can be read."""
-        try:
-            content = json.loads((self.output_dir / case / RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+    def discard(self, unfinished: Path, case: str) -> None:
+        """Remove a folder that will not be whole, and that of a pair by itself, if nothing else is in it."""
+        shutil.rmtree(unfinished, ignore_errors=True)
+        folder = self.output_dir / case
+        if self.part is None and not any(folder.iterdir()):
+            folder.rmdir()
 
     def reason_to_do(self, pair: Mapping[str, str], hashes: Callable[[Mapping[str, str]], dict[str, str]]) -> str:
         """Why a case is to be done (again); "" if it is complete, of the same inputs and settings.
@@ -195,19 +206,42 @@ class Cases:
             pair: of the case.
             hashes: see `input_hashes`.
         """
-        folder, record = self.output_dir / pair["id"], self.record(pair["id"])
+        folder = self.output_dir / pair["id"]
+        record = read_record(folder)
         if not record:
             return "not done yet"
         if "error" in record:
             return "failed before"
-        if record.get("settings") != self.settings:
+        if record["settings"] != self.settings:
             return "the settings are others"
-        for name, size in record.get("results", {}).items():
+        for name, size in record["results"].items():
             if not (folder / name).is_file() or (folder / name).stat().st_size != size:
                 return f"{name} is not as it was written"
-        now = hashes(pair)
-        changed = [key for key in INPUTS if now.get(key) != record.get("hashes", {}).get(key)]
+        try:
+            now = hashes(pair)
+        except InputError as error:
+            return str(error)
+        changed = [key for key in INPUTS if now.get(key) != record["hashes"].get(key)]
         return f"{', '.join(changed)} changed" if changed else ""
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record in the folder of a case, complete or of a failure; empty if there is none, or it is damaged."""
+    try:
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    if isinstance(content.get("error"), str):
+        return content
+    typed = all(isinstance(content.get(key), kind) for key, kind in KEYS.items())
+    return content if typed and content["results"] else {}
+
+
+def text_of(record: Mapping[str, Any]) -> str:
+    """Text of a record."""
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def message_of(error: BaseException) -> str:

@@ -49,6 +49,8 @@ class CaseEvaluator(SupervisedEvaluator):
             except BaseException:
                 self.pool.shutdown(cancel_futures=True)
                 raise
+            finally:
+                self.cases.close()
         if self.failed:
             case, error = next(iter(self.failed.items()))
             number = len(self.data_loader)  # type: ignore[arg-type]

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from torch import nn
 
+from .. import __version__
 from ..errors import InputError
+from ..spatial import read_volume
 
+# How Python writes an object that does not say how it is written.
+NAMELESS = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>")
+# Headers whose voxels are in files of their own.
+DETACHED = (".mhd", ".nhdr")
 # Keys of a pair that name files.
 INPUTS = ("fixed", "moving", "seg_fixed", "seg_moving", "fixed_mask", "moving_mask")
 
@@ -35,6 +44,8 @@ def file_hash(path: str | Path) -> str:
         InputError: if it cannot be read.
     """
     try:
+        if str(path).lower().endswith(DETACHED):
+            return hash_of_voxels(Path(path))
         state = Path(path).stat()
         return hash_of_content(str(path), state.st_size, state.st_mtime_ns)
     except OSError as error:
@@ -51,6 +62,18 @@ def hash_of_content(path: str, size: int, changed: int) -> str:
     return digest.hexdigest()
 
 
+def hash_of_voxels(path: Path) -> str:
+    """SHA-256 of the voxels of a scan and its grid."""
+    volume = read_volume(path)
+    grid = repr((volume.grid.shape, volume.grid.affine.tolist(), volume.values.dtype.str))
+    return hashlib.sha256(np.ascontiguousarray(volume.values).tobytes() + grid.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of the programs that results depend on."""
+    return {"sacb_bundle": __version__, "torch": str(torch.__version__), "SimpleITK": sitk.Version_VersionString()}
+
+
 def settings_hash(settings: Mapping[str, Any]) -> str:
     """SHA-256 of settings, see `described`."""
     return hashlib.sha256(json.dumps(described(settings), sort_keys=True).encode()).hexdigest()
@@ -59,26 +82,31 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
 def described(value: Any) -> Any:
     """A value as JSON can hold it: of an object, its class and its public attributes, and those below it.
 
-    The weights of a network and states of random numbers are left out.
+    The weights of a network and states of random numbers are left out. What is not known is told by its `repr`, which
+    may differ from process to process: better a study is done again than wrongly taken for done.
     """
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, (Path, torch.device)):
-        return str(value)
     if isinstance(value, Mapping):
         return {str(key): described(child) for key, child in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        children = [described(child) for child in value]
-        return sorted(children, key=repr) if isinstance(value, (set, frozenset)) else children
+    if isinstance(value, (set, frozenset)):
+        return sorted((described(child) for child in value), key=repr)
+    if isinstance(value, (list, tuple)):
+        return [described(child) for child in value]
+    if isinstance(value, torch.Tensor):
+        return described(value.detach().cpu().numpy())
     if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, (torch.Tensor, np.random.RandomState)):
+        return [str(value.dtype), value.tolist()]
+    if isinstance(value, np.random.RandomState):
         return None
-    if isinstance(value, type) or callable(getattr(value, "__get__", None)):  # classes, functions and methods
-        return getattr(value, "__qualname__", repr(type(value)))
-    attributes = {key: child for key, child in getattr(value, "__dict__", {}).items() if not key.startswith("_")}
-    if isinstance(value, nn.Module):
-        attributes |= dict(value.named_children()) | {"training": None}
-    if not attributes:
-        return type(value).__qualname__
-    return [type(value).__qualname__, described(attributes)]
+    if isinstance(value, (type, FunctionType)) and "<" not in value.__qualname__:
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, nn.Module) or (hasattr(value, "__dict__") and not callable(getattr(value, "__get__", None))):
+        attributes = {key: child for key, child in vars(value).items() if not key.startswith("_")}
+        if isinstance(value, nn.Module):
+            attributes |= dict(value.named_children()) | {"training": None}
+        if attributes or NAMELESS.fullmatch(repr(value)):
+            return [type(value).__qualname__, described(attributes)]
+    return repr(value)

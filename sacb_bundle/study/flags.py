@@ -10,6 +10,8 @@ LARGEST_FOLDING_PERCENT = 0.5
 LEAST_GAIN = 0.01
 LARGEST_BORDER_MM = 10.0
 LARGEST_INVERSE_FAILED_PERCENT = 1.0
+LEAST_SCALE, LARGEST_SCALE = 0.7, 1.4
+LARGEST_TURN_DEGREES = 45.0
 # Mean distance of the deciles of the intensities, scaled to [0, 1], from those of the training images.
 LARGEST_CONTRAST_DISTANCE = 0.1
 # Times the spacing that the network was trained at.
@@ -21,26 +23,47 @@ def flags_of(measures: Mapping[str, Any], trained_on: Mapping[str, Any] | None) 
 
     Args:
         measures: see `sacb_bundle.transforms.MeasureRegistrationd`.
-        trained_on: "spacing" in mm and "deciles" of the images that the network was trained on; None if unknown.
+        trained_on: "modality", "spacing" in mm and "deciles" of the images that the network was trained on; None if
+            unknown.
     """
     flags = []
-    if measures["folding_percent"] > LARGEST_FOLDING_PERCENT:
-        flags.append(f"folds: {measures['folding_percent']:.2f} % of the voxels")
     gain = measures["similarity_after"] - measures["similarity_before"]
+    if measures["fixed_modality"] != measures["moving_modality"]:
+        flags.append(f"{measures['moving_modality'].upper()} onto {measures['fixed_modality'].upper()}")
+    if not LEAST_SCALE <= measures["alignment_scale"] <= LARGEST_SCALE:
+        flags.append(f"alignment scales by {measures['alignment_scale']:.2f}")
+    if measures["alignment_turn_degrees"] > LARGEST_TURN_DEGREES:
+        flags.append(f"alignment turns by {measures['alignment_turn_degrees']:.0f} degrees")
+    if measures["folding_percent"] > LARGEST_FOLDING_PERCENT:
+        flags.append(f"folds at {measures['folding_percent']:.2f} % of the voxels")
+    if measures["inverse_failed_percent"] > LARGEST_INVERSE_FAILED_PERCENT:
+        flags.append(f"no inverse at {measures['inverse_failed_percent']:.1f} % of the places")
     if gain < LEAST_GAIN:
         flags.append(f"similarity {'falls' if gain < 0 else 'hardly rises'}: {gain:+.3f}")
     if measures.get("dice_after") is not None and measures["dice_after"] < measures["dice_before"]:
         flags.append(f"Dice falls: {measures['dice_before']:.3f} to {measures['dice_after']:.3f}")
+    if "labels" in measures and not measures["labels"]:
+        flags.append("label maps have no value in common")
+    if measures.get("vanished"):
+        flags.append(f"labels vanished: {', '.join(map(str, measures['vanished'][:5]))}")
     if measures["displacement_border_mm"] > LARGEST_BORDER_MM:
-        flags.append(f"moves the border: by {measures['displacement_border_mm']:.0f} mm")
-    if measures["inverse_failed_percent"] > LARGEST_INVERSE_FAILED_PERCENT:
-        flags.append(f"no inverse at {measures['inverse_failed_percent']:.1f} % of the places")
-    if trained_on is None:
-        return flags
+        flags.append(f"moves the border of what was registered by {measures['displacement_border_mm']:.0f} mm")
+    if trained_on is not None:
+        flags += unlike_training(measures, trained_on)
+    return flags
+
+
+def unlike_training(measures: Mapping[str, Any], trained_on: Mapping[str, Any]) -> list[str]:
+    """What sets the images of a case apart from those that the network was trained on."""
+    flags = []
     for role in ("fixed", "moving"):
+        if measures[f"{role}_modality"] != trained_on["modality"]:
+            flags.append(f"{role} image: {measures[f'{role}_modality'].upper()}, unlike training")
+            continue
         distance = contrast_distance(measures[f"{role}_deciles"], trained_on["deciles"])
         if distance > LARGEST_CONTRAST_DISTANCE:
-            flags.append(f"{role} image: other contrast than the training images ({distance:.2f})")
+            flags.append(f"{role} image: contrast unlike training ({distance:.2f})")
+    for role in ("fixed", "moving"):
         coarsest = max(measures[f"{role}_spacing"])
         if coarsest > LARGEST_SPACING_RATIO * trained_on["spacing"]:
             flags.append(f"{role} image: voxels of {coarsest:.3g} mm, training had {trained_on['spacing']:.3g} mm")

@@ -50,7 +50,7 @@ class CaseLoader:
     """Batches of one case each, in order, made by processes of their own.
 
     Where such a process is killed (by the system, for want of memory, say), the cases go on with new ones. The case
-    that was waited for is tried once more; then it counts as failed.
+    that was waited for is tried once more, in a process by itself; if that is killed, too, the case counts as failed.
 
     Args:
         dataset: see `CaseDataset`.
@@ -65,29 +65,42 @@ class CaseLoader:
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        position, blamed = 0, -1
-        while position < len(self.dataset):
-            rest = Subset(self.dataset, range(position, len(self.dataset)))
-            ahead = {"prefetch_factor": 1} if self.num_workers else {}
-            batches = DataLoader(rest, batch_size=1, num_workers=min(self.num_workers, len(rest)), **ahead)
+        position = 0
+        while position < len(self):
             try:
-                with deaths_told_only_to_who_waits():
-                    iterator = iter(batches)
-                for batch in iterator:
+                for batch in self.batches(range(position, len(self))):
                     yield batch
                     position += 1
             except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+                if not is_death_of_worker(error):
                     raise
                 logger.warning("A process that loads cases was killed; the others go on. (%s)", error)
-                if blamed == position:
-                    case = self.dataset.data[position]["id"]
-                    yield {
-                        "id": [case],
-                        "error": [f"The process that loaded it was killed, for want of memory? {error}"],
-                    }
-                    position += 1
-                blamed = position
+                yield self.alone(position)
+                position += 1
+
+    def batches(self, positions: range) -> Iterator[dict[str, Any]]:
+        """Batches of some of the cases."""
+        ahead = {"prefetch_factor": 1} if self.num_workers else {}
+        workers = min(self.num_workers, len(positions))
+        batches = DataLoader(Subset(self.dataset, positions), batch_size=1, num_workers=workers, **ahead)
+        with deaths_told_only_to_who_waits():
+            iterator = iter(batches)
+        return iterator
+
+    def alone(self, position: int) -> dict[str, Any]:
+        """Batch of one case, made by a process that makes no other."""
+        try:
+            return next(self.batches(range(position, position + 1)))
+        except RuntimeError as error:
+            if not is_death_of_worker(error):
+                raise
+            case = self.dataset.data[position]["id"]
+            return {"id": [case], "error": [f"The process that loaded it was killed, for want of memory? ({error})"]}
+
+
+def is_death_of_worker(error: RuntimeError) -> bool:
+    """Whether PyTorch's loader tells so of the death of one of its processes."""
+    return "DataLoader worker" in str(error)
 
 
 @contextmanager

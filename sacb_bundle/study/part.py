@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +17,7 @@ from ..files import remove_unfinished_files
 from .cases import UNFINISHED
 
 LOCK = ".lock-"
+UNFINISHED_PART = re.compile(rf"{re.escape(UNFINISHED)}(?P<part>\d+-of-(?P<size>\d+))-[0-9a-f]{{32}}")
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,15 @@ class Part:
                     raise in_use(output_dir) from error
         if self.leads:
             remove_unfinished_files(output_dir)
-        for folder in output_dir.glob(f"{UNFINISHED}*"):
-            part = folder.name.removeprefix(UNFINISHED).rpartition("-")[0]
-            if part == self.name or (self.leads and not part.endswith(f"-of-{self.size}")):
+        for folder in output_dir.iterdir():
+            match = UNFINISHED_PART.fullmatch(folder.name)
+            if match and (match["part"] == self.name or (self.leads and int(match["size"]) != self.size)):
                 shutil.rmtree(folder, ignore_errors=True)
         return own
 
     def wait_for_others(self) -> None:
         """Wait until all processes are here, where they know of each other (under torchrun)."""
-        if self.size > 1 and "MASTER_ADDR" in os.environ:
+        if self.size > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
             if not dist.is_initialized():
                 dist.init_process_group("gloo", timeout=timedelta(days=30))
             dist.barrier()

@@ -47,11 +47,11 @@ class Plan:
         sizes = [f"{size} ({number})" for size, number in self.sizes.most_common(4)]
         more = len(self.sizes) - len(sizes)
         lines = [
-            f"pairs     {self.pairs}; {len(self.problems)} cannot be registered",
+            f"pairs     {self.pairs}; {len(self.problems)} cannot be registered, as far as headers tell",
             f"sizes     {', '.join(sizes)}{f' and {more} others' if more else ''}",
             f"labels    {self.without_labels} without both label maps, and so without scores",
             f"time      about {duration(self.seconds)}",
-            f"disk      about {max(1, round(self.disk / 1e6))} MB",
+            f"disk      about {file_size(self.disk)}",
         ]
         problems = list(self.problems.items())
         lines += [f"problem   {case}: {problem}" for case, problem in problems[:SHOWN_PROBLEMS]]
@@ -60,47 +60,53 @@ class Plan:
         return "\n".join(lines)
 
 
-def make_plan(
-    pairs: Sequence[Mapping[str, str]], spacing: float, initial: str, device: str | torch.device, jobs: int
-) -> Plan:
-    """Plan the registration of pairs. Headers are read, voxels are not.
+@dataclass(frozen=True)
+class Planner:
+    """Plans the registration of pairs with given settings.
 
-    Args:
-        pairs: see `sacb_bundle.data.PairList`.
+    Attributes:
         spacing: of the working grid in mm.
         initial: alignment before the network.
         device: to compute on.
         jobs: number of processes that load, and of cases that are being written.
     """
-    grids: dict[str, Grid | InputError] = {}
-    problems: dict[str, str] = {}
-    sizes: Counter[str] = Counter()
-    network, others, disk = 0.0, 0.0, 0.0
-    cores = os.cpu_count() or 1
-    for pair in pairs:
-        try:
-            check_scan_grids(pair, grids)
-        except InputError as error:
-            problems[pair["id"]] = str(error)
-            continue
-        fixed = grid_of(pair["fixed"], grids)
-        voxels = float(np.prod(fixed.shape))
-        sizes["x".join(map(str, fixed.shape))] += 1
-        if torch.device(device).type == "cpu":
-            extent = np.prod(np.array(fixed.shape) * fixed.spacing) / spacing**3
-            network += NETWORK_SECONDS_PER_VOXEL * float(extent)
-        others += OTHER_SECONDS_PER_VOXEL * voxels + ALIGNMENT_SECONDS * (initial != "none")
-        disk += BYTES_PER_VOXEL * voxels
-    # On the CPU, the network takes all cores that loading and writing leave.
-    shared = cores if network else max(1, min(jobs, cores))
-    return Plan(
-        pairs=len(pairs),
-        sizes=sizes,
-        without_labels=sum("seg_fixed" not in pair or "seg_moving" not in pair for pair in pairs),
-        problems=problems,
-        seconds=(network + others) / shared,
-        disk=disk,
-    )
+
+    spacing: float
+    initial: str
+    device: str | torch.device
+    jobs: int
+
+    def plan(self, pairs: Sequence[Mapping[str, str]]) -> Plan:
+        """What registering pairs, see `sacb_bundle.data.PairList`, will take. Headers are read, voxels are not."""
+        grids: dict[str, Grid | InputError] = {}
+        problems: dict[str, str] = {}
+        sizes: Counter[str] = Counter()
+        network, others, disk = 0.0, 0.0, 0.0
+        cores = os.cpu_count() or 1
+        for pair in pairs:
+            try:
+                check_scan_grids(pair, grids)
+            except InputError as error:
+                problems[pair["id"]] = str(error)
+                continue
+            fixed = grid_of(pair["fixed"], grids)
+            voxels = float(np.prod(fixed.shape))
+            sizes["x".join(map(str, fixed.shape))] += 1
+            if torch.device(self.device).type == "cpu":
+                extent = np.prod(np.array(fixed.shape) * fixed.spacing) / self.spacing**3
+                network += NETWORK_SECONDS_PER_VOXEL * float(extent)
+            others += OTHER_SECONDS_PER_VOXEL * voxels + ALIGNMENT_SECONDS * (self.initial != "none")
+            disk += BYTES_PER_VOXEL * voxels
+        # On the CPU, the network takes all cores that loading and writing leave.
+        shared = cores if network else max(1, min(self.jobs, cores))
+        return Plan(
+            pairs=len(pairs),
+            sizes=sizes,
+            without_labels=sum("seg_fixed" not in pair or "seg_moving" not in pair for pair in pairs),
+            problems=problems,
+            seconds=(network + others) / shared,
+            disk=disk,
+        )
 
 
 def duration(seconds: float) -> str:
@@ -108,3 +114,8 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def file_size(number: float) -> str:
+    """A number of bytes in words: "20 MB", "3.1 GB"."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(1, round(number / 1e6))} MB"

@@ -8,19 +8,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from types import NoneType
 from typing import Any
 
 from ..data.dataset_folder import read_json
+from ..engine.scores import mean_and_std
 from ..errors import InputError
 from ..files import whole_file
+from ..metrics import LABEL_SCORES
+from .cases import read_record
 from .flags import flags_of
 
-STUDY = "study.json"
+STUDY, TABLE, LABELS, SUMMARY, REPORT = OWN_FILES = (
+    "study.json", "cases.csv", "labels.csv", "summary.json", "report.html"
+)  # fmt: skip
 SCORES = (
     "dice_before", "dice_after", "hd95_before", "hd95_after", "assd_before", "assd_after",
     "similarity_before", "similarity_after", "folding_percent",
     "displacement_mean_mm", "displacement_max_mm", "displacement_border_mm", "inverse_failed_percent",
+    "alignment_shift_mm", "alignment_turn_degrees", "alignment_scale",
 )  # fmt: skip
 
 
@@ -55,25 +61,40 @@ def read_records(output_dir: Path) -> list[CaseRecord]:
     Raises:
         InputError: if the folder holds no study.
     """
-    if not (output_dir / STUDY).is_file():
-        raise InputError(f"{output_dir}: holds no {STUDY}, and so is not the output of a study.")
-    study = read_json(output_dir / STUDY)
-    if not isinstance(study, dict) or not isinstance(study.get("cases"), list):
-        raise InputError(f"{output_dir / STUDY}: not the description of a study.")
-    return [read_record(output_dir / str(case), study.get("trained_on")) for case in study["cases"]]
+    study = read_study(output_dir)
+    return [case_record(output_dir / pair["id"], pair, study["trained_on"]) for pair in study["cases"]]
 
 
-def read_record(folder: Path, trained_on: dict[str, Any] | None) -> CaseRecord:
-    """Record of a case."""
-    path = folder / "case.json"
-    content = read_json(path) if path.is_file() else {}
+def read_study(output_dir: Path) -> dict[str, Any]:
+    """Content of study.json: "cases", pairs, and "trained_on", see `flags_of`.
+
+    Raises:
+        InputError: if the folder holds none.
+    """
+    path = output_dir / STUDY
+    if not path.is_file():
+        raise InputError(f"{output_dir}: is not the output of a study; it holds no {STUDY}.")
+    study = read_json(path)
+    if (
+        not isinstance(study, dict)
+        or not isinstance(study.get("cases"), list)
+        or not all(isinstance(pair, dict) and isinstance(pair.get("id"), str) for pair in study["cases"])
+        or not isinstance(study.setdefault("trained_on", None), (dict, NoneType))
+    ):
+        raise InputError(f"{path}: not the description of a study; if it is another file, choose another folder.")
+    return study
+
+
+def case_record(folder: Path, pair: dict[str, str], trained_on: dict[str, Any] | None) -> CaseRecord:
+    """What is known of a case; one whose record is damaged counts as missing."""
+    content = read_record(folder)
     measures = content.get("measures", {})
     status = "missing" if not content else "failed" if "error" in content else "done"
     return CaseRecord(
         id=folder.name,
         folder=folder,
         status=status,
-        inputs=content.get("inputs", {}),
+        inputs={role: content.get("inputs", pair).get(role, "") for role in ("fixed", "moving")},
         measures=measures,
         seconds=sum(content["seconds"].values()) if "seconds" in content else None,
         flags=flags_of(measures, trained_on) if status == "done" else [],
@@ -96,6 +117,17 @@ def write_table(records: Sequence[CaseRecord], path: Path) -> None:
         unfinished.write_text(table.getvalue(), encoding="utf-8")
 
 
+def write_label_table(records: Sequence[CaseRecord], path: Path) -> None:
+    """Write labels.csv: a row for each case and label."""
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, ["id", "label", *LABEL_SCORES], lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerows({"id": record.id} | row for row in record.measures.get("labels", []))
+    with whole_file(path) as unfinished:
+        unfinished.write_text(table.getvalue(), encoding="utf-8")
+
+
 def summary_of(records: Sequence[CaseRecord]) -> dict[str, Any]:
     """Numbers of cases, and mean and standard deviation over cases of every score and the run time."""
     done = [record for record in records if record.status == "done"]
@@ -109,13 +141,9 @@ def summary_of(records: Sequence[CaseRecord]) -> dict[str, Any]:
         "failed": sorted(record.id for record in records if record.status == "failed"),
         "missing": sorted(record.id for record in records if record.status == "missing"),
         "flagged": {record.id: record.flags for record in done if record.flags},
+        "scored": len(values["dice_after"]),
         **{name: mean_and_std(of_score) for name, of_score in values.items()},
     }
-
-
-def mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean and sample standard deviation; None where there are too few values."""
-    return {"mean": fmean(values) if values else None, "std": stdev(values) if len(values) > 1 else None}
 
 
 def write_summary(records: Sequence[CaseRecord], path: Path) -> None:

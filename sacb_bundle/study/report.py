@@ -15,7 +15,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..files import whole_file
-from .records import CaseRecord, read_records, summary_of, write_summary, write_table
+from . import flags
+from .records import (
+    LABELS,
+    REPORT,
+    SUMMARY,
+    TABLE,
+    CaseRecord,
+    read_records,
+    summary_of,
+    write_label_table,
+    write_summary,
+    write_table,
+)
 
 # Scores whose distributions are shown: title, names before and after, or one name.
 DISTRIBUTIONS = (
@@ -24,6 +36,18 @@ DISTRIBUTIONS = (
     ("similarity", ("similarity_before", "similarity_after")),
     ("folding (% of voxels)", ("folding_percent",)),
     ("largest displacement (mm)", ("displacement_max_mm",)),
+)
+
+# Of the table: heading, score, digits. Those that no case has are left out.
+COLUMNS = (
+    ("Dice before", "dice_before", 3),
+    ("Dice after", "dice_after", 3),
+    ("HD95 before (mm)", "hd95_before", 2),
+    ("HD95 after (mm)", "hd95_after", 2),
+    ("similarity before", "similarity_before", 3),
+    ("similarity after", "similarity_after", 3),
+    ("folding (%)", "folding_percent", 3),
+    ("largest displacement (mm)", "displacement_max_mm", 1),
 )
 
 logger = logging.getLogger(__name__)
@@ -43,8 +67,9 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
     """
     output_dir = Path(output_dir)
     records = read_records(output_dir)
-    write_table(records, output_dir / "cases.csv")
-    write_summary(records, output_dir / "summary.json")
+    write_table(records, output_dir / TABLE)
+    write_label_table(records, output_dir / LABELS)
+    write_summary(records, output_dir / SUMMARY)
     template = Environment(
         loader=PackageLoader("sacb_bundle.study", "."),
         autoescape=select_autoescape(["html"]),
@@ -57,13 +82,14 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         summary=summary_of(records),
         records=records,
-        has_scores=any(record.measures.get("dice_after") is not None for record in records),
+        columns=[column for column in COLUMNS if any(r.measures.get(column[1]) is not None for r in records)],
+        limits=flags,
         distributions=distributions(records),
         picture=lambda record: inlined(record.folder / "picture.jpg", "image/jpeg"),
     )
-    with whole_file(output_dir / "report.html") as unfinished:
+    with whole_file(output_dir / REPORT) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
-    logger.info("the report is in %s", output_dir / "report.html")
+    logger.info("the report is in %s", output_dir / REPORT)
     return records
 
 

@@ -8,13 +8,16 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from ..files import whole_file
-from .cases import Cases
+from ..errors import InputError
+from ..files import check_results, make_folder, whole_file
+from .cases import Cases, read_record
 from .fingerprint import input_hashes
 from .part import Part
-from .plan import Plan
-from .records import STUDY
+from .plan import Planner
+from .records import OWN_FILES, STUDY, read_study
 from .report import write_report
+
+Pairs = Sequence[Mapping[str, str]]
 
 
 class Study:
@@ -23,63 +26,81 @@ class Study:
     Args:
         pairs: see `sacb_bundle.data.PairList`.
         cases: where the results go.
-        plan: printed when the study begins.
+        planner: of what is to be done.
         trained_on: see `sacb_bundle.study.flags_of`.
+        resume: whether cases stay that are complete, of the same inputs and settings.
     """
 
     def __init__(
-        self, pairs: Sequence[Mapping[str, str]], cases: Cases, plan: Plan, trained_on: Mapping[str, Any] | None
+        self, pairs: Pairs, cases: Cases, planner: Planner, trained_on: Mapping[str, Any] | None, resume: bool
     ) -> None:
         self.pairs = pairs
         self.cases = cases
-        self.plan = plan
+        self.planner = planner
         self.trained_on = trained_on
+        self.resume = resume
         self.part = Part.of_environment()
 
-    def begin(self, resume: bool) -> list[Mapping[str, str]]:
-        """Print the plan, and take this process's part of the study.
-
-        Args:
-            resume: whether cases stay that are complete, of the same inputs and settings.
+    def plan(self) -> Pairs:
+        """Print what is to be done by this process, and what it will take. Nothing is written.
 
         Returns:
             the pairs to register.
 
         Raises:
-            InputError: if results cannot be written, or another process is writing them.
+            InputError: if results cannot be written, or would overwrite what is not of a study.
         """
+        folder = self.cases.output_dir
+        for pair in self.pairs:
+            if pair["id"] in OWN_FILES:
+                raise InputError(f"The id {pair['id']!r} is the name of a file of every study; choose another.")
+        check_results([folder / name for name in OWN_FILES], [])
+        if any((folder / name).exists() for name in OWN_FILES):
+            read_study(folder)
         self.cases.checked(self.pairs)
-        self.lock = self.part.take(self.cases.output_dir)
-        self.cases.part = self.part.name
-        if self.part.leads:
-            print(self.plan, flush=True)
-            content = {"cases": [pair["id"] for pair in self.pairs], "trained_on": self.trained_on}
-            with whole_file(self.cases.output_dir / STUDY) as unfinished:
-                unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         own = self.pairs[self.part.rank :: self.part.size]
-        if not resume:
-            return list(own)
-        reasons = {pair["id"]: self.cases.reason_to_do(pair, input_hashes) for pair in own}
-        todo = [pair for pair in own if reasons[pair["id"]]]
-        print(f"{len(own) - len(todo)} of {len(own)} cases are complete and stay as they are.")
+        todo = self.not_complete(own) if self.resume else own
+        if not self.resume and (there := sum(bool(read_record(folder / pair["id"])) for pair in own)):
+            print(f"{there} of {len(own)} cases were done before and are done again; --resume keeps complete ones.")
+        if self.part.leads:
+            print(self.planner.plan(todo), flush=True)
+        return todo
+
+    def not_complete(self, pairs: Pairs) -> Pairs:
+        """The pairs that are to be done (again), each printed with the reason."""
+        reasons = {pair["id"]: self.cases.reason_to_do(pair, input_hashes) for pair in pairs}
+        todo = [pair for pair in pairs if reasons[pair["id"]]]
+        print(f"{len(pairs) - len(todo)} of {len(pairs)} cases are complete and stay as they are.")
         for pair in todo:
             print(f"to do: {pair['id']} ({reasons[pair['id']]})", flush=True)
+        return todo
+
+    def begin(self) -> Pairs:
+        """Take this process's part of the study.
+
+        Returns:
+            the pairs to register, see `plan`.
+
+        Raises:
+            InputError: see `plan`; or if another process is writing there.
+        """
+        todo = self.plan()
+        make_folder(self.cases.output_dir)
+        self.cases.lock = self.part.take(self.cases.output_dir)
+        self.cases.part = self.part.name
+        if self.part.leads:
+            content = {"cases": list(self.pairs), "trained_on": self.trained_on}
+            with whole_file(self.cases.output_dir / STUDY) as unfinished:
+                unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return todo
 
     def attach(self, evaluator: Engine) -> None:
         """Write the tables and the report when all is done."""
         evaluator.add_event_handler(Events.COMPLETED, self.end)
-        evaluator.add_event_handler(Events.EXCEPTION_RAISED, self.give_up)
-
-    def give_up(self, evaluator: Engine, error: Exception) -> None:
-        """Let another process go on."""
-        self.lock.release()
-        raise error
 
     def end(self) -> None:
-        """Write cases.csv, summary.json and report.html, in one process, when all have come here."""
+        """Write the tables and the report, in one process, when all have come here."""
         self.part.wait_for_others()
         if self.part.leads:
             write_report(self.cases.output_dir)
         self.part.wait_for_others()
-        self.lock.release()

@@ -15,10 +15,12 @@ from ..spatial import Volume, read_label_map, resample
 
 # In pixels.
 TILE, GAP, HEADING, FONT, LINE_DISTANCE = 168, 6, 20, 12, 7
-FIXED_OUTLINE, WARPED_OUTLINE = (64, 220, 64), (255, 90, 200)
+FIXED_OUTLINE, WARPED_OUTLINE, BOTH_OUTLINES = (64, 220, 64), (255, 90, 200), (255, 255, 255)
 BACKGROUND, TEXT, LINE = (16, 16, 16), (225, 225, 225), (120, 190, 255)
 # Axis across each plane. Rows show the two others, the later one upwards, as the working grid (RAS) has them.
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
+# What is on the left and on the right of a slice across an axis.
+SIDES = {2: "LR", 1: "LR", 0: "PA"}
 QUALITY = 85
 
 
@@ -27,7 +29,8 @@ class DrawRegistrationd(Transform):
 
     Columns: fixed, moving after the alignment, warped; the differences fixed - moving and fixed - warped (blue where
     fixed is brighter, red where it is darker); where the lines of a grid come from; the displacement as a colour (red:
-    left-right, green: front-back, blue: up-down); where there are labels, their outlines (fixed green, warped pink).
+    left-right, green: front-back, blue: up-down); where there are labels, their outlines (fixed green, warped pink,
+    both white).
 
     It reads what `sacb_bundle.transforms.SaveRegistrationd` and `MeasureRegistrationd` read and add.
     """
@@ -36,31 +39,35 @@ class DrawRegistrationd(Transform):
         """Draw, and return the data as they were."""
         longest = data["measures"]["displacement_max_mm"]
         headings = ["fixed", "moving, aligned", "warped", "fixed - moving", "fixed - warped", "warped grid"]
-        headings += [f"displacement to {longest:.1f} mm"] + ["labels"] * ("seg_fixed" in data)
+        headings += [f"displacement to {longest:.1f} mm"] + ["labels"] * (
+            "seg_fixed" in data or "moving_labels" in data
+        )
         sheet = Image.new("RGB", (len(headings) * (TILE + GAP), HEADING + len(PLANES) * (TILE + GAP)), BACKGROUND)
         draw = ImageDraw.Draw(sheet)
         font = ImageFont.load_default(FONT)
         for column, heading in enumerate(headings):
             draw.text((column * (TILE + GAP) + GAP, 3), heading, fill=TEXT, font=font)
-        labels = [read_label_map(data["seg_fixed"])] if "seg_fixed" in data else []
+        fixed_labels = read_label_map(data["seg_fixed"]) if "seg_fixed" in data else None
         for row, (name, axis) in enumerate(PLANES.items()):
             top = HEADING + row * (TILE + GAP)
-            for column, tile in enumerate(tiles_of(data, axis, longest, labels)):
+            for column, tile in enumerate(tiles_of(data, axis, longest, fixed_labels)):
                 left = column * (TILE + GAP) + (TILE - tile.width) // 2
                 sheet.paste(tile, (left, top + (TILE - tile.height) // 2))
             draw.text((GAP, top), name, fill=TEXT, font=font)
+            for side, left in zip(SIDES[axis], (GAP, TILE - FONT), strict=True):
+                draw.text((left, top + TILE - FONT - GAP), side, fill=TEXT, font=font)
         sheet.save(data["folder"] / "picture.jpg", quality=QUALITY)
         return dict(data)
 
 
-def tiles_of(data: Mapping[Hashable, Any], axis: int, longest: float, labels: list[Volume]) -> list[Image.Image]:
+def tiles_of(data: Mapping[Hashable, Any], axis: int, longest: float, fixed_labels: Volume | None) -> list[Image.Image]:
     """Tiles of the middle slice across an axis.
 
     Args:
         data: see `DrawRegistrationd`.
         axis: across the slice.
         longest: displacement in mm that is drawn in full colour.
-        labels: fixed label map, if there is one.
+        fixed_labels: if there are any.
     """
     grid = data["transform"].displacement.grid
     middle = grid.shape[axis] // 2
@@ -76,12 +83,15 @@ def tiles_of(data: Mapping[Hashable, Any], axis: int, longest: float, labels: li
     tiles = [colour_tile(grey(image), zoom) for image in (fixed, moving, warped)]
     tiles += [colour_tile(red_blue(fixed - image), zoom) for image in (moving, warped)]
     tiles += [grid_tile(displacement, axis, zoom), colour_tile(colours, zoom)]
-    if labels:
-        plane = grid.plane(axis, middle)
-        maps = [resample(SpatialTransform(), plane, labels=labels).labels[0]]
-        if "moving_labels" in data:
-            maps.append(resample(data["transform"], plane, labels=[data["moving_labels"]]).labels[0])
-        tiles.append(outline_tile(tiles[0], [labels_there.values.squeeze(axis) for labels_there in maps]))
+    sources = [(SpatialTransform(), fixed_labels), (data["transform"], data.get("moving_labels"))]
+    fixed_there, warped_there = (
+        None
+        if labels is None
+        else resample(transform, grid.plane(axis, middle), labels=[labels]).labels[0].values.squeeze(axis)
+        for transform, labels in sources
+    )
+    if fixed_there is not None or warped_there is not None:
+        tiles.append(outline_tile(tiles[0], fixed_there, warped_there))
     return tiles
 
 
@@ -125,14 +135,22 @@ def grid_tile(displacement: np.ndarray, axis: int, zoom: float) -> Image.Image:
     return tile
 
 
-def outline_tile(tile: Image.Image, labels: list[np.ndarray]) -> Image.Image:
-    """A tile with the outlines of one or two label maps (rows, columns) on it."""
+def outline_tile(tile: Image.Image, fixed: np.ndarray | None, warped: np.ndarray | None) -> Image.Image:
+    """A tile with the outlines of label maps (rows, columns) on it."""
     pixels = np.array(tile)
-    for values, colour in zip(labels, (FIXED_OUTLINE, WARPED_OUTLINE), strict=False):
-        turned = Image.fromarray(np.ascontiguousarray(values.astype(np.int32).T[::-1]))
-        large = np.array(turned.resize(tile.size, Image.Resampling.NEAREST))
-        edge = np.zeros(large.shape, bool)
-        edge[:-1] |= large[:-1] != large[1:]
-        edge[:, :-1] |= large[:, :-1] != large[:, 1:]
+    edges = [
+        np.zeros(pixels.shape[:2], bool) if labels is None else edge_of(labels, tile.size) for labels in (fixed, warped)
+    ]
+    for edge, colour in zip((*edges, edges[0] & edges[1]), (FIXED_OUTLINE, WARPED_OUTLINE, BOTH_OUTLINES), strict=True):
         pixels[edge] = colour
     return Image.fromarray(pixels)
+
+
+def edge_of(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Where labels (rows, columns) change, in a tile of a width and height, as it is looked at."""
+    turned = Image.fromarray(np.ascontiguousarray(labels.astype(np.int32).T[::-1]))
+    large = np.array(turned.resize(size, Image.Resampling.NEAREST))
+    edge = np.zeros(large.shape, bool)
+    edge[:-1] |= large[:-1] != large[1:]
+    edge[:, :-1] |= large[:, :-1] != large[:, 1:]
+    return edge

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from monai.transforms import Transform
 
+from ..errors import InputError
 from ..metrics import LABEL_SCORES, folding_percentage, score_labels
 from ..ops import local_ncc, warp
 from ..spatial import Grid, read_grid, read_label_map, resample, round_trip_error
@@ -21,6 +22,7 @@ FOREGROUND = 0.05
 # In voxels of the working grid: farther from itself, a place is not inverted.
 LARGEST_INVERSE_ERROR = 0.5
 LATTICE = 16
+LARGEST_NUMBER_OF_LABELS = 1000
 # In voxels, between places at which the similarity is taken.
 STEP = 2
 
@@ -30,10 +32,12 @@ class MeasureRegistrationd(Transform):
 
     On the working grid, "before" after the initial alignment alone, "after" with the displacement field:
 
-    - similarity_before, similarity_after: local normalised cross-correlation (window 9), mean over every second voxel;
+    - similarity_before, similarity_after: local normalised cross-correlation (window 9), mean over every second voxel
+      of the fixed image that is not background;
     - folding_percent: of the displacement field, see `sacb_bundle.metrics`;
     - displacement_mean_mm, displacement_max_mm, and displacement_border_mm, the largest on the faces of the grid;
     - inverse_failed_percent: of 16 x 16 x 16 places, those that transform and inverse take more than half a voxel away;
+    - alignment_shift_mm, alignment_turn_degrees, alignment_scale; fixed_modality, moving_modality: "mr" or "ct";
     - fixed_deciles, moving_deciles: of the scaled intensities that are not background;
     - fixed_spacing, moving_spacing: of the images' own voxels, in mm.
 
@@ -46,10 +50,15 @@ class MeasureRegistrationd(Transform):
 
     Args:
         labels: values to score; None for all that occur in the fixed label map.
+        label_interpolation: of the moving labels "before", as of those that are warped.
+
+    Raises:
+        InputError: if the fixed label map holds more than 1000 values.
     """
 
-    def __init__(self, labels: Sequence[int] | None = None) -> None:
+    def __init__(self, labels: Sequence[int] | None = None, label_interpolation: str = "nearest") -> None:
         self.labels = labels
+        self.label_interpolation = label_interpolation
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Measure."""
@@ -60,6 +69,8 @@ class MeasureRegistrationd(Transform):
         measures = {
             **of_similarity(image[:1], warped, image[1:]),
             **of_displacement(data["transform"], field),
+            **{f"alignment_{name}": float(value) for name, value in data["alignment"].items()},
+            **{f"{role}_modality": data["modality"][role] for role in ("moving", "fixed")},
             **{f"{role}_deciles": deciles(values) for role, values in zip(("moving", "fixed"), image, strict=True)},
             **{f"{role}_spacing": list(read_grid(data[role]).spacing) for role in ("moving", "fixed")},
         }
@@ -71,22 +82,29 @@ class MeasureRegistrationd(Transform):
         """Scores of the labels."""
         fixed = read_label_map(data["seg_fixed"])
         transform = SpatialTransform(data["transform"].affine)
-        before = resample(transform, fixed.grid, labels=[data["moving_labels"]]).labels[0]
+        moving = [data["moving_labels"]]
+        before = resample(transform, fixed.grid, labels=moving, label_interpolation=self.label_interpolation).labels[0]
         labels = self.labels or [int(label) for label in np.unique(fixed.values) if label]
+        if len(labels) > LARGEST_NUMBER_OF_LABELS:
+            raise InputError(f"{data['seg_fixed']}: holds {len(labels)} different values; is it a label map?")
         scores = score_labels(fixed.values, before.values, data["warped_labels"].values, labels, fixed.grid.spacing)
         rows = [asdict(row) for row in scores.labels]
         means = {}
         for name in LABEL_SCORES:
-            values = [row[name] for row in rows if row[name] is not None]
-            means[name] = fmean(values) if values else None
+            # Before and after over the same labels: one that vanished has no distance after.
+            measured = [row for row in rows if name.startswith("dice") or row["hd95_after"] is not None]
+            means[name] = fmean(row[name] for row in measured) if measured else None
         return {**means, "labels": rows, "left_out": list(scores.left_out), "vanished": list(scores.vanished)}
 
 
 def of_similarity(moving: torch.Tensor, warped: torch.Tensor, fixed: torch.Tensor) -> dict[str, float]:
     """Similarity to the fixed image (1, D, H, W) before and after registration."""
+    shown = (fixed > FOREGROUND)[None, :, ::STEP, ::STEP, ::STEP]
+    if not shown.any():
+        return {"similarity_before": 0.0, "similarity_after": 0.0}
     with torch.no_grad():
         return {
-            f"similarity_{when}": float(local_ncc(image[None], fixed[None], step=STEP).mean())
+            f"similarity_{when}": float(local_ncc(image[None], fixed[None], step=STEP)[shown].mean())
             for when, image in (("before", moving), ("after", warped))
         }
 
@@ -103,7 +121,7 @@ def of_displacement(transform: SpatialTransform, field: torch.Tensor) -> dict[st
         "displacement_mean_mm": float(lengths.mean()),
         "displacement_max_mm": float(lengths.max()),
         "displacement_border_mm": border,
-        "inverse_failed_percent": 100 * float((error > LARGEST_INVERSE_ERROR * min(grid.spacing)).mean()),
+        "inverse_failed_percent": 100 * float((~(error <= LARGEST_INVERSE_ERROR * min(grid.spacing))).mean()),
     }
 
 

@@ -70,6 +70,11 @@ class SaveRegistrationd(Transform):
         """Write, and add the transform and the labels."""
         folder: Path = data["folder"]
         field = data["pred"].as_subclass(torch.Tensor).float()
+        if not field.isfinite().all():
+            raise InputError(
+                f"{data['id']}: the network gave displacements that are NaN or infinite; are its weights whole, and "
+                "made for such images?"
+            )
         working = Grid(tuple(field.shape[1:]), data["working_affine"].numpy())
         displacement = DisplacementField.from_voxels(field, working)
         transform = SpatialTransform(data["initial_affine"].numpy(), displacement)

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class ScaleIntensityByModalityd(Transform):
-    """Scale a pair's intensities to [0, 1], each image by itself.
+    """Scale a pair's intensities to [0, 1], each image by itself, and add the "modality" of "moving" and "fixed".
 
     MR: from the minimum to the 99.9th percentile. CT: from -1000 to 1000 HU. A warning says if the network was trained
     on the other.
@@ -46,18 +46,18 @@ class ScaleIntensityByModalityd(Transform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Scale both images."""
-        scaled, modalities = [], set()
+        scaled, modalities = [], {}
         for name, image in zip(("moving", "fixed"), data[self.key], strict=True):
             modality = self.modality
             if modality == "auto":
                 modality = "ct" if image.min() < CT_BELOW else "mr"
                 logger.info("%s: the %s image is taken for %s", data["id"], name, modality.upper())
             scaled.append(self.scale[modality](image))
-            modalities.add(modality)
-        if modalities != {self.trained_on}:
+            modalities[name] = modality
+        if set(modalities.values()) != {self.trained_on}:
             logger.warning(
                 "%s: the network was trained on %s. The field may be worse than the alignment alone (initial.tfm); "
                 "compare them.",
                 data["id"], self.trained_on.upper(),
             )  # fmt: skip
-        return {**data, self.key: torch.stack(scaled)}
+        return {**data, self.key: torch.stack(scaled), "modality": modalities}

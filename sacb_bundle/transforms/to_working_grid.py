@@ -40,7 +40,8 @@ class ToWorkingGridd(Transform):
 
     - "image": (2, D, H, W) fp32, moving and fixed on the working grid, in their own intensities;
     - "working_affine": 4x4 fp64, voxels of that grid to world coordinates in mm, RAS;
-    - "initial_affine": 4x4 fp64, from fixed to moving world coordinates in mm, RAS.
+    - "initial_affine": 4x4 fp64, from fixed to moving world coordinates in mm, RAS;
+    - "alignment": see `motion`.
 
     Args:
         initial: alignment before the network, see `sacb_bundle.spatial.align`.
@@ -67,7 +68,10 @@ class ToWorkingGridd(Transform):
         common = common_part(shown["fixed"], shown["moving"], initial)
         grid = working_grid(common or shown["fixed"], self.spacing, SIZE_DIVISOR)
         logger.info("%s: working grid of %s", data["id"], grid)
-        logger.info("%s: the alignment %s", data["id"], described(initial, grid))
+        moved = motion(initial, grid)
+        logger.info(
+            "%s: the alignment moves by %.1f mm, turns by %.1f degrees, scales by %.3f", data["id"], *moved.values()
+        )
         pair = [
             resample(transform, grid, [images[role]]).images[0].values
             for role, transform in (("moving", SpatialTransform(initial)), ("fixed", SpatialTransform()))
@@ -81,6 +85,7 @@ class ToWorkingGridd(Transform):
             "image": torch.from_numpy(np.stack(pair)),
             "working_affine": torch.from_numpy(grid.affine),
             "initial_affine": torch.from_numpy(initial),
+            "alignment": moved,
         }
 
 
@@ -103,10 +108,12 @@ def read_averaged(path: str, mask_path: str | None, spacing: float) -> tuple[Vol
     return averaged(kept, spacing), averaged(Volume((mask.values != 0).astype(np.uint8), mask.grid), spacing)
 
 
-def described(matrix: np.ndarray, grid: Grid) -> str:
-    """What an affine transform does to the middle of a grid."""
+def motion(matrix: np.ndarray, grid: Grid) -> dict[str, float]:
+    """What an affine transform does to a grid: it shifts its middle, turns and scales it."""
     centre = grid.corners.mean(axis=0)
-    shift = np.linalg.norm(matrix[:3, :3] @ centre + matrix[:3, 3] - centre)
     left, sizes, right = np.linalg.svd(matrix[:3, :3])
-    angle = np.degrees(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1)))
-    return f"moves by {shift:.1f} mm, turns by {angle:.1f} degrees, scales by {np.prod(sizes) ** (1 / 3):.3f}"
+    return {
+        "shift_mm": float(np.linalg.norm(matrix[:3, :3] @ centre + matrix[:3, 3] - centre)),
+        "turn_degrees": float(np.degrees(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1)))),
+        "scale": float(np.prod(sizes) ** (1 / 3)),
+    }

@@ -28,10 +28,18 @@ def test_data_list_is_relative_to_its_folder(tmp_path: Path) -> None:
         ('[{"moving": "a"}]', r"pair 1 has the keys \['moving'\]"),
         ('[{"moving": "a", "fixed": "b", "labels": "c"}]', "pair 1 has the keys"),
         ('[{"moving": "a", "fixed": 3}]', "every value is a string"),
-        ('[{"moving": "a", "fixed": "b"}, {"moving": "a", "fixed": "b"}]', "two pairs have the id 'a_to_b'"),
-        ('[{"moving": "a", "fixed": "b", "id": "../x"}]', "cannot name a folder"),
+        (
+            '[{"moving": "a", "fixed": "b"}, {"moving": "a", "fixed": "b"}]',
+            "two pairs have the ids 'a_to_b' and",
+        ),
+        *(
+            (json.dumps([{"moving": "a", "fixed": "b", "id": name}]), "cannot name a folder")
+            for name in ("../x", "", " ", ".", ".hidden", "a\\b", "a\nb", "\udcff")
+        ),
         ('{"registration_val": 5}', "a list registration_val or registration_test"),
         ("[" * 100_000, "not valid JSON"),
+        ('[{"moving": "a", "fixed": "b", "id": "A"}, {"moving": "a", "fixed": "c", "id": "a"}]', "'A' and 'a'"),
+        (json.dumps([{"moving": "a\0", "fixed": "b", "id": "x"}]), "zero byte"),
     ],
 )
 def test_wrong_data_list_is_named(content: str, message: str, tmp_path: Path) -> None:
@@ -50,7 +58,7 @@ def test_missing_data_list(tmp_path: Path) -> None:
 def test_table(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_text(
-        "\ufefffixed, moving,fixed_labels,moving_labels,moving_mask,id\n"
+        "\ufeffFixed, moving,fixed_labels,moving_labels,moving_mask,id\n"
         "a b.nii.gz,ü.nii,/l/a.nii,,,\n"
         "\n"
         '"x,y.nii.gz",c.d.nii.gz,,m.nii,k.nii,case 1\n',
@@ -76,9 +84,11 @@ def test_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"has the columns \[\]; fixed and moving are needed"),
-        (b"fixed,image\na,b\n", r"has the columns \['fixed', 'image'\]"),
-        (b"fixed,moving,moving\na,b,c\n", "has the columns"),
+        (b"", "has no column fixed and no column moving"),
+        (b"fixed,image\na,b\n", r"has no column moving; it has \['fixed', 'image'\]"),
+        (b"fixed;moving\na;b\n", "separated by commas"),
+        (b"fixed,moving,age\na,b,7\n", r"the columns \['age'\] are not known"),
+        (b"fixed,moving,moving\na,b,c\n", "has a column twice"),
         (b"fixed,moving\n", "lists no pair"),
         (b"fixed,moving\na,b\na,\n", "line 3: names no moving image"),
         (b"fixed,moving\na,b,c\n", "line 2: has more cells than the 2 columns"),

@@ -44,5 +44,5 @@ def test_ambiguous_pair_names_of_a_data_set_are_refused(tmp_path: Path) -> None:
         (tmp_path / "images" / f"{name}.nii.gz").touch()
     names = ["a", "b_to_c", "a_to_b", "c"]
     (tmp_path / "dataset.json").write_text(json.dumps({"split": {"train": names, "val": names}}))
-    with pytest.raises(InputError, match="two pairs have the id 'a_to_b_to_c'"):
+    with pytest.raises(InputError, match="two pairs have the ids 'a_to_b_to_c' and"):
         list_pairs(str(tmp_path))

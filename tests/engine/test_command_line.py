@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,24 @@ def test_damaged_image(study: Path, tmp_path: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:2000])
     run = bundle("training", "--config_file", "configs/train.json", "--dataset_dir", str(tmp_path), *HARMLESS)
     assert_one_error(run, str(damaged), "damaged or cut short")
+
+
+def test_a_study_with_a_damaged_scan(study: Path, tmp_path: Path) -> None:
+    scans, output = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    for name in ("moving_1", "moving_2"):
+        shutil.copy(study / "images" / f"{name}.nii.gz", scans)
+    (scans / "damaged.nii.gz").write_bytes((scans / "moving_2.nii.gz").read_bytes()[:2000])
+    options = ["--config_file", "configs/inference.json", "--dataset_dir", str(scans), "--output_dir", str(output)]
+    options += ["--initial", "none", "--device", "cpu", "--jobs", "0"]
+    plan = bundle("plan", *options)
+    assert plan.returncode == 0, plan.stderr
+    assert "pairs     6; 0 cannot be registered" in plan.stdout
+    assert not output.exists()
+    assert_one_error(bundle("inference", *options), "4 of 6 cases failed", "damaged or cut short")
+    assert json.loads((output / "summary.json").read_text())["done"] == 2
+    resumed = bundle("inference", *options, "--resume", "True")
+    assert "2 of 6 cases are complete" in resumed.stdout
 
 
 def test_pickle_as_checkpoint(study: Path, tmp_path: Path) -> None:

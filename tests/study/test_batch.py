@@ -9,6 +9,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
+import torch
 
 from sacb_bundle.cli import main
 from sacb_bundle.metrics import dice
@@ -232,3 +234,66 @@ def test_a_rank_that_is_none(table: Path, model: Path, tmp_path: Path, monkeypat
     monkeypatch.setenv("RANK", "2")
     assert batch(tmp_path / "out", model, "--pairs", table) == 1
     assert "RANK is '2' and WORLD_SIZE '2'" in capsys.readouterr().err
+
+
+def test_a_missing_input_fails_its_case_alone_and_its_results_stay(
+    table: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert batch(out, model, "--pairs", table) == 0
+    shutil.rmtree(out / "case 22")
+    (tmp_path / "scans" / "moving 0_images.nii.gz").unlink()
+    assert batch(out, model, "--pairs", table, "--resume") == 1
+    assert [row["status"] for row in rows_of(out).values()] == ["failed", "done", "done", "done"]
+    assert (out / "case 00" / "transform.nii.gz").is_file()
+    assert "case 00 (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "",
+        "[]",
+        "null",
+        "{}",
+        '{"results": 5}',
+        '{"id": "x", "inputs": {}, "hashes": {}, "settings": "", "results": {}}',
+    ],
+)
+def test_a_damaged_record_is_none(record: str, table: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert batch(out, model, "--pairs", table) == 0
+    before = contents(out)
+    (out / "case 00" / "case.json").write_text(record)
+    assert main(["report", str(out)]) == 0
+    assert rows_of(out)["case 00"]["status"] == "missing"
+    assert batch(out, model, "--pairs", table, "--resume") == 0
+    assert contents(out) == before
+    assert rows_of(out)["case 00"]["status"] == "done"
+
+
+def test_voxels_in_a_file_of_their_own_count(study: Path, model: Path, tmp_path: Path) -> None:
+    image = sitk.ReadImage(str(study / "images" / "moving_0.nii.gz"))
+    sitk.WriteImage(image, str(tmp_path / "moving.mhd"))
+    (tmp_path / "pairs.csv").write_text(f"fixed,moving,id\n{study / 'images' / 'fixed_0.nii.gz'},moving.mhd,case\n")
+    assert batch(tmp_path / "out", model, "--pairs", tmp_path / "pairs.csv") == 0
+    before = contents(tmp_path / "out")
+    (tmp_path / "moving.raw").write_bytes((tmp_path / "moving.raw").read_bytes()[::-1])
+    assert batch(tmp_path / "out", model, "--pairs", tmp_path / "pairs.csv", "--resume") == 0
+    assert contents(tmp_path / "out") != before
+
+
+@pytest.mark.parametrize("name", ["cases.csv", "study.json"])
+def test_a_file_of_the_user_is_not_overwritten(name: str, table: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "scans" / name).write_text("of the user")
+    assert batch(tmp_path / "scans", model, "--pairs", table) == 1
+    assert (tmp_path / "scans" / name).read_text() == "of the user"
+
+
+def test_weights_that_give_no_field(
+    table: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {key: torch.full_like(value, float("nan")) for key, value in torch.load(model, weights_only=True).items()}
+    torch.save(state, tmp_path / "nan.pt")
+    assert batch(tmp_path / "out", tmp_path / "nan.pt", "--pairs", table) == 1
+    assert "displacements that are NaN or infinite" in capsys.readouterr().err

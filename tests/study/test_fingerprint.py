@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,16 @@ DIFFERENT: list[dict[str, Any]] = [
     {"spacing": 2.0},
     {"spacing": np.array([2.0, 2.0])},
     {"device": "cuda"},
+    {"type": torch.float16},
+    {"type": torch.float32},
+    {"values": torch.tensor([1.0])},
+    {"values": torch.tensor([2.0])},
+    {"number": np.float32(1)},
+    {"number": np.float32(2)},
+    {"part": slice(1)},
+    {"part": slice(2)},
+    {"inner": partial(torch.clamp, min=0)},
+    {"inner": partial(torch.clamp, min=1)},
 ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sacb_bundle.study import make_plan
+from sacb_bundle.study import Planner
 from sacb_bundle.study.plan import duration
 from tests.conftest import write
 
@@ -28,7 +28,7 @@ def pairs(tmp_path: Path) -> list[dict[str, str]]:
 
 
 def test_problems_are_found_by_headers(pairs: list[dict[str, str]]) -> None:
-    plan = make_plan(pairs, spacing=2.0, initial="none", device="cpu", jobs=1)
+    plan = Planner(spacing=2.0, initial="none", device="cpu", jobs=1).plan(pairs)
     assert plan.pairs == 7
     assert plan.sizes == {"20x20x20": 1, "10x10x10": 1}
     assert plan.without_labels == 6
@@ -41,17 +41,17 @@ def test_problems_are_found_by_headers(pairs: list[dict[str, str]]) -> None:
 
 
 def test_more_takes_longer(pairs: list[dict[str, str]]) -> None:
-    def seconds(number: int = 1, initial: str = "none", jobs: int = 1) -> float:
-        return make_plan(pairs[:1] * number, spacing=2.0, initial=initial, device="cpu", jobs=jobs).seconds
+    def seconds(number: int = 1, initial: str = "none", jobs: int = 1, device: str = "cpu") -> float:
+        return Planner(spacing=2.0, initial=initial, device=device, jobs=jobs).plan(pairs[:1] * number).seconds
 
     assert seconds(10) == pytest.approx(10 * seconds())
     assert seconds(initial="affine") > seconds()
-    assert seconds(2, "affine", jobs=1) >= seconds(2, "affine", jobs=2)
+    assert seconds(2, "affine", 1, "cuda") > seconds(2, "affine", 2, "cuda")
 
 
 def test_a_long_list_of_problems_is_cut(tmp_path: Path) -> None:
     missing = [{"id": str(number), "fixed": "/gone.nii", "moving": "/gone.nii"} for number in range(30)]
-    text = str(make_plan(missing, spacing=2.0, initial="none", device="cpu", jobs=1))
+    text = str(Planner(spacing=2.0, initial="none", device="cpu", jobs=1).plan(missing))
     assert text.count("no such file") == 10
     assert "and 20 more" in text
 

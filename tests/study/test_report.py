@@ -16,7 +16,7 @@ from sacb_bundle.study.records import read_records
 from tests.study.runs import contents, rows_of
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
-TRAINED_ON = {"spacing": 2.0, "deciles": [0.1 * number for number in range(1, 10)]}
+TRAINED_ON = {"modality": "mr", "spacing": 2.0, "deciles": [0.1 * number for number in range(1, 10)]}
 MEASURES = {
     "similarity_before": 0.3,
     "similarity_after": 0.5,
@@ -25,6 +25,11 @@ MEASURES = {
     "displacement_max_mm": 9.0,
     "displacement_border_mm": 2.0,
     "inverse_failed_percent": 0.0,
+    "alignment_shift_mm": 3.0,
+    "alignment_turn_degrees": 5.0,
+    "alignment_scale": 1.05,
+    "fixed_modality": "mr",
+    "moving_modality": "mr",
     "fixed_deciles": TRAINED_ON["deciles"],
     "moving_deciles": TRAINED_ON["deciles"],
     "fixed_spacing": [1.0, 1.0, 1.0],
@@ -46,11 +51,15 @@ def output(tmp_path: Path) -> Path:
     for name, content in cases.items():
         folder = tmp_path / "out" / name
         folder.mkdir(parents=True)
-        record = {"id": name, "inputs": {}, "seconds": {"prepare": 1.0, "network": 2.0, "finish": 0.5}}
+        record = {"id": name, "inputs": {}, "hashes": {}, "settings": "", "results": {"warped.nii.gz": 1}}
+        record["seconds"] = {"prepare": 1.0, "network": 2.0, "finish": 0.5}
         (folder / "case.json").write_text(json.dumps(content if "error" in content else record | content))
         if "measures" in content:
             Image.new("RGB", (40, 20), (200, 30, 30)).save(folder / "picture.jpg")
-    study = {"cases": [*cases, "absent"], "trained_on": TRAINED_ON}
+    study = {
+        "cases": [{"id": name, "fixed": "f", "moving": "m"} for name in (*cases, "absent")],
+        "trained_on": TRAINED_ON,
+    }
     (tmp_path / "out" / "study.json").write_text(json.dumps(study))
     return tmp_path / "out"
 
@@ -75,12 +84,12 @@ def test_report_tables_and_summary(output: Path) -> None:
     assert {name: row["status"] for name, row in rows.items()} == {
         "plain": "done", "folded": "done", HOSTILE: "done", "broken": "failed", "absent": "missing"
     }  # fmt: skip
-    assert rows["folded"]["flags"] == "folds: 12.00 % of the voxels"
+    assert rows["folded"]["flags"] == "folds at 12.00 % of the voxels"
     assert rows["plain"]["seconds"] == "3.5"
     summary = json.loads((output / "summary.json").read_text())
     assert summary["failed"] == ["broken"]
     assert summary["missing"] == ["absent"]
-    assert summary["flagged"] == {"folded": ["folds: 12.00 % of the voxels"]}
+    assert summary["flagged"] == {"folded": ["folds at 12.00 % of the voxels"]}
     assert summary["dice_after"]["mean"] == pytest.approx(0.575)
 
 
@@ -148,15 +157,20 @@ def test_only_cases_that_deserve_a_look_in_a_browser(output: Path, tmp_path: Pat
     ("change", "flag"),
     [
         ({}, ""),
-        ({"folding_percent": 0.6}, "folds: 0.60 % of the voxels"),
+        ({"folding_percent": 0.6}, "folds at 0.60 % of the voxels"),
         ({"similarity_after": 0.305}, r"similarity hardly rises: \+0.005"),
         ({"similarity_after": 0.2}, "similarity falls: -0.100"),
         ({"dice_before": 0.6, "dice_after": 0.5}, "Dice falls: 0.600 to 0.500"),
         ({"dice_before": None, "dice_after": None}, ""),
-        ({"displacement_border_mm": 12.0}, "moves the border: by 12 mm"),
+        ({"vanished": [3, 7]}, "labels vanished: 3, 7"),
+        ({"labels": []}, "label maps have no value in common"),
+        ({"alignment_scale": 0.6}, "alignment scales by 0.60"),
+        ({"alignment_scale": 1.5}, "alignment scales by 1.50"),
+        ({"alignment_turn_degrees": 60.0}, "alignment turns by 60 degrees"),
+        ({"displacement_border_mm": 12.0}, "moves the border of what was registered by 12 mm"),
         ({"inverse_failed_percent": 1.5}, "no inverse at 1.5 % of the places"),
-        ({"moving_deciles": [0.5] * 9}, "moving image: other contrast than the training images"),
-        ({"fixed_deciles": []}, "fixed image: other contrast"),
+        ({"moving_deciles": [0.5] * 9}, r"moving image: contrast unlike training \(0\.22\)"),
+        ({"fixed_deciles": []}, "fixed image: contrast unlike"),
         ({"fixed_spacing": [1.0, 1.0, 5.0]}, "fixed image: voxels of 5 mm, training had 2 mm"),
     ],
 )
@@ -164,6 +178,11 @@ def test_flags(change: dict, flag: str) -> None:
     flags = flags_of(MEASURES | change, TRAINED_ON)
     assert len(flags) == bool(flag)
     assert re.match(flag, "".join(flags))
+
+
+def test_flags_of_modalities() -> None:
+    mixed = MEASURES | {"moving_modality": "ct"}
+    assert flags_of(mixed, TRAINED_ON) == ["CT onto MR", "moving image: CT, unlike training"]
 
 
 def test_flags_of_other_weights_do_not_compare_with_training() -> None:
