@@ -85,11 +85,11 @@ def whole_file(path: Path) -> Iterator[Path]:
         try:
             yield unfinished
             unfinished.replace(path)
+        except RuntimeError as error:  # SimpleITK's, with a line of its own source before the reason
+            if shutil.disk_usage(path.parent).free == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            raise InputError(f"{path}: cannot be written: {str(error).splitlines()[-1].strip()}") from error
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}.") from error
-    except RuntimeError as error:  # SimpleITK's, with a line of its own source before the reason
-        full = shutil.disk_usage(path.parent).free == 0
-        reason = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else error
-        raise InputError(f"{path}: cannot be written: {str(reason).splitlines()[-1].strip()}") from reason

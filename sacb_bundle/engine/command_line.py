@@ -150,7 +150,7 @@ def show_exception(kind: type[BaseException], error: BaseException, trace: Trace
     An interruption is answered with what can be done next.
     """
     if isinstance(error, KeyboardInterrupt):
-        print("Interrupted. A training continues with --resume.", file=sys.stderr)
+        print("Interrupted. It continues with --resume True.", file=sys.stderr)
         return
     reason = reason_of(error)
     if reason is None:

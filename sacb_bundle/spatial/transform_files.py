@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -70,8 +69,14 @@ def write_composite(transform: Transform, path: Path) -> None:
         result = sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(image)])
     with whole_file(path) as unfinished:
         sitk.WriteTransform(result, str(unfinished))
-        if shutil.disk_usage(unfinished.parent).free == 0:  # of which ITK does not always tell
+        if path.name.endswith(".tfm") and not is_whole(unfinished):  # ITK does not tell of a full disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a text file of ITK has the line it ends with."""
+    content = path.read_bytes()
+    return content.endswith(b"\n") and content.rstrip().rpartition(b"\n")[2].startswith(b"FixedParameters:")
 
 
 def itk_affine(matrix: np.ndarray) -> sitk.AffineTransform:

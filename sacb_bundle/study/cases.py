@@ -11,23 +11,24 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from filelock import FileLock
 
 from ..errors import InputError, reason_of
-from ..files import check_results, whole_file
+from ..files import check_results, remove_unfinished_files, whole_file
 from .fingerprint import INPUTS, settings_hash
 
-RECORD = "case.json"
+RECORD, FAILURE = "case.json", "error.json"
 UNFINISHED = ".unfinished-"
-# What a case's folder may hold of ours.
-RESULT = re.compile(
-    r"case\.json|picture\.jpg|initial\.tfm|transform\.(nii\.gz|h5|tfm)|warped(_labels)?\.nii\.gz|disp_.*\.nii\.gz"
-)
+# Names of results, those before and those after, while the ones take the place of the others.
+REPLACING = ".replacing.json"
+RESULT = re.compile(r"picture\.jpg|initial\.tfm|transform\.(nii\.gz|h5|tfm)|warped(_labels)?\.nii\.gz|disp_.*\.nii\.gz")
 # Keys of the record of a complete case, and their types.
 KEYS = {"inputs": dict, "hashes": dict, "settings": str, "results": dict, "seconds": dict, "measures": dict}
+
+Content = TypeVar("Content", dict, list)
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +44,8 @@ class Cases:
     is there and holds other files; each file in it appears when all are whole.
 
     Beside the results, a folder holds case.json: the inputs and the hashes of their contents, the hash of the
-    settings, the names and sizes of the results, what was measured, and the seconds it took; or, of a case of a study
-    that failed, the error.
+    settings, the names and sizes of the results, what was measured, and the seconds it took. A case of a study that
+    failed has error.json, beside the results of an earlier run, if there are any.
 
     Args:
         output_dir: folder that holds those of the cases.
@@ -62,7 +63,7 @@ class Cases:
         self.lock: FileLock | None = None
 
     def checked(self, pairs: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, str]]:
-        """The pairs, if their folders can be made and replace nothing that is read.
+        """The pairs, if their folders can be made and replace nothing but results of before that are not read.
 
         Raises:
             InputError: if not.
@@ -73,9 +74,14 @@ class Cases:
             check_results([folder / RECORD], [])
             if folder.is_symlink():
                 raise InputError(f"{folder}: results cannot be written there: it is a link.")
+            if strangers := sorted(names_of_results(folder) - names_of_own_results(folder)):
+                raise InputError(
+                    f"{folder / strangers[0]}: a result would take the place of this file, which is not one, as far as "
+                    f"a {RECORD} tells; move it away, or choose another output."
+                )
             for key in INPUTS:
                 source = Path(pair.get(key, "")).resolve()
-                if source.parent in folders and RESULT.fullmatch(source.name):
+                if source.parent in folders and (RESULT.fullmatch(source.name) or source.name in (RECORD, FAILURE)):
                     raise InputError(
                         f"{source}: a result would overwrite this file, which is read; choose another output."
                     )
@@ -133,7 +139,7 @@ class Cases:
             return failure["error"]
 
     def fail(self, case: str, failure: Mapping[str, str]) -> None:
-        """Write down why a case of a study has no results. Those of an earlier run stay until it is done again.
+        """Write down why a case of a study has no results. Those of an earlier run stay, with their record.
 
         Args:
             case: its id.
@@ -144,7 +150,7 @@ class Cases:
         """
         logger.error("%s: failed: %s", case, failure["error"])
         try:
-            with whole_file(self.output_dir / case / RECORD) as unfinished:
+            with whole_file(self.output_dir / case / FAILURE) as unfinished:
                 unfinished.write_text(text_of({"id": case, **failure}), encoding="utf-8")
         except InputError as error:
             if no_more_can_be_written(error):
@@ -178,17 +184,20 @@ class Cases:
         """Give a whole folder its final name, in place of the results that are there; other files stay."""
         folder = self.output_dir / case
         if folder.is_dir():
+            own = names_of_own_results(folder)
+            names = sorted(own | names_of_results(unfinished))
+            (folder / REPLACING).write_text(json.dumps(names), encoding="utf-8")
             # Without its record a case is not complete, whatever else is there.
-            (folder / RECORD).unlink(missing_ok=True)
-            if self.part is not None:
-                for path in folder.iterdir():
-                    if RESULT.fullmatch(path.name):
-                        path.unlink()
-            if any(folder.iterdir()):
+            for name in (RECORD, FAILURE, *own):
+                (folder / name).unlink(missing_ok=True)
+            remove_unfinished_files(folder)
+            if any(path.name != REPLACING for path in folder.iterdir()):
                 for path in sorted(unfinished.iterdir(), key=lambda path: path.name == RECORD):
                     path.replace(folder / path.name)
                 unfinished.rmdir()
+                (folder / REPLACING).unlink()
                 return
+            (folder / REPLACING).unlink()
             folder.rmdir()
         unfinished.rename(folder)
 
@@ -209,9 +218,7 @@ class Cases:
         folder = self.output_dir / pair["id"]
         record = read_record(folder)
         if not record:
-            return "not done yet"
-        if "error" in record:
-            return "failed before"
+            return "failed before" if read_failure(folder) else "not done yet"
         if record["settings"] != self.settings:
             return "the settings are others"
         for name, size in record["results"].items():
@@ -224,19 +231,48 @@ class Cases:
         changed = [key for key in INPUTS if now.get(key) != record["hashes"].get(key)]
         return f"{', '.join(changed)} changed" if changed else ""
 
+    def tidy(self, pairs: Sequence[Mapping[str, str]]) -> None:
+        """Of cases that are complete, remove what a redo left that failed or was killed."""
+        for pair in pairs:
+            for name in (FAILURE, REPLACING):
+                (self.output_dir / pair["id"] / name).unlink(missing_ok=True)
+
+
+def names_of_results(folder: Path) -> set[str]:
+    """Files of a folder, if it is there, that are called as results are."""
+    try:
+        return {path.name for path in folder.iterdir() if RESULT.fullmatch(path.name)} if folder.is_dir() else set()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror}.") from error
+
+
+def names_of_own_results(folder: Path) -> set[str]:
+    """Files of a folder that an earlier registration wrote: those its record names; all results if that is damaged."""
+    names = set(read_json_file(folder / REPLACING, list))
+    if not (folder / RECORD).is_file():
+        return names
+    return names | set(read_record(folder).get("results") or names_of_results(folder))
+
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record in the folder of a case, complete or of a failure; empty if there is none, or it is damaged."""
-    try:
-        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    if isinstance(content.get("error"), str):
-        return content
+    """The record of a complete case in its folder; empty if there is none, or it is damaged."""
+    content = read_json_file(folder / RECORD, dict)
     typed = all(isinstance(content.get(key), kind) for key, kind in KEYS.items())
     return content if typed and content["results"] else {}
+
+
+def read_failure(folder: Path) -> str:
+    """Why the case in a folder failed when it was last tried; "" if it did not."""
+    return str(read_json_file(folder / FAILURE, dict).get("error", ""))
+
+
+def read_json_file(path: Path, kind: type[Content]) -> Content:
+    """Content of a JSON file; empty if there is none, or it holds no such thing."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return kind()
+    return content if isinstance(content, kind) else kind()
 
 
 def text_of(record: Mapping[str, Any]) -> str:

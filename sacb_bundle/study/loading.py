@@ -26,7 +26,7 @@ class CaseDataset(Dataset):
     Of a pair that fails, the item holds its "id", the "error" and, unless the user can put it right, the "traceback".
 
     Args:
-        data: pairs, see `sacb_bundle.data.PairList`.
+        data: pairs, see `sacb_bundle.data.Pair`.
         transform: preprocessing of a pair.
     """
 

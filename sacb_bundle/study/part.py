@@ -75,7 +75,8 @@ class Part:
         for name in others:
             if not name.endswith(f"-of-{self.size}"):
                 try:
-                    with FileLock(output_dir / f"{LOCK}{name}").acquire(timeout=0):
+                    # Other processes try it at the same time, each for a moment.
+                    with FileLock(output_dir / f"{LOCK}{name}").acquire(timeout=2):
                         pass
                 except Timeout as error:
                     own.release()

@@ -77,7 +77,7 @@ class Planner:
     jobs: int
 
     def plan(self, pairs: Sequence[Mapping[str, str]]) -> Plan:
-        """What registering pairs, see `sacb_bundle.data.PairList`, will take. Headers are read, voxels are not."""
+        """What registering pairs, see `sacb_bundle.data.Pair`, will take. Headers are read, voxels are not."""
         grids: dict[str, Grid | InputError] = {}
         problems: dict[str, str] = {}
         sizes: Counter[str] = Counter()

@@ -16,18 +16,18 @@ from ..engine.scores import mean_and_std
 from ..errors import InputError
 from ..files import whole_file
 from ..metrics import LABEL_SCORES
-from .cases import read_record
+from .cases import read_failure, read_record
 from .flags import flags_of
 
 STUDY, TABLE, LABELS, SUMMARY, REPORT = OWN_FILES = (
     "study.json", "cases.csv", "labels.csv", "summary.json", "report.html"
 )  # fmt: skip
-SCORES = (
-    "dice_before", "dice_after", "hd95_before", "hd95_after", "assd_before", "assd_after",
+MEASURES = (
     "similarity_before", "similarity_after", "folding_percent",
     "displacement_mean_mm", "displacement_max_mm", "displacement_border_mm", "inverse_failed_percent",
     "alignment_shift_mm", "alignment_turn_degrees", "alignment_scale",
 )  # fmt: skip
+SCORES = ("dice_before", "dice_after", "hd95_before", "hd95_after", "assd_before", "assd_after", *MEASURES)
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,13 @@ def read_study(output_dir: Path) -> dict[str, Any]:
 
 
 def case_record(folder: Path, pair: dict[str, str], trained_on: dict[str, Any] | None) -> CaseRecord:
-    """What is known of a case; one whose record is damaged counts as missing."""
-    content = read_record(folder)
+    """What is known of a case: nothing if its record is damaged; that it failed, whatever an earlier run gave."""
+    error = read_failure(folder)
+    content = {} if error else read_record(folder)
     measures = content.get("measures", {})
-    status = "missing" if not content else "failed" if "error" in content else "done"
+    if any(measures.get(name) is None for name in MEASURES):
+        content, measures = {}, {}
+    status = "failed" if error else "done" if content else "missing"
     return CaseRecord(
         id=folder.name,
         folder=folder,
@@ -98,7 +101,7 @@ def case_record(folder: Path, pair: dict[str, str], trained_on: dict[str, Any] |
         measures=measures,
         seconds=sum(content["seconds"].values()) if "seconds" in content else None,
         flags=flags_of(measures, trained_on) if status == "done" else [],
-        error=content.get("error", ""),
+        error=error,
     )
 
 

@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 
 
 def write_report(output_dir: str | Path) -> list[CaseRecord]:
-    """Write cases.csv, summary.json and report.html of a study from the records in its cases' folders.
+    """Write cases.csv, labels.csv, summary.json and report.html of a study from the records in its cases' folders.
 
     Args:
         output_dir: folder of the study.
@@ -85,7 +85,7 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
         columns=[column for column in COLUMNS if any(r.measures.get(column[1]) is not None for r in records)],
         limits=flags,
         distributions=distributions(records),
-        picture=lambda record: inlined(record.folder / "picture.jpg", "image/jpeg"),
+        picture=lambda record: inlined(record.folder / "picture.jpg", "image/jpeg") if record.measures else "",
     )
     with whole_file(output_dir / REPORT) as unfinished:
         unfinished.write_text(page, encoding="utf-8")

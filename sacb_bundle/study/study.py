@@ -24,7 +24,7 @@ class Study:
     """Pairs whose cases lie in one folder, with what is said of them all together.
 
     Args:
-        pairs: see `sacb_bundle.data.PairList`.
+        pairs: see `sacb_bundle.data.Pair`.
         cases: where the results go.
         planner: of what is to be done.
         trained_on: see `sacb_bundle.study.flags_of`.
@@ -50,6 +50,15 @@ class Study:
         Raises:
             InputError: if results cannot be written, or would overwrite what is not of a study.
         """
+        self.check()
+        return self.to_do()
+
+    def check(self) -> None:
+        """Check that results can be written.
+
+        Raises:
+            InputError: if not, or if they would overwrite what is not of a study.
+        """
         folder = self.cases.output_dir
         for pair in self.pairs:
             if pair["id"] in OWN_FILES:
@@ -58,7 +67,13 @@ class Study:
         if any((folder / name).exists() for name in OWN_FILES):
             read_study(folder)
         self.cases.checked(self.pairs)
+
+    def to_do(self) -> Pairs:
+        """Print what is to be done by this process, and what it will take."""
+        folder = self.cases.output_dir
         own = self.pairs[self.part.rank :: self.part.size]
+        if self.part.size > 1:
+            print(f"part {self.part.rank + 1} of {self.part.size}: {len(own)} of {len(self.pairs)} pairs")
         todo = self.not_complete(own) if self.resume else own
         if not self.resume and (there := sum(bool(read_record(folder / pair["id"])) for pair in own)):
             print(f"{there} of {len(own)} cases were done before and are done again; --resume keeps complete ones.")
@@ -84,10 +99,12 @@ class Study:
         Raises:
             InputError: see `plan`; or if another process is writing there.
         """
-        todo = self.plan()
+        self.check()
         make_folder(self.cases.output_dir)
         self.cases.lock = self.part.take(self.cases.output_dir)
         self.cases.part = self.part.name
+        todo = self.to_do()
+        self.cases.tidy([pair for pair in self.pairs[self.part.rank :: self.part.size] if pair not in todo])
         if self.part.leads:
             content = {"cases": list(self.pairs), "trained_on": self.trained_on}
             with whole_file(self.cases.output_dir / STUDY) as unfinished:

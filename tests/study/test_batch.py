@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +15,7 @@ import torch
 
 from sacb_bundle.cli import main
 from sacb_bundle.metrics import dice
+from sacb_bundle.study.part import Part
 from tests.conftest import write
 from tests.study.runs import RESULTS, batch, contents, leftovers, rows_of
 
@@ -58,7 +60,7 @@ def test_a_case_that_fails_stops_no_other(
     rows = rows_of(tmp_path / "out")
     assert [row["status"] for row in rows.values()] == ["done", "failed", "done", "failed"]
     assert rows["case 11"]["error"] == f"{corrupt}: the file is damaged or cut short."
-    assert [path.name for path in (tmp_path / "out" / "case 11").iterdir()] == ["case.json"]
+    assert [path.name for path in (tmp_path / "out" / "case 11").iterdir()] == ["error.json"]
     assert sorted(path.name for path in (tmp_path / "out" / "case 22").iterdir()) == RESULTS
 
 
@@ -67,7 +69,7 @@ def test_a_bug_is_written_down_with_its_traceback(
 ) -> None:
     monkeypatch.setattr("sacb_bundle.transforms.measure_registration.deciles", lambda image: 1 / 0)
     assert batch(tmp_path / "out", model, "--pairs", table) == 1
-    record = json.loads((tmp_path / "out" / "case 00" / "case.json").read_text())
+    record = json.loads((tmp_path / "out" / "case 00" / "error.json").read_text())
     assert record["error"] == "ZeroDivisionError: division by zero"
     assert "measure_registration.py" in record["traceback"]
 
@@ -141,12 +143,12 @@ def test_any_name_and_place(study: Path, model: Path, tmp_path: Path) -> None:
         shutil.copy(source, tmp_path / name)
     os.symlink(source, tmp_path / "link.nii.gz")
     with open(tmp_path / "pairs.csv", "w", newline="", encoding="utf-8") as stream:
-        pairs = [(name, "link.nii.gz") for name in names]
-        csv.writer(stream).writerows([("fixed", "moving"), *pairs])
+        pairs = [(name, "link.nii.gz", case) for name, case in zip(names, ("", "", "$1-0", "@pairs"), strict=True)]
+        csv.writer(stream).writerows([("fixed", "moving", "id"), *pairs])
     assert batch(tmp_path / "the out", model, "--pairs", tmp_path / "pairs.csv") == 0
     rows = rows_of(tmp_path / "the out")
     assert {row["status"] for row in rows.values()} == {"done"}
-    assert list(rows)[:2] == ["link_to_a b_scan.1", "link_to_Zoë_scan.1"]
+    assert list(rows) == ["link_to_a b_scan.1", "link_to_Zoë_scan.1", "$1-0", "@pairs"]
 
 
 def test_pairs_of_folders(study: Path, model: Path, tmp_path: Path) -> None:
@@ -229,6 +231,13 @@ def test_ranks_share_a_study(table: Path, model: Path, tmp_path: Path, monkeypat
     assert contents(out) == contents(whole)
 
 
+def test_ranks_do_not_take_each_other_for_a_study_parted_otherwise(tmp_path: Path) -> None:
+    (tmp_path / ".lock-0-of-1").touch()
+    with ThreadPoolExecutor(8) as pool:
+        locks = list(pool.map(lambda rank: Part(rank, 8).take(tmp_path), range(8)))
+    assert len(locks) == 8
+
+
 def test_a_rank_that_is_none(table: Path, model: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "2")
@@ -242,11 +251,18 @@ def test_a_missing_input_fails_its_case_alone_and_its_results_stay(
     out = tmp_path / "out"
     assert batch(out, model, "--pairs", table) == 0
     shutil.rmtree(out / "case 22")
-    (tmp_path / "scans" / "moving 0_images.nii.gz").unlink()
+    scans = tmp_path / "scans"
+    scans.rename(tmp_path / "away")
     assert batch(out, model, "--pairs", table, "--resume") == 1
-    assert [row["status"] for row in rows_of(out).values()] == ["failed", "done", "done", "done"]
-    assert (out / "case 00" / "transform.nii.gz").is_file()
+    assert [row["status"] for row in rows_of(out).values()] == ["failed"] * 4
+    assert rows_of(out)["case 00"]["dice_after"] == ""
     assert "case 00 (" in capsys.readouterr().out
+    before = contents(out)
+    (tmp_path / "away").rename(scans)
+    assert batch(out, model, "--pairs", table, "--resume") == 0
+    assert "3 of 4 cases are complete" in capsys.readouterr().out
+    assert [row["status"] for row in rows_of(out).values()] == ["done"] * 4
+    assert before.items() <= contents(out).items()
 
 
 @pytest.mark.parametrize(
@@ -283,11 +299,13 @@ def test_voxels_in_a_file_of_their_own_count(study: Path, model: Path, tmp_path:
     assert contents(tmp_path / "out") != before
 
 
-@pytest.mark.parametrize("name", ["cases.csv", "study.json"])
+@pytest.mark.parametrize("name", ["cases.csv", "study.json", "case 01/warped.nii.gz", "case 01/transform.h5"])
 def test_a_file_of_the_user_is_not_overwritten(name: str, table: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "scans" / name).parent.mkdir(exist_ok=True)
     (tmp_path / "scans" / name).write_text("of the user")
     assert batch(tmp_path / "scans", model, "--pairs", table) == 1
     assert (tmp_path / "scans" / name).read_text() == "of the user"
+    assert not (tmp_path / "scans" / "case 00").exists()
 
 
 def test_weights_that_give_no_field(

@@ -237,11 +237,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.parametrize("formats", [(), ("--formats", "h5"), ("--formats", "tfm")])
 def test_a_full_disk_ends_the_study_and_what_is_there_is_whole(
-    small_disk: Path, table: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    formats: tuple[str, ...],
+    small_disk: Path,
+    table: Path,
+    model: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     whole = tmp_path / "whole"
-    assert batch(whole, model, "--pairs", table) == 0
+    assert batch(whole, model, "--pairs", table, *formats) == 0
     undisturbed = contents(whole)
     assert batch(small_disk / "out", model, "--pairs", table) == 1
     error = capfd.readouterr().err.splitlines()[-1]

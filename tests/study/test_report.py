@@ -13,6 +13,7 @@ from PIL import Image
 from sacb_bundle.cli import main
 from sacb_bundle.study.flags import flags_of
 from sacb_bundle.study.records import read_records
+from sacb_bundle.study.report import write_report
 from tests.study.runs import contents, rows_of
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
@@ -53,7 +54,8 @@ def output(tmp_path: Path) -> Path:
         folder.mkdir(parents=True)
         record = {"id": name, "inputs": {}, "hashes": {}, "settings": "", "results": {"warped.nii.gz": 1}}
         record["seconds"] = {"prepare": 1.0, "network": 2.0, "finish": 0.5}
-        (folder / "case.json").write_text(json.dumps(content if "error" in content else record | content))
+        name = "error.json" if "error" in content else "case.json"
+        (folder / name).write_text(json.dumps(content if "error" in content else record | content))
         if "measures" in content:
             Image.new("RGB", (40, 20), (200, 30, 30)).save(folder / "picture.jpg")
     study = {
@@ -200,3 +202,20 @@ def test_a_folder_that_holds_no_study(content: str | None, tmp_path: Path, capsy
 
 def test_records_keep_the_order_of_the_list(output: Path) -> None:
     assert [record.id for record in read_records(output)] == ["plain", "folded", HOSTILE, "broken", "absent"]
+
+
+def test_a_case_that_failed_shows_nothing_of_an_earlier_run(output: Path) -> None:
+    write_report(output)
+    pictures = (output / "report.html").read_text().count("data:image/jpeg")
+    (output / "plain" / "error.json").write_text('{"error": "boom"}')
+    (record,) = [record for record in write_report(output) if record.id == "plain"]
+    assert (record.status, record.measures, record.flags) == ("failed", {}, [])
+    assert (output / "report.html").read_text().count("data:image/jpeg") == pictures - 1
+
+
+def test_a_record_that_lacks_a_measure_is_none(output: Path) -> None:
+    path = output / "plain" / "case.json"
+    content = json.loads(path.read_text())
+    del content["measures"]["alignment_scale"]
+    path.write_text(json.dumps(content))
+    assert [record.status for record in write_report(output) if record.id == "plain"] == ["missing"]
