@@ -60,7 +60,7 @@ def add_register(verbs: Any) -> None:
         "register",
         "Register two scans of any shape, spacing and orientation.",
         "It writes OUTPUT/warped.nii.gz, OUTPUT/transform.nii.gz (an ITK displacement field, LPS mm), "
-        "OUTPUT/initial.tfm and OUTPUT/warped_labels.nii.gz, on the fixed image's own grid.",
+        "OUTPUT/initial.tfm and OUTPUT/warped_labels.nii.gz, on the fixed image's own grid, a picture and a record.",
         "sacb register --fixed f.nii.gz --moving m.nii.gz --moving-labels l.nii.gz --output out",
     )
     verb.add_argument("--fixed", type=file, required=True, help=".nii, .nii.gz, .mha, .mhd, .nrrd or .nhdr")
@@ -75,8 +75,6 @@ def add_register(verbs: Any) -> None:
 
 def registration_options(options: argparse.Namespace) -> dict[str, Any]:
     """What `sacb register` fills in."""
-    from .data import PairList
-
     output = options.output.resolve()
     files = {
         "fixed": options.fixed,
@@ -87,9 +85,10 @@ def registration_options(options: argparse.Namespace) -> dict[str, Any]:
     }
     pair = {"id": output.name} | {key: str(path) for key, path in files.items() if path is not None}
     return {
-        "pairs": PairList([pair], labels=None),
+        "pairs": (pair,),
+        "labels": None,
         "output_dir": output.parent,
-        "dataset#data": "$@cases.checked(@pairs.pairs)",
+        "dataset#data": "$@cases.checked(@pairs)",
         "jobs": 0,
         "handlers": [],  # no progress and no report over one pair
     } | workflow_options(options)
@@ -101,8 +100,8 @@ def add_batch(verbs: Any) -> None:
         verbs,
         "batch",
         "Register many pairs, and report on them.",
-        "OUTPUT holds cases.csv, summary.json, report.html, and a folder for each pair with what `sacb register` "
-        "writes. A pair that fails does not stop the others.",
+        "OUTPUT holds cases.csv, labels.csv, summary.json, report.html, and a folder for each pair with what "
+        "`sacb register` writes. A pair that fails does not stop the others.",
         "sacb batch --pairs pairs.csv --output study\n"
         "  sacb batch --atlas atlas.nii.gz --atlas-labels labels.nii.gz --images scans --output study --resume",
     )
@@ -146,7 +145,7 @@ def add_batch(verbs: Any) -> None:
 
 def batch_options(verb: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, Any]:
     """What `sacb batch` fills in."""
-    from .data import atlas_pairs, list_pairs, pairs_by_name, study_pairs
+    from .data import atlas_pairs, labels_to_score, list_pairs, pairs_by_name, study_pairs
 
     given = {
         key for key in ("pairs", "dataset", "fixed_dir", "moving_dir", "images", "atlas", "atlas_labels")
@@ -166,7 +165,8 @@ def batch_options(verb: argparse.ArgumentParser, options: argparse.Namespace) ->
             "--atlas (and --atlas-labels)"
         )
     return {
-        "pairs": pairs,
+        "pairs": tuple(pairs),
+        "labels": labels_to_score(options.images) if given == {"images"} else None,
         "output_dir": options.output,
         "resume": options.resume,
         "jobs": options.jobs,
@@ -182,7 +182,7 @@ def add_report(verbs: Any) -> None:
         verbs,
         "report",
         "Make the tables and the report of a study anew, without registering.",
-        "It writes cases.csv, summary.json and report.html into OUTPUT.",
+        "It writes cases.csv, labels.csv, summary.json and report.html into OUTPUT.",
         "sacb report study",
     )
     verb.add_argument("output", type=folder, metavar="OUTPUT", help="folder of the results of sacb batch")
@@ -285,7 +285,8 @@ def add_evaluate(verbs: Any) -> None:
 def run_config(options: argparse.Namespace) -> int:
     """Run the config of a verb as `python -m monai.bundle run` does; 1, and a line that says why, if that fails.
 
-    Paths are `Path` objects among the options: in a text, MONAI would take "$" and "@" for an expression to run.
+    Paths are `Path` objects among the options, and pairs lie in a tuple: of a text, by itself or in a list, MONAI would
+    take "$" and "@" for an expression to run.
     """
     config = ROOT / "configs" / f"{options.config}.json"
     if not config.is_file():

@@ -17,7 +17,7 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
-from sacb_bundle.data import PairList, study_pairs
+from sacb_bundle.data import study_pairs
 
 ROOT = Path(__file__).resolve().parent.parent
 EARLY = 20
@@ -29,16 +29,14 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     logging.basicConfig(level=logging.WARNING)
     available = study_pairs(options.dataset_dir, "", "ordered", None)
-    pairs = [
-        available.pairs[number % len(available.pairs)] | {"id": f"case {number}"} for number in range(options.pairs)
-    ]
+    pairs = [available[number % len(available)] | {"id": f"case {number}"} for number in range(options.pairs)]
     with tempfile.TemporaryDirectory() as output:
         workflow = ConfigWorkflow(
             str(ROOT / "configs" / "inference.json"),
             workflow_type="infer",
             logging_file=False,
             bundle_root=str(ROOT),
-            pairs=PairList(pairs, available.labels),
+            pairs=tuple(pairs),
             output_dir=Path(output),
             initial=options.initial,
             spacing=options.spacing,

@@ -12,8 +12,8 @@ OVERLAYS = sorted(path.stem for path in (ROOT / "configs" / "datasets").glob("*.
 
 
 @pytest.mark.parametrize("name", ["train", "inference", "evaluate"])
-def test_required_properties_are_there(name: str, study: Path) -> None:
-    made = workflow(name, dataset_dir=str(study), **{"network_def#base_channels": 4})
+def test_required_properties_are_there(name: str, study: Path, tmp_path: Path) -> None:
+    made = workflow(name, dataset_dir=str(study), output_dir=str(tmp_path), **{"network_def#base_channels": 4})
     assert made.check_properties() == []
 
 

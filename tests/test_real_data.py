@@ -7,7 +7,7 @@ from statistics import fmean
 import pytest
 from ignite.engine import Events
 
-from sacb_bundle.data import check_subjects, read_dataset
+from sacb_bundle.data import check_subjects, has_labels, read_dataset
 from tests.engine.workflows import ROOT, workflow
 
 pytestmark = pytest.mark.data
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.data
 @pytest.mark.parametrize("name", ["hippocampus_msd", "oasis_malf_2mm", "openkbp_hn_ct_3mm"])
 def test_data_sets_pass_the_checks(name: str, real_data: Path) -> None:
     dataset = read_dataset(real_data / name)
-    assert dataset.has_labels
-    check_subjects(dataset.train + dataset.val)
+    assert has_labels(dataset.val)
+    check_subjects(dataset.train, dataset.val)
 
 
 def test_shipped_weights_reach_their_stated_gain(real_data: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,20 +10,20 @@ from ..errors import InputError
 from ..spatial import Grid, read_grid, read_image, read_label_map
 
 
-def check_subjects(subjects: Iterable[Mapping[str, str]]) -> None:
-    """Check that images are images, labels are labels, and all share one grid.
+def check_subjects(train: Sequence[Mapping[str, str]], val: Sequence[Mapping[str, str]]) -> None:
+    """Check that there are pairs to train on, images are images, and labels are labels on their images' grids.
 
     Args:
-        subjects: each with "image" and optionally "label", paths.
+        train: subjects to train on, each with "image" and optionally "label", paths.
+        val: subjects to validate on.
 
     Raises:
         InputError: names the file, what is wrong and what would be right.
     """
-    reference: tuple[str, Grid] | None = None
-    for subject in subjects:
+    if len(train) < 2:
+        raise InputError(f"{len(train)} subject to train on; pairs need at least two.")
+    for subject in (*train, *val):
         grid = read_image(subject["image"]).grid
-        reference = reference or (subject["image"], grid)
-        check_same_grid(subject["image"], grid, *reference)
         if "label" in subject:
             check_same_grid(subject["label"], read_label_map(subject["label"]).grid, subject["image"], grid)
 
@@ -88,6 +88,11 @@ def check_same_grid(path: str, grid: Grid, reference_path: str, reference: Grid)
             f"{path} has {grid}, but {reference_path} has {reference}. "
             "Both must lie on one grid: resample one onto the other first."
         )
+
+
+def has_labels(subjects: Sequence[Mapping[str, str]]) -> bool:
+    """Whether there are subjects, and each has a "label"."""
+    return bool(subjects) and all("label" in subject for subject in subjects)
 
 
 def check_labels(labels: Iterable[int], subjects: Iterable[Mapping[str, str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ COLUMNS = {
     "id": "id",
 }
 PAIR_KEYS = set(COLUMNS.values())
+LONGEST_ID = 255
 LEARN2REG_LISTS = ("registration_val", "registration_test")
 
 
@@ -150,6 +152,11 @@ def named(pairs: list[dict[str, str]], source: Path) -> list[dict[str, str]]:
         hidden = value.startswith((".", "unfinished-")) or not value.strip()
         if hidden or not value.isprintable() or "/" in value or "\\" in value:
             raise InputError(f"{source}: the id {value!r} cannot name a folder of results.")
+        if len(os.fsencode(value)) > LONGEST_ID:
+            raise InputError(
+                f"{source}: the id {value!r} is longer than the {LONGEST_ID} bytes that a folder's name may have; give "
+                "shorter ids in a data list."
+            )
     folders = Counter(map(folder_name, ids))
     if twice := [value for value in ids if folders[folder_name(value)] > 1]:
         raise InputError(

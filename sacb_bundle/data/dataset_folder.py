@@ -21,24 +21,17 @@ class DatasetFolder:
     Attributes:
         train: subjects to train on, each {"image": path}: training is unsupervised.
         val: subjects to validate on, each {"image": path} with "label": path where there is one.
-        labels: label values to score; None for all that occur.
     """
 
     train: list[dict[str, str]]
     val: list[dict[str, str]]
-    labels: list[int] | None
-
-    @property
-    def has_labels(self) -> bool:
-        """Whether every validation subject has a label map."""
-        return all("label" in subject for subject in self.val)
 
 
 def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFolder:
     """List the subjects of a folder with images/, optional labels/ (same file names) and optional dataset.json.
 
-    dataset.json may name the subjects (file names without .nii.gz) under "split": {"train": [...], "val": [...]},
-    and the label values to score under "eval_labels", or else as the keys of "labels". Without a split, the last
+    dataset.json may name the subjects (file names without .nii.gz) under "split": {"train": [...], "val": [...]}, and
+    labels, see `labels_to_score`. Without a split, the last
     fifth of the subjects in the order of their names, at least two, is for validation; of fewer than four
     subjects, all are for both.
 
@@ -80,7 +73,6 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
     return DatasetFolder(
         train=[{"image": str(images[name])} for name in train],
         val=[{"image": str(images[name])} | ({"label": str(labels[name])} if name in labels else {}) for name in val],
-        labels=scored_labels(description, root),
     )
 
 
@@ -137,8 +129,23 @@ def default_split(names: list[str]) -> tuple[list[str], list[str]]:
     return names[:-num_val], names[-num_val:]
 
 
-def scored_labels(description: dict, root: Path) -> list[int] | None:
-    """Label values to score, as dataset.json has them."""
+def labels_to_score(dataset_dir: str | Path, data_list: str = "") -> list[int] | None:
+    """Label values to score, those under "eval_labels" in the dataset.json of a data set, or else the keys of "labels".
+
+    Args:
+        dataset_dir: see `read_dataset`.
+        data_list: of the pairs, if they are not those of the data set; "" if they are.
+
+    Returns:
+        the values; None, for all that occur, if there is no such list.
+
+    Raises:
+        InputError: if dataset.json cannot be read, or holds others than whole numbers.
+    """
+    root = Path(str(dataset_dir))
+    if data_list or not (root / "dataset.json").is_file():
+        return None
+    description = read_description(root / "dataset.json")
     values = description.get("eval_labels") or list(description.get("labels") or [])
     if not values:
         return None

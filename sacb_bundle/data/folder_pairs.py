@@ -8,13 +8,13 @@ from pathlib import Path
 from ..errors import InputError
 from ..spatial import VOLUME_ENDINGS
 from .data_list import named, read_data_list
-from .dataset_folder import files_by_name, read_description, scored_labels
-from .pairs import PairList, pair_indices, subject_pair
+from .dataset_folder import files_by_name
+from .pairs import Pair, pair_indices, subject_pair
 
 logger = logging.getLogger(__name__)
 
 
-def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, atlas: str | None) -> PairList:
+def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, atlas: str | None) -> list[Pair]:
     """Pairs of a data list, or of the scans of a folder.
 
     Args:
@@ -28,9 +28,8 @@ def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, at
         InputError: see those functions.
     """
     if data_list:
-        return PairList(read_data_list(data_list), labels=None)
+        return read_data_list(data_list)
     root = Path(str(dataset_dir))
-    description = read_description(root / "dataset.json") if (root / "dataset.json").is_file() else {}
     scans = scans_of(root)
     if atlas is not None and atlas not in scans:
         raise InputError(f"atlas: {root} has no scan {atlas}.")
@@ -40,10 +39,10 @@ def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, at
     pairs = [
         subject_pair(scans[names[moving]], scans[names[fixed]]) for moving, fixed in pair_indices(len(names), pairing)
     ]
-    return PairList(named(pairs, root), scored_labels(description, root))
+    return named(pairs, root)
 
 
-def atlas_pairs(atlas: Path, atlas_labels: Path | None, images: Path) -> PairList:
+def atlas_pairs(atlas: Path, atlas_labels: Path | None, images: Path) -> list[Pair]:
     """An atlas (moving) to each scan of a folder; results have the names of the scans.
 
     Args:
@@ -59,10 +58,10 @@ def atlas_pairs(atlas: Path, atlas_labels: Path | None, images: Path) -> PairLis
     scans = {name: scan for name, scan in scans_of(images).items() if Path(scan["image"]).resolve() not in own}
     if not scans:
         raise InputError(f"{images}: holds no scan but the atlas.")
-    return PairList([{"id": name} | subject_pair(moving, scan) for name, scan in scans.items()], labels=None)
+    return named([{"id": name} | subject_pair(moving, scan) for name, scan in scans.items()], images)
 
 
-def pairs_by_name(fixed_dir: Path, moving_dir: Path) -> PairList:
+def pairs_by_name(fixed_dir: Path, moving_dir: Path) -> list[Pair]:
     """Scans of one name in two folders; results have this name. A warning names scans that are in one folder only.
 
     Args:
@@ -82,7 +81,7 @@ def pairs_by_name(fixed_dir: Path, moving_dir: Path) -> PairList:
     for folder, names in ((fixed_dir, fixed.keys() - moving.keys()), (moving_dir, moving.keys() - fixed.keys())):
         if names:
             logger.warning("%s: without a counterpart: %s", folder, ", ".join(sorted(names)))
-    return PairList([{"id": name} | subject_pair(moving[name], fixed[name]) for name in both], labels=None)
+    return named([{"id": name} | subject_pair(moving[name], fixed[name]) for name in both], fixed_dir)
 
 
 def scans_of(folder: Path) -> dict[str, dict[str, str]]:

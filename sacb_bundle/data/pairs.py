@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
@@ -10,26 +9,16 @@ from ..errors import InputError
 from .data_list import named, read_data_list
 from .dataset_folder import read_dataset
 
-
-@dataclass(frozen=True)
-class PairList:
-    """Pairs to register.
-
-    Attributes:
-        pairs: one dict a pair with "id", "moving" and "fixed", "seg_moving" and "seg_fixed" where there are labels,
-            and "moving_mask" and "fixed_mask" where there are masks.
-        labels: label values to score; None for all that occur.
-    """
-
-    pairs: list[dict[str, str]]
-    labels: list[int] | None
+# Of one pair: "id", the paths "moving" and "fixed", "seg_moving" and "seg_fixed" where there are labels, and
+# "moving_mask" and "fixed_mask" where there are masks.
+Pair = dict[str, str]
 
 
 def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
     """Pairs (moving, fixed) of subjects, as indices.
 
     Args:
-        num_subjects: at least 2.
+        num_subjects: of fewer than 2 there are no pairs.
         pairing: "ordered" for all ordered pairs, "consecutive" for each subject to the next and the last to the
             first, "atlas" for the first subject to each other one.
 
@@ -43,13 +32,13 @@ def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
     if pairing == "ordered":
         return list(permutations(range(num_subjects), 2))
     if pairing == "consecutive":
-        return [(index, (index + 1) % num_subjects) for index in range(num_subjects)]
+        return [(index, (index + 1) % num_subjects) for index in range(num_subjects) if num_subjects > 1]
     if pairing == "atlas":
         return [(0, index) for index in range(1, num_subjects)]
     raise InputError(f'pairing is {pairing!r}; it must be "ordered", "consecutive" or "atlas".')
 
 
-def list_pairs(dataset_dir: str, data_list: str = "", pairing: str = "ordered", atlas: str | None = None) -> PairList:
+def list_pairs(dataset_dir: str, data_list: str = "", pairing: str = "ordered", atlas: str | None = None) -> list[Pair]:
     """Pairs of a data list, or of the validation subjects of a data set.
 
     Args:
@@ -62,14 +51,14 @@ def list_pairs(dataset_dir: str, data_list: str = "", pairing: str = "ordered", 
         InputError: see those functions.
     """
     if data_list:
-        return PairList(read_data_list(data_list), labels=None)
+        return read_data_list(data_list)
     dataset = read_dataset(dataset_dir, atlas)
     indices = pair_indices(len(dataset.val), pairing)
     pairs = [subject_pair(dataset.val[moving], dataset.val[fixed]) for moving, fixed in indices]
-    return PairList(named(pairs, Path(str(dataset_dir))), dataset.labels)
+    return named(pairs, Path(str(dataset_dir)))
 
 
-def subject_pair(moving: dict[str, str], fixed: dict[str, str]) -> dict[str, str]:
+def subject_pair(moving: dict[str, str], fixed: dict[str, str]) -> Pair:
     """Pair of two subjects."""
     pair = {"moving": moving["image"], "fixed": fixed["image"]}
     if "label" in moving:

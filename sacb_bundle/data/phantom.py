@@ -33,15 +33,13 @@ def phantom_pair(
         stored with a spacing of 2 mm, RAS.
     """
     generator = np.random.default_rng(seed)
-    return {role: deformed_phantom(shape, generator, amplitude) for role in ("moving", "fixed")}
+    return {role: phantom(shape, smooth_noise(shape, generator, 8.0, amplitude)) for role in ("moving", "fixed")}
 
 
-def deformed_phantom(
-    shape: tuple[int, int, int], generator: np.random.Generator, amplitude: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Image and labels of the ellipsoids at smoothly displaced places."""
+def phantom(shape: tuple[int, int, int], displacement: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Image and labels, uint8 (D, H, W), of the ellipsoids at displaced places, by (3, D, H, W) in voxels."""
     half = np.array(shape).reshape(3, 1, 1, 1) / 2
-    places = (np.indices(shape) + smooth_noise(shape, generator, 8.0, amplitude) + 0.5 - half) / half
+    places = (np.indices(shape) + displacement + 0.5 - half) / half
     labels = np.zeros(shape, np.uint8)
     intensity = np.zeros(shape)
     for label, centre, half_axes, value in ELLIPSOIDS:

@@ -7,6 +7,7 @@ from .inferer import RegistrationInferer
 from .invert_transform import invert_transform
 from .progress import TrainingProgress
 from .save_best import SaveBest
+from .save_last import SaveLast
 from .score_registration import score_registration
 from .scores import SaveScores
 from .seed_epochs import SeedEpochs
@@ -18,6 +19,7 @@ __all__ = [
     "MeanLoss",
     "RegistrationInferer",
     "SaveBest",
+    "SaveLast",
     "SaveScores",
     "SeedEpochs",
     "StopIfDiverged",

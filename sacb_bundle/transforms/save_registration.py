@@ -8,13 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
 from monai.transforms import Transform
 
 from ..errors import InputError
+from ..spatial import Transform as SpatialTransform
 from ..spatial import (
-    DisplacementField,
-    Grid,
     check_label_interpolation,
     read_image,
     read_label_map,
@@ -26,7 +24,7 @@ from ..spatial import (
     write_learn2reg,
     write_volume,
 )
-from ..spatial import Transform as SpatialTransform
+from .registration import registration
 
 FORMATS = ("learn2reg", "h5", "tfm")
 
@@ -69,15 +67,7 @@ class SaveRegistrationd(Transform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write, and add the transform and the labels."""
         folder: Path = data["folder"]
-        field = data["pred"].as_subclass(torch.Tensor).float()
-        if not field.isfinite().all():
-            raise InputError(
-                f"{data['id']}: the network gave displacements that are NaN or infinite; are its weights whole, and "
-                "made for such images?"
-            )
-        working = Grid(tuple(field.shape[1:]), data["working_affine"].numpy())
-        displacement = DisplacementField.from_voxels(field, working)
-        transform = SpatialTransform(data["initial_affine"].numpy(), displacement)
+        transform = registration(data)
         fixed, moving = read_volume(data["fixed"]).grid, read_image(data["moving"])
         labels = [read_label_map(data["seg_moving"])] if "seg_moving" in data else []
         logger.info("%s: warping", data["id"])
@@ -95,7 +85,8 @@ class SaveRegistrationd(Transform):
                 names = f"{volume_name(data['fixed'])}_{volume_name(data['moving'])}"
                 write_learn2reg(result.displacement, moving.grid, folder / f"disp_{names}.nii.gz")
             else:
-                covering = displacement.covering(fixed)
+                assert transform.displacement is not None
+                covering = transform.displacement.covering(fixed)
                 write_composite(SpatialTransform(transform.affine, covering), folder / f"transform.{name}")
         added: dict[Hashable, Any] = {"transform": transform}
         if labels:

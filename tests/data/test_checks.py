@@ -8,6 +8,7 @@ import pytest
 
 from sacb_bundle.data import check_labels, check_pairs, check_subjects, label_values
 from sacb_bundle.errors import InputError
+from sacb_bundle.transforms import ToCommonGridd
 from tests.conftest import write
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (6, 7, 8)).astype(np.float32)
@@ -56,11 +57,11 @@ def test_bad_image_is_named(make: Callable[[Path], object], message: str, tmp_pa
     good, bad = write(tmp_path / "good.nii.gz", IMAGE), tmp_path / "bad.nii.gz"
     make(bad)
     for check, data in (
-        (check_subjects, [{"image": str(good)}, {"image": str(bad)}]),
-        (check_pairs, [{"moving": str(bad), "fixed": str(good)}]),
+        (check_subjects, ([{"image": str(good)}, {"image": str(bad)}], [])),
+        (check_pairs, ([{"moving": str(bad), "fixed": str(good)}],)),
     ):
         with pytest.raises(InputError, match=message) as error:
-            check(data)
+            check(*data)
         assert str(bad) in str(error.value)
 
 
@@ -82,23 +83,25 @@ def test_other_grid_is_refused(shape: tuple[int, ...], affine: np.ndarray | None
     other = str(write(tmp_path / "other.nii.gz", np.random.default_rng(1).random(shape), affine))
     labels = str(write(tmp_path / "labels.nii.gz", np.ones(shape, np.uint8), affine))
     for check, data in (
-        (check_pairs, [{"moving": other, "fixed": fixed}]),
-        (check_pairs, [{"moving": fixed, "fixed": fixed, "seg_moving": labels}]),
-        (check_subjects, [{"image": fixed}, {"image": other}]),
-        (check_subjects, [{"image": fixed, "label": labels}]),
+        (check_pairs, ([{"moving": other, "fixed": fixed}],)),
+        (check_pairs, ([{"moving": fixed, "fixed": fixed, "seg_moving": labels}],)),
+        (check_subjects, ([{"image": fixed}, {"image": fixed}], [{"image": fixed, "label": labels}])),
+        (ToCommonGridd, ([{"image": fixed}, {"image": other}], "none", 2.0)),
     ):
         with pytest.raises(InputError, match="resample one onto the other"):
-            check(data)
+            check(*data)
 
 
 def test_fractional_labels_and_missing_labels(tmp_path: Path) -> None:
     image = str(write(tmp_path / "image.nii.gz", IMAGE))
     fractions = str(write(tmp_path / "labels.nii.gz", IMAGE / 2))
     with pytest.raises(InputError, match="a label map holds whole numbers"):
-        check_subjects([{"image": image, "label": fractions}])
+        check_subjects([{"image": image}] * 2, [{"image": image, "label": fractions}])
     large = str(write(tmp_path / "large.nii.gz", np.full((6, 7, 8), 614454277, np.int32)))
     with pytest.raises(InputError, match="is too large; labels go up to 16777216"):
-        check_subjects([{"image": image, "label": large}])
+        check_subjects([{"image": image}] * 2, [{"image": image, "label": large}])
+    with pytest.raises(InputError, match="1 subject to train on"):
+        check_subjects([{"image": image}], [{"image": image}])
     with pytest.raises(InputError, match="no seg_moving; scoring needs both"):
         check_pairs([{"moving": image, "fixed": image}], require_labels=True)
 

@@ -32,6 +32,7 @@ def test_data_list_is_relative_to_its_folder(tmp_path: Path) -> None:
             '[{"moving": "a", "fixed": "b"}, {"moving": "a", "fixed": "b"}]',
             "two pairs have the ids 'a_to_b' and",
         ),
+        (json.dumps([{"moving": "a", "fixed": "b", "id": "é" * 128}]), "longer than the 255 bytes"),
         *(
             (json.dumps([{"moving": "a", "fixed": "b", "id": name}]), "cannot name a folder")
             for name in ("../x", "", " ", ".", ".hidden", "a\\b", "a\nb", "\udcff")

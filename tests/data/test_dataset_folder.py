@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sacb_bundle.data import read_dataset
+from sacb_bundle.data import has_labels, labels_to_score, read_dataset
 from sacb_bundle.errors import InputError
 
 
@@ -36,17 +36,26 @@ def test_default_split(count: int, num_train: int, num_val: int, tmp_path: Path)
 def test_description_names_subjects_and_labels(tmp_path: Path) -> None:
     description = {"split": {"train": ["a", "b"], "val": ["d", "c"]}, "eval_labels": [5, 3], "labels": {"1": "x"}}
     files = [f"{name}.nii.gz" for name in "abcde"]
-    dataset = read_dataset(folder(tmp_path / "set", files, files[2:4], description))
+    root = folder(tmp_path / "set", files, files[2:4], description)
+    dataset = read_dataset(root)
     assert names(dataset.train) == ["a.nii.gz", "b.nii.gz"]
     assert names(dataset.val) == ["d.nii.gz", "c.nii.gz"]
-    assert dataset.labels == [3, 5]
-    assert dataset.has_labels
+    assert labels_to_score(root) == [3, 5]
+    assert has_labels(dataset.val)
+    assert not has_labels([])
     assert "label" not in dataset.train[0]
 
 
 def test_labels_from_names_without_background(tmp_path: Path) -> None:
     description = {"labels": {"0": "background", "2": "b", "1": "a"}}
-    assert read_dataset(folder(tmp_path / "set", ["a.nii", "b.nii"], description=description)).labels == [1, 2]
+    assert labels_to_score(folder(tmp_path / "set", ["a.nii", "b.nii"], description=description)) == [1, 2]
+
+
+@pytest.mark.parametrize("description", [{"labels": {"liver": 1}}, {"eval_labels": "12"}, {"eval_labels": [1.7]}])
+def test_labels_that_are_no_numbers(description: dict, tmp_path: Path) -> None:
+    root = folder(tmp_path / "set", ["a.nii", "b.nii"], description=description)
+    with pytest.raises(InputError, match=r"dataset\.json.*must be whole numbers"):
+        labels_to_score(root)
 
 
 def test_atlas_comes_first(tmp_path: Path) -> None:
@@ -56,7 +65,7 @@ def test_atlas_comes_first(tmp_path: Path) -> None:
 
 
 def test_one_missing_label_means_no_labels(tmp_path: Path) -> None:
-    assert not read_dataset(folder(tmp_path / "set", ["a.nii.gz", "b.nii.gz"], ["a.nii.gz"])).has_labels
+    assert not has_labels(read_dataset(folder(tmp_path / "set", ["a.nii.gz", "b.nii.gz"], ["a.nii.gz"])).val)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +76,6 @@ def test_one_missing_label_means_no_labels(tmp_path: Path) -> None:
         (["a.nii.gz", "b.nii.gz"], {"split": {"train": ["a", "q"], "val": ["a", "b"]}}, r"q\.nii\.gz: no such file"),
         (["a.nii.gz", "b.nii.gz"], {"split": {"train": ["a", "b"], "val": ["b"]}}, "1 subject to validate on"),
         (["a.nii.gz", "b.nii.gz"], {"split": ["a"]}, r'dataset\.json: "split" must be an object'),
-        (["a.nii.gz", "b.nii.gz"], {"labels": {"liver": 1}}, r"dataset\.json.*must be whole numbers"),
-        (["a.nii.gz", "b.nii.gz"], {"eval_labels": "12"}, r"dataset\.json.*must be whole numbers"),
-        (["a.nii.gz", "b.nii.gz"], {"eval_labels": [1.7]}, r"dataset\.json.*must be whole numbers"),
         (["a.nii.gz", "b.nii.gz"], {"split": {"train": ["a", "a"], "val": ["a", "b"]}}, "has a name twice"),
         (["a.nii.gz", "b.nii.gz"], {"split": {"train": [1, 2], "val": ["a", "b"]}}, "lists of names"),
         (["a.nii.gz", "a.nii"], None, r"a\.nii\.gz and .*a\.nii have the same name"),

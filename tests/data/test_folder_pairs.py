@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from sacb_bundle.data import study_pairs
+from sacb_bundle.data import labels_to_score, study_pairs
 from sacb_bundle.errors import InputError
 
 
 def ids(*arguments: object) -> list[str]:
-    return [pair["id"] for pair in study_pairs(*arguments).pairs]  # type: ignore[arg-type]
+    return [pair["id"] for pair in study_pairs(*arguments)]  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -22,15 +22,16 @@ def data_set(study: Path, tmp_path: Path) -> Path:
 
 def test_all_scans_are_registered_and_labels_of_dataset_json_scored(data_set: Path) -> None:
     pairs = study_pairs(data_set, "", "ordered", None)
-    assert len(pairs.pairs) == 30
-    assert pairs.labels is None
-    assert all({"seg_fixed", "seg_moving"} <= pair.keys() for pair in pairs.pairs)
+    assert len(pairs) == 30
+    assert labels_to_score(data_set) is None
+    assert all({"seg_fixed", "seg_moving"} <= pair.keys() for pair in pairs)
     assert ids(data_set, "", "consecutive", None)[0] == "fixed_0_to_fixed_1"
     assert ids(data_set, "", "atlas", "moving_1")[:2] == ["moving_1_to_fixed_0", "moving_1_to_fixed_1"]
     split = {"train": ["fixed_0", "moving_0"], "val": ["fixed_1", "fixed_2"]}
     (data_set / "dataset.json").write_text(json.dumps({"split": split, "eval_labels": [3, 1]}))
-    pairs = study_pairs(data_set, "", "ordered", None)
-    assert (len(pairs.pairs), pairs.labels) == (30, [1, 3])
+    assert len(study_pairs(data_set, "", "ordered", None)) == 30
+    assert labels_to_score(data_set) == [1, 3]
+    assert labels_to_score(data_set, "pairs.csv") is None
 
 
 def test_a_flat_folder_and_a_list(data_set: Path) -> None:

@@ -27,7 +27,7 @@ def test_unknown_pairing_is_named() -> None:
 
 
 def test_pairs_of_a_data_set(study: Path) -> None:
-    pairs = list_pairs(str(study)).pairs
+    pairs = list_pairs(str(study))
     assert [pair["id"] for pair in pairs] == ["moving_1_to_moving_2", "moving_2_to_moving_1"]
     assert pairs[0] == {
         "id": "moving_1_to_moving_2",

@@ -1,0 +1,48 @@
+"""A scan and the atlas whose labels it is to get, as a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.transforms import Transform
+
+from ..data.atlases import atlas_names, read_atlas
+from ..errors import InputError
+
+FILES = ("seg_fixed", "fixed_mask", "moving_mask")
+
+
+class AtlasPaird(Transform):
+    """Pair a scan, the path "image", with an atlas: "fixed" is the scan, "moving" and "seg_moving" are the atlas.
+
+    Names of further files of a pair are left out: the data comes from a client, which names scans by their ids only.
+
+    Args:
+        atlas_dir: folder of the atlases, see `sacb_bundle.data.read_atlas`.
+
+    Raises:
+        InputError: if "atlas", the name of one, is not among them. Without a name, or with the whole list of names as
+            a client shows them, it is the first.
+    """
+
+    def __init__(self, atlas_dir: str | Path) -> None:
+        self.atlas_dir = Path(atlas_dir)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Pair."""
+        names = atlas_names(self.atlas_dir)
+        name = data.get("atlas") or names
+        name = name[0] if isinstance(name, list) else name
+        if name not in names:
+            raise InputError(f"atlas is {name!r}; it must be one of {', '.join(names)}.")
+        atlas = read_atlas(self.atlas_dir / name)
+        scan = Path(data["image"])
+        return {
+            **{key: value for key, value in data.items() if key not in FILES},
+            "id": scan.name,
+            "fixed": str(scan),
+            "moving": str(atlas.image),
+            "seg_moving": str(atlas.labels),
+        }
