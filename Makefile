@@ -1,4 +1,4 @@
-# make demo | make test | make lint | make clean
+# make demo | make test | make test-label | make lint | make clean
 #
 #   PYTHON=...  the Python that makes the environment (3.10 to 3.12; default python3)
 #   ARGS=...    further arguments for the demo or for pytest: make test ARGS="-k metrics"
@@ -9,14 +9,18 @@ ARGS :=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LABEL_VENV := .venv-label
+LABEL_BIN := $(LABEL_VENV)/bin
+LABEL_STAMP := $(LABEL_VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test test-label lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo   set up $(VENV) and run scripts/demo.py"
 	@echo "make test   set up $(VENV) and run the tests"
+	@echo "make test-label   set up $(LABEL_VENV) with MONAI Label (some gigabytes) and test the bundle in its server"
 	@echo "make lint   set up $(VENV) and run ruff and mypy"
 	@echo "make clean  remove $(VENV), caches and build output"
 
@@ -29,11 +33,22 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e ".[dev]"
 	@touch $@
 
+# An environment of its own: MONAI Label needs numpy below 2. SAM 2, which it installs, would build CUDA code.
+$(LABEL_STAMP): pyproject.toml constraints-label.txt
+	$(PYTHON) -m venv $(LABEL_VENV)
+	$(LABEL_BIN)/python -m pip --disable-pip-version-check install -c constraints-label.txt torch==2.13.0 setuptools wheel ninja
+	SAM2_BUILD_CUDA=0 $(LABEL_BIN)/python -m pip --disable-pip-version-check install --no-build-isolation \
+	  -c constraints-label.txt monailabel==0.8.5 pytest -e .
+	@touch $@
+
 demo: $(STAMP)
 	$(BIN)/python scripts/demo.py $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-label: $(LABEL_STAMP)
+	$(LABEL_BIN)/python -m pytest tests/label $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -41,5 +56,5 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) $(LABEL_VENV) .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
