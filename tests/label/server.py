@@ -61,8 +61,14 @@ class Server:
         """Start a task ("train", "batch/infer"), and wait until it is done."""
         response = requests.post(f"{self.url}/{task}/{NAME}", json=parameters)
         assert response.status_code == 200, response.text
-        status = f"{self.url}/{task}/?check_if_running=true"
-        assert comes_true(lambda: requests.get(status).status_code == 404, TASK_SECONDS), f"{task} did not end"
+        ended = ("DONE", "ERROR")
+        assert comes_true(lambda: self.status(task) in ended, TASK_SECONDS), f"{task} did not end"
+        assert self.status(task) == "DONE", self.log.read_text()[-3000:]
+
+    def status(self, task: str) -> str:
+        """Status of the task that was started last."""
+        status: str = requests.get(f"{self.url}/{task}/").json()["status"]
+        return status
 
 
 @contextmanager
