@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from .fused import convolution_dtype, runs_fused
 from .instance_norm import NEGATIVE_SLOPE
 from .neighbourhood import CACHED_VALUES, NUM_TAPS
+from .tracing import goes_by_slabs
 
 
 def adaptive_residual_conv3d(
@@ -49,7 +51,7 @@ def adaptive_residual_conv3d(
         weight.shape != (out_channels, in_channels, NUM_TAPS)
         or tap_weights.shape != (batch, num_clusters, NUM_TAPS)
         or bias.shape != (batch, num_clusters, out_channels)
-        or labels.shape != (batch, x.shape[2:].numel())
+        or labels.shape != (batch, math.prod(shape))
         or residual.shape != (batch, out_channels, *shape)
     ):
         raise ValueError(
@@ -66,7 +68,7 @@ def adaptive_residual_conv3d(
             return AdaptiveResidualConv3d.apply(
                 x.to(convolution_dtype(x)), weight, tap_weights, bias, labels, residual, torch.is_grad_enabled()
             )
-    if x.device.type == "cpu" and not torch.is_grad_enabled():
+    if goes_by_slabs(x):
         return by_matrix_products(x, weight, tap_weights, bias, labels, residual)
     kernels = tap_weights[:, :, None, None, :] * weight
     every_cluster = F.conv3d(

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from .fused import convolution_dtype, runs_fused
 from .instance_norm import NEGATIVE_SLOPE, instance_norm_leaky_relu
+from .tracing import suits_cpu
 
 
 def conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -28,7 +29,7 @@ def conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
 
         with torch.cuda.device_of(x):
             return Conv3d.apply(x.to(convolution_dtype(x)), weight, bias)
-    return on_cpu(x, weight, bias) if x.device.type == "cpu" else F.conv3d(x, weight, bias, padding=1)
+    return on_cpu(x, weight, bias) if suits_cpu(x) else F.conv3d(x, weight, bias, padding=1)
 
 
 def on_cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

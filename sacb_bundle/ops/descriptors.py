@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from .fused import runs_fused
 from .neighbourhood import neighbours
+from .tracing import suits_cpu
 
 
 def spatial_descriptor(x: torch.Tensor) -> torch.Tensor:
@@ -25,7 +26,7 @@ def spatial_descriptor(x: torch.Tensor) -> torch.Tensor:
 
         with torch.cuda.device_of(x):
             return descriptors.spatial_descriptor(x)
-    if x.device.type != "cpu":
+    if not suits_cpu(x):
         return F.avg_pool3d(F.pad(x.float(), (1,) * 6), kernel_size=3, stride=1).flatten(2).transpose(1, 2)
     # On the CPU, sums along one axis after the other: 6 additions instead of 26, in the layout of the result.
     sums = x.float().movedim(1, -1)

@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from .tracing import is_traced
+
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # Within an item of a batch the kernels count with 32 bits.
@@ -52,14 +54,15 @@ def runs_fused(x: torch.Tensor, channels: int = 1) -> bool:
     """Whether operations on this tensor take the fused kernels.
 
     They run on CUDA devices of compute capability 8.0 and above where there is Triton 3.6, for fp32, fp16 and bf16,
-    unless turned off. With TRITON_INTERPRET=1 Triton interprets them, and they run on the CPU.
+    unless turned off or traced. With TRITON_INTERPRET=1 Triton interprets them, and they run on the CPU.
 
     Args:
         x: an input of the operation, (B, C, ...).
         channels: the most channels of another tensor on the same grid.
     """
-    values = max(channels, x.shape[1]) * x.shape[2:].numel()
-    if not (_enabled and HAS_TRITON and x.dtype in DTYPES and values <= MAX_VALUES):
+    if is_traced() or not (_enabled and HAS_TRITON and x.dtype in DTYPES):
+        return False
+    if max(channels, x.shape[1]) * x.shape[2:].numel() > MAX_VALUES:
         return False
     return has_tensor_cores(x.device) if x.is_cuda else INTERPRETED and x.device.type == "cpu"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from .tracing import suits_cpu
+
 NEGATIVE_SLOPE = 0.1
 
 
@@ -25,7 +27,7 @@ def instance_norm_leaky_relu(
     Returns:
         (B, C, D, H, W), in the dtype of x.
     """
-    if x.device.type == "cpu":
+    if suits_cpu(x):
         return on_cpu(x, negative_slope, eps, overwrite)
     variance, mean = torch.var_mean(x.float(), dim=(2, 3, 4), correction=0, keepdim=True)
     scale = torch.rsqrt(variance + eps)

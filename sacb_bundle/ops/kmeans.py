@@ -7,6 +7,7 @@ import random
 import torch
 
 from .fused import runs_fused
+from .tracing import is_traced, numbers
 
 
 def initial_centroids(points: torch.Tensor, num_clusters: int, seed: int) -> torch.Tensor:
@@ -24,7 +25,11 @@ def initial_centroids(points: torch.Tensor, num_clusters: int, seed: int) -> tor
     """
     generator = random.Random(seed)
     num_points = points.shape[1]
-    places = [int((n + generator.random()) * num_points / num_clusters) for n in range(num_clusters)]
+    fractions = [n + generator.random() for n in range(num_clusters)]
+    if is_traced():
+        # A tensor, so that the number of points of the trace does not become that of all other inputs.
+        return points[:, (torch.tensor(fractions, dtype=torch.float64) * num_points / num_clusters).long()]
+    places = [int(fraction * num_points / num_clusters) for fraction in fractions]
     return torch.stack([points[:, place] for place in places], dim=1)
 
 
@@ -86,7 +91,7 @@ def cluster_means(points: torch.Tensor, labels: torch.Tensor, centroids: torch.T
     Returns:
         (B, N, F).
     """
-    clusters = torch.arange(centroids.shape[1], device=labels.device)
+    clusters = numbers(centroids[0, :, 0])
     membership = (labels.unsqueeze(1) == clusters[:, None]).to(points.dtype)
     counts = membership.sum(dim=2, keepdim=True)
     return torch.where(counts > 0, torch.bmm(membership, points) / counts.clamp(min=1), centroids)

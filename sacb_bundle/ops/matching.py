@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from .fused import runs_fused
 from .neighbourhood import CACHED_VALUES, shifted
+from .tracing import goes_by_slabs
 
 
 def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
@@ -31,12 +32,12 @@ def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
 
         with torch.cuda.device_of(moving):
             return MatchSimilarity.apply(moving, fixed)
-    depth, slice_values = moving.shape[2], moving[:, :, 0].numel()
     padded = F.pad(moving.float().contiguous(), (1,) * 6)
     fixed = fixed.float().contiguous()
-    # Without gradients the CPU goes by slabs whose products stay in its cache.
-    by_slabs = moving.device.type == "cpu" and not torch.is_grad_enabled()
-    step = max(1, CACHED_VALUES // slice_values) if by_slabs else depth
+    if not goes_by_slabs(moving):
+        return expected_offset(padded, fixed)
+    # Slabs whose products stay in the cache.
+    depth, step = moving.shape[2], max(1, CACHED_VALUES // moving[:, :, 0].numel())
     return torch.cat(
         [expected_offset(padded[:, :, d : d + step + 2], fixed[:, :, d : d + step]) for d in range(0, depth, step)],
         dim=2,

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from .fused import runs_fused
+from .tracing import numbers, suits_cpu
 
 
 def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
@@ -36,7 +37,8 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
     ]
     grid = torch.stack(coordinates, dim=-1)
     sample = partial(F.grid_sample, mode=mode, padding_mode="zeros", align_corners=True)
-    if image.device.type == "cpu" and len(image) == 1 and not (image.requires_grad and torch.is_grad_enabled()):
+    needs_gradient = image.requires_grad and torch.is_grad_enabled()
+    if suits_cpu(image) and len(image) == 1 and not needs_gradient:
         # Here grid_sample shares its work among threads by items of the batch: make each slab of the grid an item
         # (but not where each item would get an image gradient of its own).
         depth, threads = grid.shape[1], torch.get_num_threads()
@@ -52,7 +54,7 @@ def voxel_index(field: torch.Tensor, axis: int) -> torch.Tensor:
     """Index of each voxel along an axis of a field (B, 3, D, H, W), in a shape that broadcasts to (B, D, H, W)."""
     shape = [1, 1, 1]
     shape[axis] = field.shape[axis + 2]
-    return torch.arange(field.shape[axis + 2], dtype=torch.float32, device=field.device).reshape(shape)
+    return numbers(field.movedim(axis + 2, 0)[:, 0, 0, 0, 0].float()).reshape(shape)
 
 
 def check_field(image: torch.Tensor, field: torch.Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -112,8 +113,16 @@ class Study:
         return todo
 
     def attach(self, evaluator: Engine) -> None:
-        """Write the tables and the report when all is done."""
+        """Write the tables and the report when all is done, or what is done when the study is stopped."""
         evaluator.add_event_handler(Events.COMPLETED, self.end)
+        evaluator.add_event_handler(Events.EXCEPTION_RAISED, self.stop)
+
+    def stop(self, evaluator: Engine, reason: BaseException) -> None:
+        """Write the tables and the report of what is there, if they can be written, and let the study end."""
+        if self.part.leads:
+            with suppress(InputError):
+                write_report(self.cases.output_dir)
+        raise reason
 
     def end(self) -> None:
         """Write the tables and the report, in one process, when all have come here."""

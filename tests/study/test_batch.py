@@ -14,6 +14,7 @@ import SimpleITK as sitk
 import torch
 
 from sacb_bundle.cli import main
+from sacb_bundle.engine import RegistrationInferer
 from sacb_bundle.metrics import dice
 from sacb_bundle.study.part import Part
 from tests.conftest import write
@@ -72,6 +73,26 @@ def test_a_bug_is_written_down_with_its_traceback(
     record = json.loads((tmp_path / "out" / "case 00" / "error.json").read_text())
     assert record["error"] == "ZeroDivisionError: division by zero"
     assert "measure_registration.py" in record["traceback"]
+
+
+def test_an_interrupted_study_tells_what_is_done(
+    table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = iter(range(2))
+    infer = RegistrationInferer.__call__
+
+    def interrupted(*arguments: object, **options: object) -> torch.Tensor:
+        if next(times, None) is None:
+            raise KeyboardInterrupt
+        return infer(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RegistrationInferer, "__call__", interrupted)
+        assert batch(tmp_path / "out", model, "--pairs", table) == 130
+    assert "goes on with --resume" in capsys.readouterr().err
+    statuses = [row["status"] for row in rows_of(tmp_path / "out").values()]
+    assert statuses == ["done", "done", "missing", "missing"]
+    assert "2 of 4 cases are done" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_resume_does_what_is_not_complete_and_says_why(
