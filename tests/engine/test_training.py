@@ -146,7 +146,7 @@ def test_batches_of_pairs(study: Path, tmp_path: Path) -> None:
 
 def test_other_schedule_is_refused(study: Path, trained: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as error:
-        workflow("train", resume=str(trained / "last.pt"), **options(study, tmp_path) | {"max_epochs": 9})
+        workflow("train", resume=str(trained / "last.pt"), **options(study, tmp_path) | {"max_epochs": 9}).run()
     assert "Continue with the max_epochs and learning_rate it began with" in str(reason_of(error.value))
 
 
