@@ -48,7 +48,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
 
 test-label: $(LABEL_STAMP)
-	$(LABEL_BIN)/python -m pytest tests/label $(ARGS)
+	PYTHONPATH=tests/label/shim $(LABEL_BIN)/python -m pytest tests/label $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
