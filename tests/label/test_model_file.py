@@ -8,11 +8,13 @@ from pathlib import Path
 import monai.bundle
 import nibabel as nib
 import numpy as np
+import pytest
 from monailabel.tasks.infer.bundle import BundleInferTask
 
 from tests.label.server import ROOT
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit")
 def test_a_trace_takes_the_place_of_weights(studies: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "sacb_net_registration"
     for name in ("configs", "atlas", "models", "sacb_bundle"):
