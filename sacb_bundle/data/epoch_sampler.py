@@ -14,20 +14,25 @@ from ..errors import InputError
 class EpochSampler(DistributedSampler):
     """A shuffle that depends on seed and epoch alone, so that a continued run sees what it would have seen.
 
-    MONAI's engines call `set_epoch` of a `DistributedSampler`; this is one for a single process.
+    MONAI's engines call `set_epoch` of a `DistributedSampler`. Of processes that share an epoch, each takes every so
+    many-th sample; where they do not come out even, some samples are taken twice.
 
     Args:
         dataset: to sample from.
-        seed: of the shuffles.
-        samples_per_epoch: how many of the samples an epoch takes; None for all.
+        seed: of the shuffles, the same in all processes.
+        samples_per_epoch: how many of the samples an epoch takes, in all processes together; None for all.
+        num_replicas: number of processes.
+        rank: of this process.
     """
 
-    def __init__(self, dataset: Dataset, seed: int, samples_per_epoch: int | None = None) -> None:
+    def __init__(
+        self, dataset: Dataset, seed: int, samples_per_epoch: int | None = None, num_replicas: int = 1, rank: int = 0
+    ) -> None:
         if samples_per_epoch is not None and samples_per_epoch < 1:
             raise InputError(f"pairs_per_epoch is {samples_per_epoch}; an epoch has at least one pair.")
-        super().__init__(dataset, num_replicas=1, rank=0, seed=seed)
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, seed=seed)
         everything = super().__len__()
-        self.taken = everything if samples_per_epoch is None else min(everything, samples_per_epoch)
+        self.taken = everything if samples_per_epoch is None else min(everything, -(-samples_per_epoch // num_replicas))
 
     def __iter__(self) -> Iterator[int]:
         return islice(super().__iter__(), self.taken)

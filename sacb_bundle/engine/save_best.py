@@ -18,11 +18,13 @@ class SaveBest:
     Args:
         path: of the file, a plain state dict; it appears whole or not at all.
         network: to save.
+        writes: whether this process writes the file; of several that train together, one does.
     """
 
-    def __init__(self, path: str | Path, network: nn.Module) -> None:
+    def __init__(self, path: str | Path, network: nn.Module, writes: bool = True) -> None:
         self.path = Path(path)
         self.network = network
+        self.writes = writes
         self.best: dict[str, Any] = {}
 
     def attach(self, evaluator: Engine) -> None:
@@ -56,8 +58,9 @@ class SaveBest:
                 "epoch": int(state.epoch),
                 "weights": {name: value.cpu().clone() for name, value in self.network.state_dict().items()},
             }
-            write_whole(self.best["weights"], self.path)
-            evaluator.logger.info("Saved the best weights so far as %s.", self.path)
+            if self.writes:
+                write_whole(self.best["weights"], self.path)
+                evaluator.logger.info("Saved the best weights so far as %s.", self.path)
 
     def state_dict(self) -> dict[str, Any]:
         """The best so far; empty before the first validation."""
@@ -66,5 +69,5 @@ class SaveBest:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the best of another run, and write its weights."""
         self.best = state
-        if state:
+        if state and self.writes:
             write_whole(state["weights"], self.path)

@@ -36,13 +36,17 @@ class TrainingState:
         path: of the file that is written after each epoch.
         resume: False to start anew, True to continue from `path`, or the path of another such file.
         parts: what to save, by name: "network", "optimizer", "lr_scheduler" and others with a state.
+        writes: whether this process writes the file; of several that train together, one does.
 
     Raises:
         InputError: if the file to continue from is missing, or of another network or schedule.
     """
 
-    def __init__(self, path: str | Path, resume: bool | str, parts: Mapping[str, Stateful]) -> None:
+    def __init__(
+        self, path: str | Path, resume: bool | str, parts: Mapping[str, Stateful], writes: bool = True
+    ) -> None:
         self.path = Path(path)
+        self.writes = writes
         self.parts = parts
         self.start = self.read(self.path if resume is True else Path(str(resume))) if resume else None
 
@@ -66,7 +70,8 @@ class TrainingState:
     def attach(self, engine: Engine) -> None:
         """Restore when the engine starts, save when it has completed an epoch."""
         engine.add_event_handler(Events.STARTED, self.restore)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        if self.writes:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def restore(self, engine: Engine) -> None:
         """Continue from the state that was read, if any."""
