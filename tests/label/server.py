@@ -80,6 +80,7 @@ def running_server(folder: Path, studies: Path, atlases: Sequence[Path] = ()) ->
         studies: scans.
         atlases: instead of the one that ships.
     """
+    folder.mkdir(exist_ok=True)
     package = folder / "bundle.zip"
     options = ["--atlas", *map(str, atlases)] if atlases else []
     subprocess.run([sys.executable, ROOT / "scripts" / "package_bundle.py", "--output", package, *options], check=True)
