@@ -30,8 +30,13 @@ def test_the_dice_is_that_of_the_evaluation(real_data: Path, tmp_path: Path) -> 
     labels = label_values([{"label": str(atlas)}])
     (folder / "labels.json").write_text(json.dumps({str(label): f"structure {label}" for label in labels}))
 
+    studies = tmp_path / "studies"  # the server writes beside its scans
+    studies.mkdir()
+    for scan in scans:
+        shutil.copy(scan["image"], studies)
+
     scores = []
-    with running_server(tmp_path / "app", Path(scans[0]["image"]).parent, [folder]) as server:
+    with running_server(tmp_path / "app", studies, [folder]) as server:
         for scan in scans:
             found = server.label_map(volume_name(scan["image"]), tmp_path / "found.nii.gz")
             maps = (read_label_map(path).values.astype(np.int32) for path in (scan["label"], found))
