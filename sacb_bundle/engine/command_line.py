@@ -15,10 +15,13 @@ from types import TracebackType
 import torch
 from monai.bundle import ComponentLocator, ConfigParser
 from monai.bundle.scripts import run
+from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from ..errors import InputError, reason_of
 
 RUN_ARGUMENTS = {*inspect.signature(run).parameters, "workflow_name", "workflow_type"} - {"override"}
+# What --tracking puts into a config, and options may set beforehand.
+TRACKING_KEYS = set(dict(DEFAULT_MLFLOW_SETTINGS["configs"]))  # type: ignore[call-overload]
 
 
 def show_input_errors_plainly() -> None:
@@ -48,8 +51,9 @@ def check_command_line() -> None:
     if isinstance(config_files, str) and config_files.startswith(("[", "(")):
         config_files = ast.literal_eval(config_files)
     config = ConfigParser.load_config_files(config_files)
+    known = RUN_ARGUMENTS | (TRACKING_KEYS if "tracking" in options else set())
     for option, value in options.items():
-        if option not in RUN_ARGUMENTS:
+        if option not in known:
             check_key(config, option, where=str(config_files))
             check_truth_value(config, option, value)
 

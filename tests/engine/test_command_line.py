@@ -130,6 +130,15 @@ def test_right_options_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     check_command_line()
 
 
+def test_options_of_tracking_pass_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--config_file", str(ROOT / "configs" / "train.json"), "--tracking_uri", "sqlite:///runs.db"]
+    monkeypatch.setattr(sys, "argv", ["monai/bundle/__main__.py", "run", *options, "--tracking", "mlflow"])
+    check_command_line()
+    monkeypatch.setattr(sys, "argv", ["monai/bundle/__main__.py", "run", *options])
+    with pytest.raises(InputError, match="has no key tracking_uri"):
+        check_command_line()
+
+
 @pytest.mark.parametrize(("value", "right"), [("true", "True"), ("FALSE", "False")])
 def test_a_truth_value_that_would_be_read_as_text(value: str, right: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = str(ROOT / "configs" / "evaluate.json")
