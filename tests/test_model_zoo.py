@@ -33,13 +33,16 @@ def pair(shape: tuple[int, int, int], seed: int) -> torch.Tensor:
     return torch.stack([torch.from_numpy(made[role][0]) for role in ("moving", "fixed")])[None] / 255
 
 
-def agrees(exported: torch.nn.Module, network: SACBNet) -> None:
+def largest_difference(exported: torch.nn.Module, network: SACBNet) -> float:
+    """Between fields of other pairs and sizes than the one that the network was exported with."""
+    differences = []
     for shape, seed in (((48, 64, 48), 1), ((64, 48, 80), 2)):
         image = pair(shape, seed)
         with torch.no_grad():
             expected, field = network(image), exported(image)
         assert expected.abs().max() > 1
-        assert (field - expected).abs().max() <= TOLERANCE
+        differences.append(float((field - expected).abs().max()))
+    return max(differences)
 
 
 def test_metadata_fits_the_schema() -> None:
@@ -58,14 +61,14 @@ def test_a_trace_is_of_every_size(network: SACBNet, tmp_path: Path) -> None:
         "network_def", filepath=str(path), ckpt_file=WEIGHTS, meta_file=METADATA, config_file=CONFIG,
         use_trace=True, input_shape=[1, 2, 32, 48, 64],
     )  # fmt: skip
-    agrees(torch.jit.load(path), network)
+    assert largest_difference(torch.jit.load(path), network) <= TOLERANCE
 
 
 def test_an_exported_program_is_of_every_size(network: SACBNet) -> None:
     sizes = {axis: 16 * torch.export.Dim(name, min=2, max=32) for axis, name in enumerate("dhw", start=2)}
     with torch.no_grad():
         program = torch.export.export(network, (pair((48, 64, 80), 0),), dynamic_shapes={"image": sizes})
-    agrees(program.module(), network)
+    assert largest_difference(program.module(), network) <= TOLERANCE
 
 
 def test_from_another_folder(study: Path, tmp_path: Path) -> None:

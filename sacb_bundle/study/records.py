@@ -149,8 +149,8 @@ def summary_of(records: Sequence[CaseRecord]) -> dict[str, Any]:
     }
 
 
-def write_summary(records: Sequence[CaseRecord], path: Path) -> None:
-    """Write summary.json."""
+def write_summary(summary: dict[str, Any], path: Path) -> None:
+    """Write summary.json, see `summary_of`."""
     with whole_file(path) as unfinished:
-        text = json.dumps(summary_of(records), indent=2, ensure_ascii=False)
+        text = json.dumps(summary, indent=2, ensure_ascii=False)
         unfinished.write_text(text + "\n", encoding="utf-8")

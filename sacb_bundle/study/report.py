@@ -69,7 +69,8 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
     records = read_records(output_dir)
     write_table(records, output_dir / TABLE)
     write_label_table(records, output_dir / LABELS)
-    write_summary(records, output_dir / SUMMARY)
+    summary = summary_of(records)
+    write_summary(summary, output_dir / SUMMARY)
     template = Environment(
         loader=PackageLoader("sacb_bundle.study", "."),
         autoescape=select_autoescape(["html"]),
@@ -80,7 +81,7 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
     page = template.render(
         title=output_dir.resolve().name,
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
-        summary=summary_of(records),
+        summary=summary,
         records=records,
         columns=[column for column in COLUMNS if any(r.measures.get(column[1]) is not None for r in records)],
         limits=flags,

@@ -41,6 +41,7 @@ class Study:
         self.trained_on = trained_on
         self.resume = resume
         self.part = Part.of_environment()
+        self.own = pairs[self.part.rank :: self.part.size]
 
     def plan(self) -> Pairs:
         """Print what is to be done by this process, and what it will take. Nothing is written.
@@ -72,12 +73,13 @@ class Study:
     def to_do(self) -> Pairs:
         """Print what is to be done by this process, and what it will take."""
         folder = self.cases.output_dir
-        own = self.pairs[self.part.rank :: self.part.size]
         if self.part.size > 1:
-            print(f"part {self.part.rank + 1} of {self.part.size}: {len(own)} of {len(self.pairs)} pairs")
-        todo = self.not_complete(own) if self.resume else own
-        if not self.resume and (there := sum(bool(read_record(folder / pair["id"])) for pair in own)):
-            print(f"{there} of {len(own)} cases were done before and are done again; --resume keeps complete ones.")
+            print(f"part {self.part.rank + 1} of {self.part.size}: {len(self.own)} of {len(self.pairs)} pairs")
+        todo = self.not_complete(self.own) if self.resume else self.own
+        if not self.resume and (there := sum(bool(read_record(folder / pair["id"])) for pair in self.own)):
+            print(
+                f"{there} of {len(self.own)} cases were done before and are done again; --resume keeps complete ones."
+            )
         if self.part.leads:
             print(self.planner.plan(todo), flush=True)
         return todo
@@ -105,7 +107,8 @@ class Study:
         self.cases.lock = self.part.take(self.cases.output_dir)
         self.cases.part = self.part.name
         todo = self.to_do()
-        self.cases.tidy([pair for pair in self.pairs[self.part.rank :: self.part.size] if pair not in todo])
+        again = {pair["id"] for pair in todo}
+        self.cases.tidy([pair for pair in self.own if pair["id"] not in again])
         if self.part.leads:
             content = {"cases": list(self.pairs), "trained_on": self.trained_on}
             with whole_file(self.cases.output_dir / STUDY) as unfinished:

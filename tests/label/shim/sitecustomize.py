@@ -18,16 +18,16 @@ SCHEMAS = ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 class DeclareOperators(MetaPathFinder):
     """Finds no module; declares the operators before torchvision is looked for."""
 
-    library = None
+    declared = None
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
         """Declare them once."""
-        if name == "torchvision" and self.library is None:
-            import torch
+        if name == "torchvision" and self.declared is None:
+            from torch import library as operators
 
-            self.library = torch.library.Library("torchvision", "FRAGMENT")
+            self.declared = operators.Library("torchvision", "FRAGMENT")
             for schema in SCHEMAS:
-                self.library.define(schema)
+                self.declared.define(schema)
 
 
 sys.meta_path.insert(0, DeclareOperators())
