@@ -91,7 +91,7 @@ def cluster_means(points: torch.Tensor, labels: torch.Tensor, centroids: torch.T
     Returns:
         (B, N, F).
     """
-    clusters = numbers(centroids[0, :, 0])
+    clusters = numbers(centroids[0, :, 0]).to(labels.dtype)
     membership = (labels.unsqueeze(1) == clusters[:, None]).to(points.dtype)
     counts = membership.sum(dim=2, keepdim=True)
     return torch.where(counts > 0, torch.bmm(membership, points) / counts.clamp(min=1), centroids)
