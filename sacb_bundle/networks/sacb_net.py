@@ -77,8 +77,11 @@ class SACBNet(nn.Module):
         self.matching = SimilarityMatching()
         self.refinement = Refinement(self.encoder.channels[1])
 
+    # A CPU gains no time from half precision, and some weight gradients are wrong there (torch 2.13, bf16,
+    # convolutions of 32 channels and more, two voxels wide).
+    @torch.autocast("cpu", enabled=False)
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Register a batch of pairs.
+        """Register a batch of pairs, in fp32 on the CPU and in the dtype of autocast elsewhere.
 
         Args:
             image: (B, 2, D, H, W), channel 0 moving and channel 1 fixed, every spatial size divisible by 16.

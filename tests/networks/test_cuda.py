@@ -62,9 +62,19 @@ def test_training_step_gives_the_same_bytes(pair: torch.Tensor) -> None:
 def test_autocast_trains(dtype: torch.dtype, pair: torch.Tensor) -> None:
     torch.manual_seed(0)
     network, loss = SACBNet().cuda(), RegistrationLoss(LocalNCCLoss(), 1.0)
+    clustered = []
+    for block in network.sacb.values():
+
+        def spy(descriptors, cluster=block.clustering):
+            labels, centroids = cluster(descriptors)
+            clustered.append((descriptors.dtype, centroids.dtype))
+            return labels, centroids
+
+        block.clustering = spy
     with torch.autocast("cuda", dtype=dtype):
         field = network(pair)
         loss(field, pair).backward()
+    assert clustered == [(torch.float32, torch.float32)] * 4
     assert field.dtype == torch.float32
     assert field.isfinite().all()
     gradients = [parameter.grad for parameter in network.parameters()]
