@@ -30,7 +30,8 @@ class SaveScores:
     metrics.csv has a row for each pair and label: Dice, and HD95 and ASSD in mm, each before and after
     registration, with the pair's percentage of voxels with non-positive Jacobian determinant, its non-diffeomorphic
     volume and the standard deviation of its log Jacobian. A distance is empty where registration made the label
-    vanish. summary.json has mean and standard deviation over pairs of each pair's mean over labels.
+    vanish. summary.json has mean and standard deviation over pairs of each pair's mean over labels; the means are also
+    metrics of the evaluator, for handlers that log those.
 
     Args:
         output_dir: folder of both files.
@@ -46,7 +47,7 @@ class SaveScores:
         """Score after each pair, write at the end."""
         evaluator.add_event_handler(Events.STARTED, lambda: self.scores.clear())
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.score)
-        evaluator.add_event_handler(Events.COMPLETED, self.write)
+        evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.write)
 
     def score(self, evaluator: Engine) -> None:
         """Score the pairs of a batch, which have "seg_fixed", "seg_moving", "seg_warped" and "pred"."""
@@ -58,8 +59,8 @@ class SaveScores:
                 fixed[0], moving[0], warped[0], output["pred"], self.labels, spacing
             )
 
-    def write(self) -> None:
-        """Write both files and log the summary."""
+    def write(self, evaluator: Engine) -> None:
+        """Write both files, and log the summary."""
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, ["pair", "label", *LABEL_SCORES, *FIELD_SCORES], lineterminator="\n")
         writer.writeheader()
@@ -71,9 +72,10 @@ class SaveScores:
             with whole_file(self.output_dir / name) as unfinished:
                 unfinished.write_text(text, encoding="utf-8")
         for name in (*LABEL_SCORES, *FIELD_SCORES):
-            logger.info(
-                "%s: %s", name, " ± ".join(f"{value:.4f}" for value in summary[name].values() if value is not None)
-            )
+            values = [value for value in summary[name].values() if value is not None]
+            logger.info("%s: %s", name, " ± ".join(f"{value:.4f}" for value in values))
+            if values:
+                evaluator.state.metrics[name] = values[0]
 
 
 def summarise(pairs: Iterable[PairScores]) -> dict[str, Any]:
