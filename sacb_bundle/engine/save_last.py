@@ -24,7 +24,10 @@ class SaveLast:
     def __init__(self, path: str | Path, network: nn.Module) -> None:
         self.path = Path(path)
         self.network = network
-        logger.warning("There are fewer than two subjects to validate on: the weights of the last epoch are kept.")
+        logger.warning(
+            "No epoch is validated (fewer than two subjects to validate on, or val_interval above max_epochs): "
+            "the weights of the last one are kept."
+        )
 
     def attach(self, trainer: Engine) -> None:
         """Save when the training is done."""

@@ -106,6 +106,13 @@ def test_without_labels_the_loss_decides(study: Path, tmp_path: Path) -> None:
     assert "val_loss" in logged(tmp_path / "logs")
 
 
+def test_where_no_epoch_is_validated_the_last_weights_are_kept(study: Path, tmp_path: Path) -> None:
+    workflow("train", val_interval=3, **options(study, tmp_path) | {"max_epochs": 2}).run()
+    last = torch.load(tmp_path / "last.pt", weights_only=True)["network"]
+    kept = load_checkpoint(SACBNet(base_channels=2), tmp_path / "model.pt").state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in last.items())
+
+
 def test_only_a_better_validation_replaces_the_best_weights(tmp_path: Path) -> None:
     network = torch.nn.Linear(1, 1, bias=False)
     evaluator = Engine(lambda engine, batch: None)

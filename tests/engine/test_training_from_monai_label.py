@@ -92,7 +92,7 @@ def test_studies_of_any_geometry(
     after = load_checkpoint(SACBNet(), weights).state_dict()
     moved = max(float((after[name] - before[name]).abs().max()) for name in before)
     assert 0 < moved < 0.1, "it goes on from the weights that were there"
-    assert ("fewer than two subjects to validate on" in caplog.text) == (validating < 2)
+    assert ("No epoch is validated (fewer than two subjects to validate on" in caplog.text) == (validating < 2)
     assert "The subjects do not share a grid" in caplog.text
 
 
