@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from sacb_bundle.data.atlases import IMAGE, LABELS, NAMES
 from sacb_bundle.data.phantom import SPACING, phantom
+from sacb_bundle.errors import InputError
+from sacb_bundle.files import make_folder
 from sacb_bundle.spatial import Grid, Volume, write_volume
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +33,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "atlas" / "phantom", help="folder of the atlas")
     output = parser.parse_args().output
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        make_folder(output)
+    except InputError as error:
+        sys.exit(f"error: {error}")
     grid = Grid(SHAPE, np.diag([SPACING, SPACING, SPACING, 1.0]))
     for values, name in zip(phantom(SHAPE), (IMAGE, LABELS), strict=True):
         write_volume(Volume(values, grid), output / name)

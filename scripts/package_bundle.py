@@ -9,15 +9,31 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from sacb_bundle.data import Atlas, check_scan_grids, label_values, read_atlas
+from sacb_bundle.data import Atlas, atlas_names, check_scan_grids, label_values, read_atlas
 from sacb_bundle.data.atlases import IMAGE, LABELS, NAMES
 from sacb_bundle.errors import InputError
-from sacb_bundle.files import whole_file
+from sacb_bundle.files import check_results, whole_file
 from sacb_bundle.spatial import read_image
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "sacb_net_registration"
-PARTS = ("LICENSE", "configs", "docs", "models", "sacb_bundle")
+PARTS = (
+    "LICENSE",
+    "configs/*.json",
+    "configs/logging.conf",
+    "configs/datasets/*.json",
+    "docs/*.jpg",
+    "docs/*.md",
+    "docs/*.png",
+    "docs/*.txt",
+    "models/README.md",
+    "models/model.pt",
+    "models/model.ts",
+    "sacb_bundle/**/*.py",
+    "sacb_bundle/study/report.html",
+)
+# MONAI Label leaves it there when it trains; it names the user's scans.
+LEFT_OUT = "configs/monailabel_train.json"
 METADATA = "configs/metadata.json"
 # The earliest time that a zip can hold, for every file: the same files give the same bytes.
 TIME = (1980, 1, 1, 0, 0, 0)
@@ -33,13 +49,13 @@ def main() -> int:
         "--atlas",
         type=Path,
         nargs="+",
-        default=sorted(path.parent for path in (ROOT / "atlas").glob(f"*/{NAMES}")),
         metavar="DIR",
         help=f"folders with {IMAGE}, {LABELS} and {NAMES} (default: those of the bundle)",
     )
     options = parser.parse_args()
     try:
-        package(options.output, [checked_atlas(folder) for folder in options.atlas])
+        folders = options.atlas or [ROOT / "atlas" / name for name in atlas_names(ROOT / "atlas")]
+        package(options.output, [checked_atlas(folder) for folder in folders])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -51,23 +67,33 @@ def checked_atlas(folder: Path) -> Atlas:
     """The atlas in a folder.
 
     Raises:
-        InputError: if it is not whole, or a label has no name.
+        InputError: if it is not whole, holds no labels, or a label has no name.
     """
     atlas = read_atlas(folder.resolve())
     read_image(atlas.image)
     check_scan_grids({"fixed": str(atlas.image), "moving": str(atlas.image), "seg_moving": str(atlas.labels)}, {})
-    if nameless := sorted(set(label_values([{"label": str(atlas.labels)}])) - atlas.names.keys()):
-        raise InputError(f"{atlas.labels}: holds the labels {nameless}, which {NAMES} beside it does not name.")
+    values = set(label_values([{"label": str(atlas.labels)}]))
+    if not values:
+        raise InputError(f"{atlas.labels}: holds no label.")
+    if nameless := sorted(values - atlas.names.keys()):
+        some = ", ".join(map(str, nameless[:10])) + (", ..." if len(nameless) > 10 else "")
+        raise InputError(f"{atlas.labels}: {NAMES} beside it names {len(nameless)} of its labels not: {some}.")
     return atlas
 
 
 def package(output: Path, atlases: Sequence[Atlas]) -> None:
-    """Write the zip, in which one folder holds all."""
-    contents = {str(path.relative_to(ROOT)): path.read_bytes() for path in files()}
-    contents[METADATA] = with_label_names(contents[METADATA], atlases)
+    """Write the zip, in which one folder holds all.
+
+    Raises:
+        InputError: if it would overwrite a file that belongs into it, or atlases do not agree.
+    """
+    sources = {str(path.relative_to(ROOT)): path for path in files()}
     for atlas in atlases:
         for path in (atlas.image, atlas.labels, atlas.image.with_name(NAMES)):
-            contents[f"atlas/{atlas.name}/{path.name}"] = path.read_bytes()
+            sources[f"atlas/{atlas.name}/{path.name}"] = path
+    check_results([output], sources.values())
+    contents = {name: path.read_bytes() for name, path in sources.items()}
+    contents[METADATA] = with_label_names(contents[METADATA], atlases)
     with whole_file(output) as unfinished, ZipFile(unfinished, "w", ZIP_DEFLATED) as archive:
         for name, content in sorted(contents.items()):
             archive.writestr(ZipInfo(f"{NAME}/{name}", TIME), content, ZIP_DEFLATED)
@@ -76,10 +102,7 @@ def package(output: Path, atlases: Sequence[Atlas]) -> None:
 def files() -> Iterator[Path]:
     """The bundle's files."""
     for part in PARTS:
-        for path in (ROOT / part).rglob("*") if (ROOT / part).is_dir() else [ROOT / part]:
-            hidden = any(name.startswith((".", "__pycache__")) for name in path.relative_to(ROOT).parts)
-            if path.is_file() and not hidden and (path.parent.name != "models" or path.stem in ("model", "README")):
-                yield path
+        yield from (path for path in ROOT.glob(part) if path.is_file() and path != ROOT / LEFT_OUT)
 
 
 def with_label_names(metadata: bytes, atlases: Sequence[Atlas]) -> bytes:

@@ -92,6 +92,8 @@ def read_json(path: Path) -> Any:
     """Content of a JSON file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON: {error}.") from error
 

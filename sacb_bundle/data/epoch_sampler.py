@@ -8,8 +8,6 @@ from itertools import islice
 from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from ..errors import InputError
-
 
 class EpochSampler(DistributedSampler):
     """A shuffle that depends on seed and epoch alone, so that a continued run sees what it would have seen.
@@ -20,7 +18,8 @@ class EpochSampler(DistributedSampler):
     Args:
         dataset: to sample from.
         seed: of the shuffles, the same in all processes.
-        samples_per_epoch: how many of the samples an epoch takes, in all processes together; None for all.
+        samples_per_epoch: how many of the samples an epoch takes, in all processes together, rounded up to as many for
+            each; None for all.
         num_replicas: number of processes.
         rank: of this process.
     """
@@ -28,8 +27,6 @@ class EpochSampler(DistributedSampler):
     def __init__(
         self, dataset: Dataset, seed: int, samples_per_epoch: int | None = None, num_replicas: int = 1, rank: int = 0
     ) -> None:
-        if samples_per_epoch is not None and samples_per_epoch < 1:
-            raise InputError(f"pairs_per_epoch is {samples_per_epoch}; an epoch has at least one pair.")
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, seed=seed)
         everything = super().__len__()
         self.taken = everything if samples_per_epoch is None else min(everything, -(-samples_per_epoch // num_replicas))

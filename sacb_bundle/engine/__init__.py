@@ -2,9 +2,16 @@
 
 from .apply_transform import apply_transform
 from .batch import prepare_labelled_pair, prepare_pair
-from .command_line import check_command_line, check_device, default_device, show_input_errors_plainly
+from .command_line import (
+    check_command_line,
+    check_counts,
+    check_device,
+    default_device,
+    show_input_errors_plainly,
+)
 from .inferer import RegistrationInferer
 from .invert_transform import invert_transform
+from .processes import join_processes
 from .progress import TrainingProgress
 from .save_best import SaveBest
 from .save_last import SaveLast
@@ -27,9 +34,11 @@ __all__ = [
     "TrainingState",
     "apply_transform",
     "check_command_line",
+    "check_counts",
     "check_device",
     "default_device",
     "invert_transform",
+    "join_processes",
     "lower_is_better",
     "prepare_labelled_pair",
     "prepare_pair",

@@ -78,6 +78,17 @@ def check_device(device: str | torch.device) -> None:
         raise InputError(f"device is {str(device)!r}, which cannot be used here: {reason}") from error
 
 
+def check_counts(**counts: int | None) -> None:
+    """Check that options that count something are whole numbers of at least 1, or not set.
+
+    Raises:
+        InputError: names the option that is not.
+    """
+    for option, count in counts.items():
+        if count is not None and not (type(count) is int and count >= 1):
+            raise InputError(f"{option} is {count!r}; it must be a whole number of at least 1.")
+
+
 def check_key(config: dict, option: str, where: str) -> None:
     """Raise an InputError unless an option leads to something in a config."""
     place: object = config

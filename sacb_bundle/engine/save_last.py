@@ -24,13 +24,13 @@ class SaveLast:
     def __init__(self, path: str | Path, network: nn.Module) -> None:
         self.path = Path(path)
         self.network = network
+
+    def attach(self, trainer: Engine) -> None:
+        """Save when the training is done."""
         logger.warning(
             "No epoch is validated (fewer than two subjects to validate on, or val_interval above max_epochs): "
             "the weights of the last one are kept."
         )
-
-    def attach(self, trainer: Engine) -> None:
-        """Save when the training is done."""
         trainer.add_event_handler(Events.COMPLETED, self.save)
 
     def save(self) -> None:

@@ -16,9 +16,9 @@ from .registration import registration
 class AtlasLabelsd(Transform):
     """Replace "pred", the field of a registered pair, by the moving labels, warped onto the fixed image's own grid.
 
-    "pred" is a `MetaTensor` (1, D, H, W) then, of uint8 or, for labels above 255, uint16. "image_meta_dict" tells the
-    fixed image's "spatial_shape" and "original_affine" (RAS, mm), by which MONAI Label writes it; "image", the pair on
-    the working grid, is left out, for MONAI Label would take the geometry from there.
+    "pred" is a `MetaTensor` (1, D, H, W) then, of uint8, or of uint16 or uint32 for labels above 255 or 65535.
+    "image_meta_dict" tells the fixed image's "spatial_shape" and "original_affine" (RAS, mm), by which MONAI Label
+    writes it; "image", the pair on the working grid, is left out, for MONAI Label would take the geometry from there.
 
     Args:
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.

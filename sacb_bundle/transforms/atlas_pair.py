@@ -8,7 +8,7 @@ from typing import Any
 
 from monai.transforms import Transform
 
-from ..data.atlases import atlas_names, read_atlas
+from ..data.atlases import NAMES, atlas_names, read_atlas, shown_names
 from ..errors import InputError
 
 FILES = ("seg_fixed", "fixed_mask", "moving_mask")
@@ -21,24 +21,33 @@ class AtlasPaird(Transform):
 
     Args:
         atlas_dir: folder of the atlases, see `sacb_bundle.data.read_atlas`.
+        metadata: path of configs/metadata.json.
 
     Raises:
-        InputError: if "atlas", the name of one, is not among them. Without a name, or with the whole list of names as
-            a client shows them, it is the first.
+        InputError: if "atlas", the name of one, is not among them, or its labels have other names than the client shows
+            by the metadata. Without a name, or with the whole list of names as a client shows them, it is the first.
     """
 
-    def __init__(self, atlas_dir: str | Path) -> None:
+    def __init__(self, atlas_dir: str | Path, metadata: str | Path) -> None:
         self.atlas_dir = Path(atlas_dir)
+        self.metadata = metadata
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Pair."""
+        if not data["image"]:
+            raise InputError("There is no scan of this name; the name of a scan is that of its file without .nii.gz.")
+        scan = Path(data["image"])
         names = atlas_names(self.atlas_dir)
-        name = data.get("atlas") or names
-        name = name[0] if isinstance(name, list) else name
+        name = data.get("atlas", names)
+        name = names[0] if name in (None, "", names) else name
         if name not in names:
             raise InputError(f"atlas is {name!r}; it must be one of {', '.join(names)}.")
         atlas = read_atlas(self.atlas_dir / name)
-        scan = Path(data["image"])
+        if not atlas.names.items() <= shown_names(self.metadata).items():
+            raise InputError(
+                f"{self.atlas_dir / name / NAMES}: names labels otherwise than {self.metadata}, from which MONAI Label "
+                "takes the names; scripts/package_bundle.py --atlas makes a bundle where both agree."
+            )
         return {
             **{key: value for key, value in data.items() if key not in FILES},
             "id": scan.name,

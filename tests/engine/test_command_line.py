@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sacb_bundle.engine import check_command_line
+from sacb_bundle.engine import check_command_line, check_counts
 from sacb_bundle.errors import InputError
 from tests.engine.workflows import ROOT
 
@@ -38,6 +38,22 @@ def assert_one_error(run: subprocess.CompletedProcess[str], *words: str) -> None
 def test_misspelt_key() -> None:
     run = bundle("training", "--config_file", "configs/train.json", "--max_epoch", "3", *HARMLESS)
     assert_one_error(run, "--max_epoch: configs/train.json has no key max_epoch", "Did you mean max_epochs?")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("max_epochs", 0), ("batch_size", "two"), ("val_interval", -1), ("pairs_per_epoch", 1.5), ("batch_size", True)],
+)
+def test_counts_are_whole_numbers(option: str, value: object) -> None:
+    right: dict = {"max_epochs": 1, "val_interval": 1, "batch_size": 1, "pairs_per_epoch": None}
+    check_counts(**right)
+    with pytest.raises(InputError, match=f"{option} is {value!r}; it must be a whole number of at least 1"):
+        check_counts(**right | {option: value})
+
+
+def test_a_batch_of_nothing() -> None:
+    run = bundle("training", "--config_file", "configs/train.json", *HARMLESS, "--batch_size", "0")
+    assert_one_error(run, "batch_size is 0; it must be a whole number of at least 1")
 
 
 def test_missing_folder() -> None:

@@ -60,7 +60,7 @@ def test_training_lowers_the_loss_and_logs_it(trained: Path) -> None:
 
 def test_best_weights_are_kept(trained: Path) -> None:
     load_checkpoint(SACBNet(base_channels=2), trained / "model.pt")
-    state = torch.load(trained / "last.pt", weights_only=True)
+    state = torch.load(trained / "logs" / "last.pt", weights_only=True)
     assert state["epoch"] == 4
     assert state["best"]["metric"] == "val_mean_dice"
     assert 0 < state["best"]["value"] <= 1
@@ -74,16 +74,16 @@ def test_a_continued_training_ends_with_the_same_bytes(
     interrupted = workflow("train", **options(study, tmp_path))
     interrupted.trainer.add_event_handler(Events.EPOCH_COMPLETED(once=2), lambda engine: engine.terminate())
     interrupted.run()
-    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 2
+    assert torch.load(tmp_path / "logs" / "last.pt", weights_only=True)["epoch"] == 2
     torch.rand(5)
 
     resume: bool | str = True
     if resume_by_path:
-        resume = str(shutil.move(tmp_path / "last.pt", tmp_path / "elsewhere.pt"))
+        resume = str(shutil.move(tmp_path / "logs" / "last.pt", tmp_path / "elsewhere.pt"))
     continued = workflow("train", resume=resume, **options(study, tmp_path))
     continued.run()
     assert continued.trainer.state.epoch == 4
-    ends = [torch.load(folder / "last.pt", weights_only=True) for folder in (trained, tmp_path)]
+    ends = [torch.load(folder / "logs" / "last.pt", weights_only=True) for folder in (trained, tmp_path)]
     assert ends[0]["lr_scheduler"] == ends[1]["lr_scheduler"]
     for key in ("metric", "value", "epoch"):
         assert ends[0]["best"][key] == ends[1]["best"][key]
@@ -99,7 +99,7 @@ def test_without_labels_the_loss_decides(study: Path, tmp_path: Path) -> None:
     shutil.copytree(study / "images", tmp_path / "study" / "images")
     training = workflow("train", **options(tmp_path / "study", tmp_path) | {"max_epochs": 2, "mirror": True})
     training.run()
-    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    state = torch.load(tmp_path / "logs" / "last.pt", weights_only=True)
     assert state["best"]["metric"] == "val_loss"
     assert state["best"]["value"] <= training.evaluator.state.metrics["val_loss"] < 0
     assert (tmp_path / "model.pt").is_file()
@@ -108,7 +108,7 @@ def test_without_labels_the_loss_decides(study: Path, tmp_path: Path) -> None:
 
 def test_where_no_epoch_is_validated_the_last_weights_are_kept(study: Path, tmp_path: Path) -> None:
     workflow("train", val_interval=3, **options(study, tmp_path) | {"max_epochs": 2}).run()
-    last = torch.load(tmp_path / "last.pt", weights_only=True)["network"]
+    last = torch.load(tmp_path / "logs" / "last.pt", weights_only=True)["network"]
     kept = load_checkpoint(SACBNet(base_channels=2), tmp_path / "model.pt").state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in last.items())
 
@@ -130,7 +130,7 @@ def test_only_a_better_validation_replaces_the_best_weights(tmp_path: Path) -> N
 
 
 def test_continuing_elsewhere_brings_the_best_weights_along(study: Path, trained: Path, tmp_path: Path) -> None:
-    training = workflow("train", resume=str(trained / "last.pt"), **options(study, tmp_path))
+    training = workflow("train", resume=str(trained / "logs" / "last.pt"), **options(study, tmp_path))
     training.run()
     best = [torch.load(folder / "model.pt", weights_only=True) for folder in (trained, tmp_path)]
     assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
@@ -153,7 +153,9 @@ def test_batches_of_pairs(study: Path, tmp_path: Path) -> None:
 
 def test_other_schedule_is_refused(study: Path, trained: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as error:
-        workflow("train", resume=str(trained / "last.pt"), **options(study, tmp_path) | {"max_epochs": 9}).run()
+        workflow(
+            "train", resume=str(trained / "logs" / "last.pt"), **options(study, tmp_path) | {"max_epochs": 9}
+        ).run()
     assert "Continue with the max_epochs and learning_rate it began with" in str(reason_of(error.value))
 
 
@@ -167,10 +169,11 @@ def test_other_schedule_is_refused(study: Path, trained: Path, tmp_path: Path) -
 )
 def test_unfit_state_is_refused(content, message: str, study: Path, trained: Path, tmp_path: Path) -> None:
     if content == "other network":
-        content = torch.load(trained / "last.pt", weights_only=True)
+        content = torch.load(trained / "logs" / "last.pt", weights_only=True)
         content["network"]["extra"] = torch.zeros(1)
+    (tmp_path / "logs").mkdir()
     if content is not None:
-        torch.save(content, tmp_path / "last.pt")
+        torch.save(content, tmp_path / "logs" / "last.pt")
     with pytest.raises(RuntimeError) as error:
         workflow("train", resume=True, **options(study, tmp_path)).run()
     assert re.search(message, str(reason_of(error.value)))

@@ -41,13 +41,15 @@ def test_the_labels_have_names(server: Server) -> None:
 def test_labels_are_those_of_the_command_line(name: str, server: Server, tmp_path: Path) -> None:
     scan = server.studies / f"{name}.nii.gz"
     labels = server.label_map(name, tmp_path / "labels.nii.gz")
-    sacb("register", "--fixed", scan, "--moving", ATLAS / "image.nii.gz", "--output", tmp_path / "out")
+    atlas = ("--moving", ATLAS / "image.nii.gz", "--moving-labels", ATLAS / "labels.nii.gz")
+    sacb("register", "--fixed", scan, *atlas, "--output", tmp_path / "out")
     transform = tmp_path / "out" / "transform.nii.gz"
     carry = ("--labels", ATLAS / "labels.nii.gz", "--output", tmp_path / "applied")
     sacb("apply", "--transform", transform, "--reference", scan, *carry)
     result, reference = nib.load(labels), nib.load(scan)
     assert result.shape == reference.shape
     assert np.allclose(result.affine, reference.affine, atol=1e-4)
+    assert (voxels(labels) == voxels(tmp_path / "out" / "warped_labels.nii.gz")).all()
     assert (voxels(labels) == voxels(tmp_path / "applied" / "labels.nii.gz")).mean() >= 0.999
 
 
@@ -82,7 +84,7 @@ def test_a_second_request_does_not_read_the_weights_again(server: Server, tmp_pa
 @pytest.mark.parametrize(
     ("image", "parameters", "reason"),
     [
-        ("unknown", {}, "unknown"),
+        ("unknown", {}, "There is no scan of this name"),
         ("damaged", {}, "the file is damaged or cut short"),
         ("ras", {"atlas": "../phantom"}, "atlas is '../phantom'; it must be one of phantom"),
         ("ras", {"atlas": 7}, "atlas is 7"),
@@ -119,4 +121,7 @@ def test_inference_after_training_has_the_new_weights(run_id: str, server: Serve
     log = server.log.read_bytes()[start:].decode()
     assert log.count("Saved the ") == 1, log[-3000:]
     after = voxels(server.label_map("asl", tmp_path / "after.nii.gz"))
-    assert 0.5 < (after == before).mean() < 1
+    # Random weights agree with the shipped ones in 80 % of the voxels.
+    assert 0.95 < (after == before).mean() < 1
+    # What else lay there would be offered as weights.
+    assert [path.name for path in (server.bundle / "models").glob("*.pt")] == ["model.pt"]
