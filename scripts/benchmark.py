@@ -225,7 +225,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--precision",
         choices=("tf32", "fp32", *AUTOCAST),
-        help="fp32, the default on a CPU; tf32, the default on CUDA devices as it is of PyTorch's convolutions: fp32 "
+        help="fp32, the only one on a CPU; tf32, the default on CUDA devices as it is of PyTorch's convolutions: fp32 "
         "numbers, TF32 products; fp16, bf16: autocast",
     )
     parser.add_argument("--plain", action="store_true", help="turn the fused kernels off")
@@ -245,6 +245,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--json {options.json}: there is no folder {options.json.parent}")
     if options.precision is None:
         options.precision = "tf32" if options.device.startswith("cuda") else "fp32"
+    if options.precision != "fp32" and not options.device.startswith("cuda"):
+        parser.error(f"--precision {options.precision}: on a CPU the network computes in fp32")
     if options.repeats < 1:
         parser.error(f"--repeats {options.repeats}: at least 1")
     return options

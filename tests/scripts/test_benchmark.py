@@ -60,7 +60,14 @@ def test_scaling_is_plotted_and_tabulated(reports: list[Path], tmp_path: Path) -
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_shape_the_network_does_not_take_is_refused() -> None:
-    result = run("benchmark.py", "--shape", "30", "32", "32")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--shape", "30", "32", "32"), "multiple of 16"),
+        (("--device", "cpu", "--precision", "fp16"), "on a CPU the network computes in fp32"),
+    ],
+)
+def test_what_the_network_does_not_do_is_refused(options: tuple[str, ...], message: str) -> None:
+    result = run("benchmark.py", *options)
     assert result.returncode == 2
-    assert "multiple of 16" in result.stderr
+    assert message in result.stderr
