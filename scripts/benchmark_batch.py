@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import subprocess
 import tempfile
 import threading
@@ -45,11 +46,11 @@ def main() -> None:
         )
         workflow.initialize()
         evaluator = workflow.evaluator
-        memory: list[float] = []
-        evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: memory.append(memory_of_processes()))
         on_gpu = evaluator.state.device.type == "cuda"
+        early: list[float] = []
         start = time.perf_counter()
-        with GpuLoad(on_gpu) as load:
+        with GpuLoad(on_gpu) as load, Memory() as memory:
+            evaluator.add_event_handler(Events.ITERATION_COMPLETED(once=EARLY), lambda: early.append(memory.peak()))
             workflow.run()
         wall = time.perf_counter() - start
         seconds = [json.loads(path.read_text())["seconds"] for path in Path(output).glob("*/case.json")]
@@ -61,9 +62,9 @@ def main() -> None:
     print(f"network runs in {network / wall:.0%} of the time")
     if on_gpu:
         print(f"GPU busy in {load.mean():.0%} of the time")
-    if len(memory) > EARLY:
-        early, late = max(memory[:EARLY]), max(memory)
-        print(f"peak memory {early:.2f} GB in the first {EARLY} cases, {late:.2f} GB in all ({late / early - 1:+.1%})")
+    print(f"peak memory {memory.peak():.3f} GB")
+    if early:
+        print(f"peak memory {early[0]:.3f} GB in the first {EARLY} cases: {memory.peak() / early[0] - 1:+.1%} in all")
 
 
 def arguments() -> argparse.Namespace:
@@ -78,10 +79,34 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+class Memory:
+    """Memory of this process and those it has started, sampled while this context lasts (Linux)."""
+
+    def __enter__(self) -> Memory:
+        self.samples: list[float] = []
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.sample)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+    def sample(self) -> None:
+        """Take samples until the context ends."""
+        while not self.over.wait(0.1):
+            self.samples.append(memory_of_processes())
+
+    def peak(self) -> float:
+        """Largest sample so far."""
+        return max(self.samples)
+
+
 def memory_of_processes() -> float:
-    """Memory in GB of this process and those it has started, what they share counted once (Linux)."""
+    """Memory in GB of this process and those that its main thread has started, what they share counted once."""
     own = Path("/proc/self")
-    children = (own / "task" / str(threading.get_native_id()) / "children").read_text().split()
+    children = (own / "task" / str(os.getpid()) / "children").read_text().split()
     total = 0
     for process in (own, *(Path("/proc") / child for child in children)):
         try:

@@ -78,7 +78,7 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
         trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("report.html")
-    page = template.render(
+    page = template.stream(
         title=output_dir.resolve().name,
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         summary=summary,
@@ -89,7 +89,8 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
         picture=lambda record: inlined(record.folder / "picture.jpg", "image/jpeg") if record.measures else "",
     )
     with whole_file(output_dir / REPORT) as unfinished:
-        unfinished.write_text(page, encoding="utf-8")
+        # In pieces, so that memory does not grow with the pictures of all cases.
+        page.dump(str(unfinished), encoding="utf-8")
     logger.info("the report is in %s", output_dir / REPORT)
     return records
 
