@@ -14,6 +14,7 @@ from monai.engines.utils import IterationEvents
 
 from ..errors import InputError
 from .cases import Cases, StudyStoppedError, failure_of
+from .memory import release_free_memory
 
 
 class CaseEvaluator(SupervisedEvaluator):
@@ -95,5 +96,6 @@ class CaseEvaluator(SupervisedEvaluator):
             for future in wait(self.finishing, return_when=FIRST_COMPLETED).done:
                 case = self.finishing.pop(future)
                 error = future.result()
+                release_free_memory()
                 if error:
                     self.failed[case] = error

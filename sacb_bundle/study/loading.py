@@ -16,6 +16,7 @@ from torch.utils.data import Subset
 from ..data import check_scan_grids
 from .cases import failure_of
 from .fingerprint import input_hashes
+from .memory import release_free_memory
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class CaseDataset(Dataset):
             item = super()._transform(index)
         except Exception as error:
             return {"id": pair["id"], **failure_of(error)}
+        finally:
+            release_free_memory()
         return {**item, "hashes": hashes, "seconds": time.perf_counter() - start}
 
 
