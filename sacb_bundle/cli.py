@@ -32,10 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line; those of the process by default.
 
     Returns:
-        0, or 1 if the work failed. Wrong arguments end the process with 2.
+        0, 1 if the work failed, or 130 if it was interrupted. Wrong arguments end the process with 2.
     """
     options = parser().parse_args(arguments)
-    return run_config(options)
+    try:
+        return run_config(options)
+    except KeyboardInterrupt:
+        print("Interrupted. Results that are there are whole; sacb batch goes on with --resume.", file=sys.stderr)
+        return 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -322,7 +326,4 @@ def run_config(options: argparse.Namespace) -> int:
             raise
         print(f"error: {reason}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("Interrupted. Results that are there are whole; sacb batch goes on with --resume.", file=sys.stderr)
-        return 130
     return 0

@@ -69,6 +69,8 @@ def read_table(source: Path) -> list[dict[str, str]]:
             columns = [column.strip().lower() for column in reader.fieldnames or []]
             reader.fieldnames = columns
             rows = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read: {error.strerror}.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{source}: not a table (CSV, UTF-8): {error}.") from error
     check_columns(columns, source)

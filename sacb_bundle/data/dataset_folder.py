@@ -79,7 +79,11 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
 def files_by_name(folder: Path, endings: tuple[str, ...] = NIFTI_ENDINGS) -> dict[str, Path]:
     """Volumes of a folder by the name of their subject, in the order of the names; hidden files aside."""
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror}.") from error
+    for path in paths:
         if path.name.lower().endswith(endings) and not path.name.startswith(".") and path.is_file():
             name = volume_name(path)
             if name in files:

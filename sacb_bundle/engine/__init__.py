@@ -6,6 +6,7 @@ from .command_line import (
     check_command_line,
     check_counts,
     check_device,
+    check_numbers,
     default_device,
     show_input_errors_plainly,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "check_command_line",
     "check_counts",
     "check_device",
+    "check_numbers",
     "default_device",
     "invert_transform",
     "join_processes",

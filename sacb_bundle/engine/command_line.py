@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import math
 import os
 import pydoc
 import re
@@ -78,15 +79,26 @@ def check_device(device: str | torch.device) -> None:
         raise InputError(f"device is {str(device)!r}, which cannot be used here: {reason}") from error
 
 
-def check_counts(**counts: int | None) -> None:
-    """Check that options that count something are whole numbers of at least 1, or not set.
+def check_counts(least: int = 1, /, **counts: int | None) -> None:
+    """Check that options that count something are whole numbers of at least 1 (or `least`), or not set.
 
     Raises:
         InputError: names the option that is not.
     """
     for option, count in counts.items():
-        if count is not None and not (type(count) is int and count >= 1):
-            raise InputError(f"{option} is {count!r}; it must be a whole number of at least 1.")
+        if count is not None and not (type(count) is int and count >= least):
+            raise InputError(f"{option} is {count!r}; it must be a whole number of at least {least}.")
+
+
+def check_numbers(**numbers: float) -> None:
+    """Check that options are numbers that are finite and not negative.
+
+    Raises:
+        InputError: names the option that is not.
+    """
+    for option, number in numbers.items():
+        if type(number) not in (int, float) or not 0 <= number < math.inf:
+            raise InputError(f"{option} is {number!r}; it must be a number, finite and not negative.")
 
 
 def check_key(config: dict, option: str, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import torch
@@ -14,7 +15,8 @@ from .command_line import default_device
 def join_processes(device: str | torch.device) -> None:
     """Make this process one of those that torchrun has started, which exchange gradients by NCCL, or gloo on the CPU.
 
-    What it needs to know is in the environment, as torchrun and PyTorch's "env://" have it.
+    What it needs to know is in the environment, as torchrun and PyTorch's "env://" have it. The first process tells how
+    the training goes; of the others, only warnings and errors are shown.
 
     Args:
         device: of this process; "cuda", without a number, is the GPU that `default_device` gives it.
@@ -32,3 +34,5 @@ def join_processes(device: str | torch.device) -> None:
         torch.cuda.set_device(default_device() if device.index is None else device)
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if distributed.get_rank() > 0:
+        logging.disable(logging.INFO)

@@ -103,6 +103,12 @@ def test_wrong_table_is_named(content: bytes, message: str, tmp_path: Path) -> N
     assert "pairs.csv" in str(error.value)
 
 
+def test_an_unreadable_table_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").symlink_to("/proc/self/mem")  # which nobody can read from its beginning
+    with pytest.raises(InputError, match=r"pairs\.csv: cannot be read: "):
+        read_data_list(tmp_path / "pairs.csv")
+
+
 def test_folders_tell_files_of_one_name_apart(tmp_path: Path) -> None:
     names = ["s1/t1.nii.gz", "s2/t1.nii.gz", "s2/ct.nii.gz"]
     entries = [{"moving": moving, "fixed": fixed} for moving in names for fixed in names if moving != fixed]

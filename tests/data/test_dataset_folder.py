@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sacb_bundle.data import has_labels, labels_to_score, read_dataset
+from sacb_bundle.data.dataset_folder import files_by_name
 from sacb_bundle.errors import InputError
 
 
@@ -101,3 +102,9 @@ def test_missing_folders_and_broken_json(tmp_path: Path) -> None:
     (root / "dataset.json").write_text("{")
     with pytest.raises(InputError, match=r"dataset\.json: not valid JSON"):
         read_dataset(root)
+
+
+def test_an_unreadable_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: cannot be read: Not a directory"):
+        files_by_name(tmp_path / "file")

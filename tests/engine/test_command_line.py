@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sacb_bundle.engine import check_command_line, check_counts
+from sacb_bundle.engine import check_command_line, check_counts, check_numbers
 from sacb_bundle.errors import InputError
 from tests.engine.workflows import ROOT
 
@@ -49,6 +49,26 @@ def test_counts_are_whole_numbers(option: str, value: object) -> None:
     check_counts(**right)
     with pytest.raises(InputError, match=f"{option} is {value!r}; it must be a whole number of at least 1"):
         check_counts(**right | {option: value})
+
+
+@pytest.mark.parametrize("seed", [1.5, -1, "one"])
+def test_a_seed_is_a_whole_number(seed: object) -> None:
+    check_counts(0, seed=0)
+    with pytest.raises(InputError, match=f"seed is {seed!r}; it must be a whole number of at least 0"):
+        check_counts(0, seed=seed)
+
+
+@pytest.mark.parametrize("number", ["x", -0.1, float("inf"), float("nan"), None, True])
+def test_numbers_are_finite_and_not_negative(number: object) -> None:
+    check_numbers(learning_rate=0.1, smoothness_weight=0)
+    with pytest.raises(InputError, match=f"learning_rate is {number!r}; it must be a number"):
+        check_numbers(learning_rate=number, smoothness_weight=0)
+
+
+@pytest.mark.parametrize(("option", "value"), [("seed", "1.5"), ("smoothness_weight", "x")])
+def test_options_of_another_type(option: str, value: str) -> None:
+    run = bundle("training", "--config_file", "configs/train.json", *HARMLESS, f"--{option}", value)
+    assert_one_error(run, f"{option} is ")
 
 
 def test_a_batch_of_nothing() -> None:
