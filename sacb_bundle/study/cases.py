@@ -62,13 +62,19 @@ class Cases:
         self.part: str | None = None
         self.lock: FileLock | None = None
 
-    def checked(self, pairs: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, str]]:
+    def checked(
+        self, pairs: Sequence[Mapping[str, str]], others: Sequence[Mapping[str, str]] = ()
+    ) -> Sequence[Mapping[str, str]]:
         """The pairs, if their folders can be made and replace nothing but results of before that are not read.
+
+        Args:
+            pairs: of this process.
+            others: of other processes, which may be writing into their folders.
 
         Raises:
             InputError: if not.
         """
-        folders = {(self.output_dir / pair["id"]).resolve() for pair in pairs}
+        folders = {(self.output_dir / pair["id"]).resolve() for pair in (*pairs, *others)}
         for pair in pairs:
             folder = self.output_dir / pair["id"]
             check_results([folder / RECORD], [])
@@ -81,6 +87,8 @@ class Cases:
                 )
             for key in INPUTS:
                 source = Path(pair.get(key, "")).resolve()
+                if not is_text(str(source)):
+                    raise InputError(f"{str(source)!r}: this name is not UTF-8, and cannot be written down; rename it.")
                 if source.parent in folders and (RESULT.fullmatch(source.name) or source.name in (RECORD, FAILURE)):
                     raise InputError(
                         f"{source}: a result would overwrite this file, which is read; choose another output."
@@ -236,6 +244,15 @@ class Cases:
         for pair in pairs:
             for name in (FAILURE, REPLACING):
                 (self.output_dir / pair["id"] / name).unlink(missing_ok=True)
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written to a file as text."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def names_of_results(folder: Path) -> set[str]:

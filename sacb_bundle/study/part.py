@@ -71,6 +71,11 @@ class Part:
             own.acquire(timeout=0)
         except Timeout as error:
             raise in_use(output_dir) from error
+        except OSError as error:
+            raise InputError(
+                f"{output_dir}: files cannot be locked there ({error.strerror}), which keeps two processes from "
+                "writing the same results; choose a folder on another file system."
+            ) from error
         others = {path.name.removeprefix(LOCK) for path in output_dir.glob(f"{LOCK}*")}
         for name in others:
             if not name.endswith(f"-of-{self.size}"):

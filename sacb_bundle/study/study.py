@@ -68,7 +68,7 @@ class Study:
         check_results([folder / name for name in OWN_FILES], [])
         if any((folder / name).exists() for name in OWN_FILES):
             read_study(folder)
-        self.cases.checked(self.pairs)
+        self.cases.checked(self.own, others=self.pairs)
 
     def to_do(self) -> Pairs:
         """Print what is to be done by this process, and what it will take."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import random
@@ -16,9 +17,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from sacb_bundle.cli import main
-from sacb_bundle.study import CaseDataset, CaseLoader
+from sacb_bundle.errors import InputError
+from sacb_bundle.study import CaseDataset, CaseLoader, Cases
 from sacb_bundle.transforms import MeasureRegistrationd
 from tests.engine.workflows import ROOT
 from tests.study.runs import RESULTS, SMALL, batch, contents, leftovers, rows_of
@@ -216,6 +219,36 @@ def test_two_processes_do_not_write_one_study(
     first.join()
     assert first.exitcode == 0
     assert {row["status"] for row in rows_of(out).values()} == {"done"}
+
+
+def test_a_file_system_without_locks_is_refused(
+    table: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(FileLock, "acquire", no_locks)
+    assert batch(tmp_path / "out", model, "--pairs", table) == 1
+    assert f"error: {tmp_path / 'out'}: files cannot be locked there (No locks available)" in capfd.readouterr().err
+
+
+def test_folders_of_other_processes_may_be_half_replaced(tmp_path: Path) -> None:
+    cases = Cases(tmp_path, {})
+    own, other = ({"id": name, "fixed": f"/{name}", "moving": "/m"} for name in ("own", "other"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "picture.jpg").write_bytes(b"")
+    assert cases.checked([own], others=[own, other]) == [own]
+    with pytest.raises(InputError, match="would take the place of this file"):
+        cases.checked([other])
+    read = own | {"moving": str(tmp_path / "other" / "warped.nii.gz")}
+    with pytest.raises(InputError, match="would overwrite this file, which is read"):
+        cases.checked([read], others=[own, other])
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    pair = {"id": "case", "fixed": os.fsdecode(b"/\xff.nii"), "moving": "/m.nii"}
+    with pytest.raises(InputError, match=r"'/\\udcff\.nii': this name is not UTF-8"):
+        Cases(tmp_path, {}).checked([pair])
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
