@@ -14,7 +14,7 @@ LEAST_SCALE, LARGEST_SCALE = 0.7, 1.4
 LARGEST_TURN_DEGREES = 45.0
 # Mean distance of the deciles of the intensities, scaled to [0, 1], from those of the training images.
 LARGEST_CONTRAST_DISTANCE = 0.1
-# Times the spacing that the network was trained at.
+# Times the spacing that the network was trained at, or that by the spacing that it runs at.
 LARGEST_SPACING_RATIO = 2.0
 
 
@@ -67,6 +67,9 @@ def unlike_training(measures: Mapping[str, Any], trained_on: Mapping[str, Any]) 
         coarsest = max(measures[f"{role}_spacing"])
         if coarsest > LARGEST_SPACING_RATIO * trained_on["spacing"]:
             flags.append(f"{role} image: voxels of {coarsest:.3g} mm, training had {trained_on['spacing']:.3g} mm")
+    ratio = max(measures["spacing"]) / trained_on["spacing"]
+    if max(ratio, 1 / ratio) > LARGEST_SPACING_RATIO:
+        flags.append(f"registered at {max(measures['spacing']):.3g} mm, training had {trained_on['spacing']:.3g} mm")
     return flags
 
 

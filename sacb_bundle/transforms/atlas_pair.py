@@ -25,7 +25,7 @@ class AtlasPaird(Transform):
 
     Raises:
         InputError: if "atlas", the name of one, is not among them, or its labels have other names than the client shows
-            by the metadata. Without a name, or with the whole list of names as a client shows them, it is the first.
+            by the metadata. Without a name it is the first; of a list, as a client shows the choice, the first, too.
     """
 
     def __init__(self, atlas_dir: str | Path, metadata: str | Path) -> None:
@@ -38,8 +38,9 @@ class AtlasPaird(Transform):
             raise InputError("There is no scan of this name; the name of a scan is that of its file without .nii.gz.")
         scan = Path(data["image"])
         names = atlas_names(self.atlas_dir)
-        name = data.get("atlas", names)
-        name = names[0] if name in (None, "", names) else name
+        name = data.get("atlas")
+        choice = names if name in (None, "") else name
+        name = choice[0] if isinstance(choice, list) and choice else choice
         if name not in names:
             raise InputError(f"atlas is {name!r}; it must be one of {', '.join(names)}.")
         atlas = read_atlas(self.atlas_dir / name)

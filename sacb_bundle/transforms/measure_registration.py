@@ -39,7 +39,7 @@ class MeasureRegistrationd(Transform):
     - inverse_failed_percent: of 16 x 16 x 16 places, those that transform and inverse take more than half a voxel away;
     - alignment_shift_mm, alignment_turn_degrees, alignment_scale; fixed_modality, moving_modality: "mr" or "ct";
     - fixed_deciles, moving_deciles: of the scaled intensities that are not background;
-    - fixed_spacing, moving_spacing: of the images' own voxels, in mm.
+    - fixed_spacing, moving_spacing: of the images' own voxels, in mm; spacing: of the working grid.
 
     On the fixed image's own grid, where both images have label maps, mean over the labels that both hold:
 
@@ -109,7 +109,7 @@ def of_similarity(moving: torch.Tensor, warped: torch.Tensor, fixed: torch.Tenso
         }
 
 
-def of_displacement(transform: SpatialTransform, field: torch.Tensor) -> dict[str, float]:
+def of_displacement(transform: SpatialTransform, field: torch.Tensor) -> dict[str, Any]:
     """Measures of a field (3, D, H, W) in voxels, and of the transform made of it."""
     assert transform.displacement is not None
     grid: Grid = transform.displacement.grid
@@ -117,6 +117,7 @@ def of_displacement(transform: SpatialTransform, field: torch.Tensor) -> dict[st
     border = max(float(lengths.select(axis, place).max()) for axis in range(3) for place in (0, -1))
     error = round_trip_error(transform, grid.lattice(LATTICE))
     return {
+        "spacing": list(grid.spacing),
         "folding_percent": folding_percentage(field),
         "displacement_mean_mm": float(lengths.mean()),
         "displacement_max_mm": float(lengths.max()),

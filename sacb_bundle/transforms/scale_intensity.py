@@ -30,7 +30,7 @@ class ScaleIntensityByModalityd(Transform):
         trained_on: "ct" or "mr", what the network was trained on.
 
     Raises:
-        InputError: if the modality is none of these.
+        InputError: if the modality is none of these, or an MR image holds next to nothing but its minimum.
     """
 
     def __init__(self, key: str, modality: str, trained_on: str) -> None:
@@ -53,6 +53,11 @@ class ScaleIntensityByModalityd(Transform):
                 modality = "ct" if image.min() < CT_BELOW else "mr"
                 logger.info("%s: the %s image is taken for %s", data["id"], name, modality.upper())
             scaled.append(self.scale[modality](image))
+            if scaled[-1].max() > 1:  # MONAI leaves an image unscaled whose range is empty
+                raise InputError(
+                    f"{data['id']}: the {name} image shows next to nothing: 99.9 % of what is registered has its "
+                    "lowest value. Crop it to what is to be registered."
+                )
             modalities[name] = modality
         if set(modalities.values()) != {self.trained_on}:
             logger.warning(

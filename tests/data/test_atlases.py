@@ -46,14 +46,14 @@ def test_a_scan_is_paired_with_the_atlas_of_a_name(tmp_path: Path) -> None:
     for name in ("one", "two"):
         shutil.copytree(SHIPPED, tmp_path / name)
     pair = AtlasPaird(tmp_path, METADATA)
-    for atlas, expected in ((None, "one"), ("", "one"), (["one", "two"], "one"), ("one", "one"), ("two", "two")):
+    for atlas, expected in ((None, "one"), ("", "one"), (["two", "one"], "two"), ("one", "one"), ("two", "two")):
         made = pair({"image": "scan.nii.gz", "atlas": atlas})
         assert made["seg_moving"] == str(tmp_path / expected / "labels.nii.gz")
         assert made["fixed"] == "scan.nii.gz"
     assert pair({"image": "scan.nii.gz"})["moving"] == str(tmp_path / "one" / "image.nii.gz")
 
 
-@pytest.mark.parametrize("atlas", ["three", "../one", 0, False, ["two"], {"one": "two"}])
+@pytest.mark.parametrize("atlas", ["three", "../one", 0, False, ["three", "one"], [], {"one": "two"}])
 def test_another_atlas_is_refused(atlas: object, tmp_path: Path) -> None:
     for name in ("one", "two"):
         shutil.copytree(SHIPPED, tmp_path / name)
