@@ -1,4 +1,4 @@
-"""Writing of results: into folders that can be written to, in files that are whole."""
+"""Reading, and writing of results: into folders that can be written to, in files that are whole."""
 
 from __future__ import annotations
 
@@ -62,6 +62,19 @@ def remove_unfinished_files(folder: Path) -> None:
     for path in folder.iterdir():
         if UNFINISHED.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Read a file or folder.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import reading
 from ..spatial import volume_name
 from .dataset_folder import read_json
 
@@ -64,13 +65,11 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
 def read_table(source: Path) -> list[dict[str, str]]:
     """Pairs of a table; empty cells say that there is no such file."""
     try:
-        with open(source, newline="", encoding="utf-8-sig") as stream:
+        with reading(source), open(source, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             columns = [column.strip().lower() for column in reader.fieldnames or []]
             reader.fieldnames = columns
             rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read: {error.strerror}.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{source}: not a table (CSV, UTF-8): {error}.") from error
     check_columns(columns, source)

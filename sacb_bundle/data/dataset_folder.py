@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import reading
 from ..spatial import NIFTI_ENDINGS, volume_name
 
 logger = logging.getLogger(__name__)
@@ -79,10 +80,8 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
 def files_by_name(folder: Path, endings: tuple[str, ...] = NIFTI_ENDINGS) -> dict[str, Path]:
     """Volumes of a folder by the name of their subject, in the order of the names; hidden files aside."""
     files: dict[str, Path] = {}
-    try:
+    with reading(folder):
         paths = sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read: {error.strerror}.") from error
     for path in paths:
         if path.name.lower().endswith(endings) and not path.name.startswith(".") and path.is_file():
             name = volume_name(path)
@@ -94,10 +93,10 @@ def files_by_name(folder: Path, endings: tuple[str, ...] = NIFTI_ENDINGS) -> dic
 
 def read_json(path: Path) -> Any:
     """Content of a JSON file."""
+    with reading(path):
+        content = path.read_bytes()
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+        return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON: {error}.") from error
 

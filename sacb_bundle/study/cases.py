@@ -17,7 +17,7 @@ from uuid import uuid4
 from filelock import FileLock
 
 from ..errors import InputError, reason_of
-from ..files import check_results, remove_unfinished_files, whole_file
+from ..files import check_results, reading, remove_unfinished_files, whole_file
 from .fingerprint import INPUTS, settings_hash
 
 RECORD, FAILURE = "case.json", "error.json"
@@ -69,7 +69,7 @@ class Cases:
 
         Args:
             pairs: of this process.
-            others: of other processes, which may be writing into their folders.
+            others: those of other processes, which may be writing into their folders (or all of the study).
 
         Raises:
             InputError: if not.
@@ -257,10 +257,8 @@ def is_text(name: str) -> bool:
 
 def names_of_results(folder: Path) -> set[str]:
     """Files of a folder, if it is there, that are called as results are."""
-    try:
+    with reading(folder):
         return {path.name for path in folder.iterdir() if RESULT.fullmatch(path.name)} if folder.is_dir() else set()
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read: {error.strerror}.") from error
 
 
 def names_of_own_results(folder: Path) -> set[str]:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from .. import __version__
-from ..errors import InputError
+from ..files import reading
 from ..spatial import read_volume
 
 # How Python writes an object that does not say how it is written.
@@ -43,13 +43,11 @@ def file_hash(path: str | Path) -> str:
     Raises:
         InputError: if it cannot be read.
     """
-    try:
+    with reading(path):
         if str(path).lower().endswith(DETACHED):
             return hash_of_voxels(Path(path))
         state = Path(path).stat()
         return hash_of_content(str(path), state.st_size, state.st_mtime_ns)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
 @lru_cache(maxsize=4096)
