@@ -67,9 +67,9 @@ def unlike_training(measures: Mapping[str, Any], trained_on: Mapping[str, Any]) 
         coarsest = max(measures[f"{role}_spacing"])
         if coarsest > LARGEST_SPACING_RATIO * trained_on["spacing"]:
             flags.append(f"{role} image: voxels of {coarsest:.3g} mm, training had {trained_on['spacing']:.3g} mm")
-    ratio = max(measures["spacing"]) / trained_on["spacing"]
+    ratio = measures["spacing"] / trained_on["spacing"]
     if max(ratio, 1 / ratio) > LARGEST_SPACING_RATIO:
-        flags.append(f"registered at {max(measures['spacing']):.3g} mm, training had {trained_on['spacing']:.3g} mm")
+        flags.append(f"registered at {measures['spacing']:.3g} mm, training had {trained_on['spacing']:.3g} mm")
     return flags
 
 

@@ -109,7 +109,7 @@ def of_similarity(moving: torch.Tensor, warped: torch.Tensor, fixed: torch.Tenso
         }
 
 
-def of_displacement(transform: SpatialTransform, field: torch.Tensor) -> dict[str, Any]:
+def of_displacement(transform: SpatialTransform, field: torch.Tensor) -> dict[str, float]:
     """Measures of a field (3, D, H, W) in voxels, and of the transform made of it."""
     assert transform.displacement is not None
     grid: Grid = transform.displacement.grid
@@ -117,7 +117,7 @@ def of_displacement(transform: SpatialTransform, field: torch.Tensor) -> dict[st
     border = max(float(lengths.select(axis, place).max()) for axis in range(3) for place in (0, -1))
     error = round_trip_error(transform, grid.lattice(LATTICE))
     return {
-        "spacing": list(grid.spacing),
+        "spacing": float(grid.spacing[0]),
         "folding_percent": folding_percentage(field),
         "displacement_mean_mm": float(lengths.mean()),
         "displacement_max_mm": float(lengths.max()),

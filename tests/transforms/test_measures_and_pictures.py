@@ -63,7 +63,7 @@ def test_measures_of_a_perfect_registration(tmp_path: Path) -> None:
     assert len(measures["fixed_deciles"]) == 9
     assert measures["fixed_deciles"] == pytest.approx(np.linspace(0.55, 0.95, 9), abs=0.02)
     assert measures["moving_spacing"] == [2.0, 2.0, 2.0]
-    assert measures["spacing"] == [2.0, 2.0, 2.0]
+    assert measures["spacing"] == 2.0
     fixed, moving = (data["image"][place].numpy() > 0 for place in (1, 0))
     assert measures["dice_before"] == pytest.approx(dice(fixed.astype(int), moving.astype(int), [1])[1])
     assert (measures["dice_after"], measures["hd95_after"], measures["assd_after"]) == (1.0, 0.0, 0.0)
