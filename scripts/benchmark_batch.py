@@ -50,7 +50,7 @@ def main() -> None:
         early: list[float] = []
         start = time.perf_counter()
         with GpuLoad(on_gpu) as load, Memory() as memory:
-            evaluator.add_event_handler(Events.ITERATION_COMPLETED(once=EARLY), lambda: early.append(memory.peak()))
+            evaluator.add_event_handler(Events.ITERATION_COMPLETED(once=EARLY), lambda: early.append(memory.peak))
             workflow.run()
         wall = time.perf_counter() - start
         seconds = [json.loads(path.read_text())["seconds"] for path in Path(output).glob("*/case.json")]
@@ -62,9 +62,9 @@ def main() -> None:
     print(f"network runs in {network / wall:.0%} of the time")
     if on_gpu:
         print(f"GPU busy in {load.mean():.0%} of the time")
-    print(f"peak memory {memory.peak():.3f} GB")
+    print(f"peak memory {memory.peak:.3f} GB")
     if early:
-        print(f"peak memory {early[0]:.3f} GB in the first {EARLY} cases: {memory.peak() / early[0] - 1:+.1%} in all")
+        print(f"peak memory {early[0]:.3f} GB in the first {EARLY} cases: {memory.peak / early[0] - 1:+.1%} in all")
 
 
 def arguments() -> argparse.Namespace:
@@ -80,10 +80,10 @@ def arguments() -> argparse.Namespace:
 
 
 class Memory:
-    """Memory of this process and those it has started, sampled while this context lasts (Linux)."""
+    """Peak of the memory of this process and those it has started, sampled while this context lasts (Linux)."""
 
     def __enter__(self) -> Memory:
-        self.samples: list[float] = []
+        self.peak = 0.0
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.sample)
         self.thread.start()
@@ -96,11 +96,7 @@ class Memory:
     def sample(self) -> None:
         """Take samples until the context ends."""
         while not self.over.wait(0.1):
-            self.samples.append(memory_of_processes())
-
-    def peak(self) -> float:
-        """Largest sample so far."""
-        return max(self.samples)
+            self.peak = max(self.peak, memory_of_processes())
 
 
 def memory_of_processes() -> float:

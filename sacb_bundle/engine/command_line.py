@@ -79,7 +79,7 @@ def check_device(device: str | torch.device) -> None:
         raise InputError(f"device is {str(device)!r}, which cannot be used here: {reason}") from error
 
 
-def check_counts(least: int = 1, /, **counts: int | None) -> None:
+def check_counts(*, least: int = 1, **counts: int | None) -> None:
     """Check that options that count something are whole numbers of at least 1 (or `least`), or not set.
 
     Raises:

@@ -53,9 +53,9 @@ def test_counts_are_whole_numbers(option: str, value: object) -> None:
 
 @pytest.mark.parametrize("seed", [1.5, -1, "one"])
 def test_a_seed_is_a_whole_number(seed: object) -> None:
-    check_counts(0, seed=0)
+    check_counts(seed=0, least=0)
     with pytest.raises(InputError, match=f"seed is {seed!r}; it must be a whole number of at least 0"):
-        check_counts(0, seed=seed)
+        check_counts(seed=seed, least=0)
 
 
 @pytest.mark.parametrize("number", ["x", -0.1, float("inf"), float("nan"), None, True])
