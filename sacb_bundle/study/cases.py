@@ -89,7 +89,7 @@ class Cases:
                 source = Path(pair.get(key, "")).resolve()
                 if not is_text(str(source)):
                     raise InputError(f"{str(source)!r}: this name is not UTF-8, and cannot be written down; rename it.")
-                if source.parent in folders and (RESULT.fullmatch(source.name) or source.name in (RECORD, FAILURE)):
+                if source.parent in folders and (is_name_of_result(source.name) or source.name in (RECORD, FAILURE)):
                     raise InputError(
                         f"{source}: a result would overwrite this file, which is read; choose another output."
                     )
@@ -258,15 +258,24 @@ def is_text(name: str) -> bool:
 def names_of_results(folder: Path) -> set[str]:
     """Files of a folder, if it is there, that are called as results are."""
     with reading(folder):
-        return {path.name for path in folder.iterdir() if RESULT.fullmatch(path.name)} if folder.is_dir() else set()
+        return {path.name for path in folder.iterdir() if is_name_of_result(path.name)} if folder.is_dir() else set()
 
 
 def names_of_own_results(folder: Path) -> set[str]:
-    """Files of a folder that an earlier registration wrote: those its record names; all results if that is damaged."""
-    names = set(read_json_file(folder / REPLACING, list))
-    if not (folder / RECORD).is_file():
-        return names
-    return names | set(read_record(folder).get("results") or names_of_results(folder))
+    """Files of a folder that an earlier registration wrote: those its record names; all results if that is damaged.
+
+    A record is a file that anyone may have written. A name in it that no result has, such as a path that leads out of
+    the folder, is not taken for a result: results of before are removed.
+    """
+    names = {str(name) for name in read_json_file(folder / REPLACING, list)}
+    if (folder / RECORD).is_file():
+        names |= read_record(folder).get("results", {}).keys() or names_of_results(folder)
+    return {name for name in names if is_name_of_result(name)}
+
+
+def is_name_of_result(name: str) -> bool:
+    """Whether a file of a folder, and not one elsewhere, is called as results are."""
+    return RESULT.fullmatch(name) is not None and Path(name).name == name
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -78,11 +78,16 @@ def read_study(output_dir: Path) -> dict[str, Any]:
     if (
         not isinstance(study, dict)
         or not isinstance(study.get("cases"), list)
-        or not all(isinstance(pair, dict) and isinstance(pair.get("id"), str) for pair in study["cases"])
+        or not all(isinstance(pair, dict) and is_folder_name(pair.get("id")) for pair in study["cases"])
         or not isinstance(study.setdefault("trained_on", None), (dict, NoneType))
     ):
         raise InputError(f"{path}: not the description of a study; if it is another file, choose another folder.")
     return study
+
+
+def is_folder_name(value: object) -> bool:
+    """Whether a value names a folder within another one, rather than a place elsewhere."""
+    return isinstance(value, str) and value not in ("", ".", "..") and Path(value).name == value
 
 
 def case_record(folder: Path, pair: dict[str, str], trained_on: dict[str, Any] | None) -> CaseRecord:

@@ -18,7 +18,7 @@ from sacb_bundle.engine import RegistrationInferer
 from sacb_bundle.metrics import dice
 from sacb_bundle.study.part import Part
 from tests.conftest import write
-from tests.study.runs import RESULTS, batch, contents, leftovers, rows_of
+from tests.study.runs import RESULTS, SMALL, batch, contents, leftovers, rows_of
 
 CASES = ["case 00", "case 11", "case 22", "case 01"]
 
@@ -336,3 +336,33 @@ def test_weights_that_give_no_field(
     torch.save(state, tmp_path / "nan.pt")
     assert batch(tmp_path / "out", tmp_path / "nan.pt", "--pairs", table) == 1
     assert "displacements that are NaN or infinite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("listed_in", ["case.json", ".replacing.json"])
+@pytest.mark.parametrize("verb", ["batch", "register"])
+def test_no_file_elsewhere_is_removed_whatever_a_record_lists(
+    verb: str, listed_in: str, table: Path, model: Path, tmp_path: Path
+) -> None:
+    """A record may come from anywhere, and results of before are removed."""
+    precious = [tmp_path / "precious.nii.gz", tmp_path / "out" / "warped.nii.gz", tmp_path / "scans" / "notes.txt"]
+    folder = tmp_path / "out" / "case 00"
+    folder.mkdir(parents=True)
+    for path in precious:
+        path.write_text("of the user")
+    (folder / "mine.txt").write_text("of the user")
+    names = ["../../precious.nii.gz", "../warped.nii.gz", str(precious[2]), "disp_/../../../precious.nii.gz", "mine.txt"]
+    record = {"inputs": {}, "hashes": {}, "settings": "", "results": dict.fromkeys(names, 1), "seconds": {}}
+    content = record | {"measures": {}} if listed_in == "case.json" else [*names, 5, None, ["x"]]
+    (folder / listed_in).write_text(json.dumps(content))
+    scans = [f"--{role}={tmp_path / 'scans' / role} 0_images.nii.gz" for role in ("fixed", "moving")]
+    register = ["register", *scans, "--output", str(folder), "--model", str(model), *SMALL]
+    assert (batch(tmp_path / "out", model, "--pairs", table) if verb == "batch" else main(register)) == 0
+    assert all(path.read_text() == "of the user" for path in (*precious, folder / "mine.txt"))
+    assert (folder / "transform.nii.gz").is_file()
+
+
+@pytest.mark.parametrize("name", ["..", "../../elsewhere", "/elsewhere", ""])
+def test_a_study_shows_no_folder_but_its_own(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "study.json").write_text(json.dumps({"cases": [{"id": name}]}))
+    assert main(["report", str(tmp_path)]) == 1
+    assert "not the description of a study" in capsys.readouterr().err
