@@ -34,7 +34,7 @@ PARTS = (
 )
 # MONAI Label leaves it there when it trains; it names the user's scans.
 LEFT_OUT = "configs/monailabel_train.json"
-METADATA = "configs/metadata.json"
+METADATA, TRAINING = "configs/metadata.json", "configs/train.json"
 # The earliest time that a zip can hold, for every file: the same files give the same bytes.
 TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -94,6 +94,7 @@ def package(output: Path, atlases: Sequence[Atlas]) -> None:
     check_results([output], sources.values())
     contents = {name: path.read_bytes() for name, path in sources.items()}
     contents[METADATA] = with_label_names(contents[METADATA], atlases)
+    contents[TRAINING] = publishing(contents[TRAINING])
     with whole_file(output) as unfinished, ZipFile(unfinished, "w", ZIP_DEFLATED) as archive:
         for name, content in sorted(contents.items()):
             archive.writestr(ZipInfo(f"{NAME}/{name}", TIME), content, ZIP_DEFLATED)
@@ -103,6 +104,12 @@ def files() -> Iterator[Path]:
     """The bundle's files."""
     for part in PARTS:
         yield from (path for path in ROOT.glob(part) if path.is_file() and path != ROOT / LEFT_OUT)
+
+
+def publishing(training: bytes) -> bytes:
+    """Return train.json whose weights replace those of the bundle, which MONAI Label reads."""
+    content = json.loads(training) | {"ckpt_dir": "$@bundle_root + '/models'"}
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def with_label_names(metadata: bytes, atlases: Sequence[Atlas]) -> bytes:

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sacb_bundle.engine import SaveBest
 from sacb_bundle.networks import SACBNet, load_checkpoint
-from tests.engine.workflows import reason_of, workflow
+from tests.engine.workflows import ROOT, reason_of, workflow
 
 
 def options(study: Path, folder: Path) -> dict:
@@ -93,6 +93,17 @@ def test_a_continued_training_ends_with_the_same_bytes(
         assert torch.equal(moments["exp_avg"], ends[1]["optimizer"]["state"][index]["exp_avg"])
     best = [torch.load(folder / "model.pt", weights_only=True) for folder in (trained, tmp_path)]
     assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
+
+
+def test_a_training_in_the_folder_of_the_bundle_leaves_its_weights_alone(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ROOT / "models", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    choices = {key: value for key, value in options(study, tmp_path).items() if not key.endswith("_dir")}
+    workflow("train", **choices | {"bundle_root": ".", "dataset_dir": str(study), "max_epochs": 1}).run()
+    assert (tmp_path / "models" / "model.pt").read_bytes() == (ROOT / "models" / "model.pt").read_bytes()
+    load_checkpoint(SACBNet(base_channels=2), tmp_path / "runs" / "model.pt")
 
 
 def test_without_labels_the_loss_decides(study: Path, tmp_path: Path) -> None:

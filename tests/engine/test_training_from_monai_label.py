@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 
 from sacb_bundle.data import phantom_pair
 from sacb_bundle.networks import SACBNet, load_checkpoint
+from scripts.package_bundle import publishing
 from tests.conftest import write
 from tests.engine.workflows import ROOT
 
@@ -41,9 +42,11 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A copy of the bundle that a training may write into."""
+    """A copy of the bundle, with the training that is packed for MONAI Label."""
     for name in ("configs", "models"):
         shutil.copytree(ROOT / name, tmp_path / "bundle" / name)
+    training = tmp_path / "bundle" / "configs" / "train.json"
+    training.write_bytes(publishing(training.read_bytes()))
     return tmp_path / "bundle"
 
 

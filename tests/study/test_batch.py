@@ -350,7 +350,8 @@ def test_no_file_elsewhere_is_removed_whatever_a_record_lists(
     for path in precious:
         path.write_text("of the user")
     (folder / "mine.txt").write_text("of the user")
-    names = ["../../precious.nii.gz", "../warped.nii.gz", str(precious[2]), "disp_/../../../precious.nii.gz", "mine.txt"]
+    names = ["../../precious.nii.gz", "../warped.nii.gz", str(precious[2]), "disp_/../../../precious.nii.gz"]
+    names.append("mine.txt")
     record = {"inputs": {}, "hashes": {}, "settings": "", "results": dict.fromkeys(names, 1), "seconds": {}}
     content = record | {"measures": {}} if listed_in == "case.json" else [*names, 5, None, ["x"]]
     (folder / listed_in).write_text(json.dumps(content))
