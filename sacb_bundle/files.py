@@ -1,8 +1,9 @@
-"""Reading, and writing of results: into folders that can be written to, in files that are whole."""
+"""Read files, and write results: into folders that can be written to, in files that are whole."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -10,11 +11,22 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from .errors import InputError
 
+PACKAGE = Path(__file__).resolve().parent
 UNFINISHED = re.compile(r"unfinished-[0-9a-f]{32}(\..*)?")
+
+
+def bundle_root() -> Path:
+    """Return the folder of the bundle: configs/, models/ and atlas/.
+
+    It lies within an installed package, and around the package in a checkout or an unpacked bundle.
+    """
+    installed = PACKAGE / "_bundle"
+    return installed if installed.is_dir() else PACKAGE.parent
 
 
 def make_folder(path: str | Path) -> None:
@@ -75,6 +87,20 @@ def reading(path: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file in UTF-8.
+
+    Raises:
+        InputError: if it cannot be read, or is not JSON.
+    """
+    with reading(path):
+        content = path.read_bytes()
+    try:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON: {error}.") from error
 
 
 @contextmanager

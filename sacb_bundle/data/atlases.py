@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from .dataset_folder import read_json
+from ..files import read_json
 
 IMAGE, LABELS, NAMES = "image.nii.gz", "labels.nii.gz", "labels.json"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import reading
+from ..files import read_json, reading
 from ..spatial import NIFTI_ENDINGS, volume_name
 
 logger = logging.getLogger(__name__)
@@ -89,16 +88,6 @@ def files_by_name(folder: Path, endings: tuple[str, ...] = NIFTI_ENDINGS) -> dic
                 raise InputError(f"{path} and {files[name]} have the same name; keep one of them.")
             files[name] = path
     return files
-
-
-def read_json(path: Path) -> Any:
-    """Content of a JSON file."""
-    with reading(path):
-        content = path.read_bytes()
-    try:
-        return json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}.") from error
 
 
 def read_description(path: Path) -> dict:

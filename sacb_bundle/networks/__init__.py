@@ -5,13 +5,33 @@ from .clustering import LloydKMeans, TorchKMeans
 from .matching import SimilarityMatching
 from .sacb import SACB
 from .sacb_net import SACBNet
+from .weights_info import (
+    NETWORKS,
+    RegistrationNetwork,
+    WeightsInfo,
+    build_network,
+    describe,
+    load_network,
+    network_for,
+    read_info,
+    write_info,
+)
 
 __all__ = [
+    "NETWORKS",
     "SACB",
     "LloydKMeans",
+    "RegistrationNetwork",
     "SACBNet",
     "SimilarityMatching",
     "TorchKMeans",
+    "WeightsInfo",
+    "build_network",
+    "describe",
     "load_checkpoint",
+    "load_network",
     "load_published_checkpoint",
+    "network_for",
+    "read_info",
+    "write_info",
 ]

@@ -15,7 +15,6 @@ from .refinement import Refinement
 from .sacb import SACB
 
 MATCHING_LEVELS = (5, 4, 3, 2)
-SIZE_DIVISOR = 16
 
 
 class SACBNet(nn.Module):
@@ -46,6 +45,9 @@ class SACBNet(nn.Module):
         torch.Size([1, 3, 32, 32, 48])
     """
 
+    # Level 5 has a sixteenth of the resolution.
+    size_divisor = 16
+
     def __init__(
         self,
         base_channels: int = 4,
@@ -64,6 +66,15 @@ class SACBNet(nn.Module):
             raise InputError(
                 f"num_clusters is {num_clusters}; give one number, or one for each level {MATCHING_LEVELS}."
             )
+        self.options = {
+            "base_channels": base_channels,
+            "num_clusters": num_clusters if isinstance(num_clusters, int) else clusters_per_level,
+            "descriptor": descriptor,
+            "sacb_levels": list(sacb_levels),
+            "clustering_backend": clustering_backend,
+            "max_iterations": max_iterations,
+            "seed": seed,
+        }
         self.encoder = Encoder(base_channels)
         self.sacb = nn.ModuleDict(
             {
@@ -93,7 +104,7 @@ class SACBNet(nn.Module):
         Raises:
             InputError: if the image has not two channels, or a size is not divisible by 16.
         """
-        check_pair(image)
+        check_pair(image, self.size_divisor)
         images = torch.cat(image.chunk(2, dim=1))
         pyramid = [maps.chunk(2) for maps in self.encoder(images)]
 
@@ -113,11 +124,11 @@ class SACBNet(nn.Module):
         return self.matching(moving, fixed)
 
 
-def check_pair(image: torch.Tensor) -> None:
-    """Raise an InputError unless the image is (B, 2, D, H, W) with sizes divisible by 16."""
+def check_pair(image: torch.Tensor, size_divisor: int) -> None:
+    """Raise an InputError unless the image is (B, 2, D, H, W) with D, H and W divisible by a number."""
     if image.ndim != 5 or image.shape[1] != 2:
         raise InputError(f"The input has shape {tuple(image.shape)}; it must be (B, 2, D, H, W), moving and fixed.")
     for axis, size in zip("DHW", image.shape[2:], strict=True):
-        if size % SIZE_DIVISOR:
-            valid = -(-size // SIZE_DIVISOR) * SIZE_DIVISOR
-            raise InputError(f"Axis {axis} has size {size}; the next size divisible by 16 is {valid}.")
+        if size % size_divisor:
+            valid = -(-size // size_divisor) * size_divisor
+            raise InputError(f"Axis {axis} has size {size}; the next size divisible by {size_divisor} is {valid}.")

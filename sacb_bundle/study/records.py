@@ -11,10 +11,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from ..data.dataset_folder import read_json
 from ..engine.scores import mean_and_std
 from ..errors import InputError
-from ..files import whole_file
+from ..files import read_json, whole_file
 from ..metrics import LABEL_SCORES
 from .cases import read_failure, read_record
 from .flags import flags_of

@@ -1,0 +1,52 @@
+"""Checks of options, and the device to compute on."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import torch
+
+from .errors import InputError
+
+
+def default_device() -> torch.device:
+    """Return the GPU of this process (LOCAL_RANK, which torchrun sets, or else the first), or the CPU without one."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """Return a device that PyTorch can use here.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # what a PyTorch without CUDA raises for it
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device is {str(device)!r}, which cannot be used here: {reason}") from error
+
+
+def check_counts(*, least: int = 1, **counts: int | None) -> None:
+    """Check that options are whole numbers of at least 1 (or `least`), or None.
+
+    Raises:
+        InputError: names the option that is not.
+    """
+    for option, count in counts.items():
+        if count is not None and not (type(count) is int and count >= least):
+            raise InputError(f"{option} is {count!r}; it must be a whole number of at least {least}.")
+
+
+def check_numbers(**numbers: float) -> None:
+    """Check that options are finite numbers and not negative.
+
+    Raises:
+        InputError: names the option that is not.
+    """
+    for option, number in numbers.items():
+        if type(number) not in (int, float) or not 0 <= number < math.inf:
+            raise InputError(f"{option} is {number!r}; it must be a number, finite and not negative.")

@@ -1,0 +1,147 @@
+"""The file beside a file of weights: which network they fill, and which images they were trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from ..files import read_json, whole_file
+from .checkpoint import load_checkpoint
+from .sacb_net import SACBNet
+
+# Networks that a weights' file may name. Add yours: NETWORKS["MyNet"] = MyNet.
+NETWORKS: dict[str, type[nn.Module]] = {"SACBNet": SACBNet}
+
+
+class RegistrationNetwork(Protocol):
+    """What the project asks of a network, besides being an `nn.Module` from (B, 2, D, H, W) to (B, 3, D, H, W).
+
+    Attributes:
+        size_divisor: number by which each of D, H and W must be divisible.
+        options: arguments of the constructor, JSON types only.
+    """
+
+    size_divisor: int
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """How to use a file of weights.
+
+    Attributes:
+        network: {"name": one of `NETWORKS`, and its options}.
+        spacing_mm: spacing of the grids that the network was trained on.
+        modality: rule that scaled the intensities, see `sacb_bundle.registration.intensities`.
+        deciles: nine deciles of the scaled foreground intensities of the training images; None if unknown.
+        trained_on: the training data, in words.
+    """
+
+    network: dict[str, Any] = field(default_factory=lambda: {"name": "SACBNet"})
+    spacing_mm: float = 2.0
+    modality: str = "mr"
+    deciles: list[float] | None = None
+    trained_on: str = ""
+
+
+def info_path(weights: str | Path) -> Path:
+    """Return the path of the JSON file that belongs to a file of weights: model.json beside model.pt."""
+    return Path(weights).with_suffix(".json")
+
+
+def read_info(weights: str | Path) -> WeightsInfo:
+    """Read how to use a file of weights.
+
+    Args:
+        weights: path of the weights, such as models/model.pt, beside which model.json lies.
+
+    Raises:
+        InputError: if the weights or the JSON file are missing, or it does not describe weights.
+    """
+    if not Path(weights).is_file():
+        raise InputError(f"{weights}: no such checkpoint file.")
+    path = info_path(weights)
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file. It says which network, spacing and intensities {Path(weights).name} was trained "
+            "with; a training writes it beside its weights, so copy both."
+        )
+    content = read_json(path)
+    if not isinstance(content, dict) or not content.keys() <= WeightsInfo.__dataclass_fields__.keys():
+        raise InputError(f"{path}: must hold an object with the keys {', '.join(WeightsInfo.__dataclass_fields__)}.")
+    info = WeightsInfo(**content)
+    check_info(info, path)
+    return info
+
+
+def check_info(info: WeightsInfo, path: Path) -> None:
+    """Raise an InputError unless every value has its type and the network is known."""
+    name = info.network.get("name") if isinstance(info.network, dict) else None
+    if name not in NETWORKS:
+        raise InputError(f"{path}: names the network {name!r}; known are {', '.join(NETWORKS)}.")
+    if type(info.spacing_mm) not in (int, float) or not 0 < info.spacing_mm < float("inf"):
+        raise InputError(f"{path}: spacing_mm is {info.spacing_mm!r}; it must be a length in mm.")
+    if not isinstance(info.modality, str) or not isinstance(info.trained_on, str):
+        raise InputError(f"{path}: modality and trained_on must be text.")
+    if info.deciles is not None and not (
+        isinstance(info.deciles, list) and len(info.deciles) == 9 and all(type(v) in (int, float) for v in info.deciles)
+    ):
+        raise InputError(f"{path}: deciles must be nine numbers, or null.")
+
+
+def write_info(info: WeightsInfo, weights: str | Path) -> None:
+    """Write how to use a file of weights beside it, whole or not at all."""
+    with whole_file(info_path(weights)) as unfinished:
+        unfinished.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+
+
+def describe(network: RegistrationNetwork) -> dict[str, Any]:
+    """Return the name and options of a network, as `WeightsInfo.network` holds them."""
+    return {"name": type(network).__name__, **network.options}
+
+
+def build_network(description: Mapping[str, Any], **changes: Any) -> nn.Module:
+    """Build the network of a description, without its weights.
+
+    Args:
+        description: `WeightsInfo.network`.
+        changes: options that replace those of the description, such as max_iterations=9.
+
+    Raises:
+        InputError: if the network does not have such options.
+    """
+    name, options = description["name"], {key: value for key, value in description.items() if key != "name"}
+    try:
+        return NETWORKS[name](**options | changes)
+    except TypeError as error:
+        raise InputError(f"{name} cannot be built with {options | changes}: {error}.") from error
+
+
+def network_for(weights: str | Path, **changes: Any) -> nn.Module:
+    """Build the network that a file of weights belongs to, without loading them.
+
+    Args:
+        weights: path of the weights.
+        changes: options that replace those of the training.
+
+    Raises:
+        InputError: see `read_info` and `build_network`.
+    """
+    return build_network(read_info(weights).network, **changes)
+
+
+def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Module, WeightsInfo]:
+    """Build the network of a file of weights and load them, ready for inference on a device.
+
+    Raises:
+        InputError: see `read_info` and `load_checkpoint`.
+    """
+    info = read_info(weights)
+    return load_checkpoint(build_network(info.network), weights).to(device).eval(), info
