@@ -83,7 +83,7 @@ def registration_options(options: argparse.Namespace) -> dict[str, Any]:
     files = {
         "fixed": options.fixed,
         "moving": options.moving,
-        "seg_moving": options.moving_labels,
+        "moving_labels": options.moving_labels,
         "fixed_mask": options.fixed_mask,
         "moving_mask": options.moving_mask,
     }

@@ -47,9 +47,9 @@ def write_pair(output: Path) -> Path:
     affine = np.diag([SPACING, SPACING, SPACING, 1])
     for role, (image, labels) in phantom_pair().items():
         nib.save(nib.Nifti1Image(image, affine), output / f"{role}.nii.gz")
-        nib.save(nib.Nifti1Image(labels, affine), output / f"seg_{role}.nii.gz")
+        nib.save(nib.Nifti1Image(labels, affine), output / f"{role}_labels.nii.gz")
     data_list = output / "pairs.json"
-    keys = ("moving", "fixed", "seg_moving", "seg_fixed")
+    keys = ("moving", "fixed", "moving_labels", "fixed_labels")
     data_list.write_text(json.dumps([{"id": "phantom"} | {key: f"{key}.nii.gz" for key in keys}]), encoding="utf-8")
     return data_list
 

@@ -71,7 +71,7 @@ def checked_atlas(folder: Path) -> Atlas:
     """
     atlas = read_atlas(folder.resolve())
     read_image(atlas.image)
-    check_scan_grids({"fixed": str(atlas.image), "moving": str(atlas.image), "seg_moving": str(atlas.labels)}, {})
+    check_scan_grids({"fixed": str(atlas.image), "moving": str(atlas.image), "moving_labels": str(atlas.labels)}, {})
     values = set(label_values([{"label": str(atlas.labels)}]))
     if not values:
         raise InputError(f"{atlas.labels}: holds no label.")

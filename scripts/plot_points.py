@@ -36,7 +36,7 @@ def main() -> None:
     folder = arguments.demo
     results = folder / "phantom"
 
-    labels = read_label_map(folder / "seg_moving.nii.gz")
+    labels = read_label_map(folder / "moving_labels.nii.gz")
     plane = labels.grid.corners.mean(axis=0)[2]
     index = round(labels.grid.to_index(np.array([[0, 0, plane]]))[0, 2])
     inside = np.argwhere(labels.values[:, :, index] > 0)

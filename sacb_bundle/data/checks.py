@@ -32,7 +32,7 @@ def check_pairs(pairs: Iterable[Mapping[str, str]], require_labels: bool = False
     """Check that each pair, with its labels, shares one grid.
 
     Args:
-        pairs: each with "moving", "fixed" and optionally "seg_moving" and "seg_fixed", paths.
+        pairs: each with "moving", "fixed" and optionally "moving_labels" and "fixed_labels", paths.
         require_labels: whether both label maps must be there.
 
     Raises:
@@ -40,7 +40,7 @@ def check_pairs(pairs: Iterable[Mapping[str, str]], require_labels: bool = False
     """
     grids: dict[str, Grid] = {}
     for pair in pairs:
-        for key in ("fixed", "moving", "seg_moving", "seg_fixed"):
+        for key in ("fixed", "moving", "moving_labels", "fixed_labels"):
             path = pair.get(key)
             if path is None:
                 if require_labels:
@@ -55,7 +55,7 @@ def check_scan_grids(pair: Mapping[str, str], grids: dict[str, Grid | InputError
     """Check by their headers that a pair's files are there, and each label map and mask lies on its own image's grid.
 
     Args:
-        pair: scans of any geometry, with "moving", "fixed" and optionally "seg_", "_mask" to either, paths.
+        pair: scans of any geometry, with "moving", "fixed" and optionally "_labels" and "_mask" of either, paths.
         grids: of files whose headers were read before; others are added.
 
     Raises:
@@ -63,7 +63,7 @@ def check_scan_grids(pair: Mapping[str, str], grids: dict[str, Grid | InputError
     """
     for role in ("fixed", "moving"):
         image = grid_of(pair[role], grids)
-        for key in (f"seg_{role}", f"{role}_mask"):
+        for key in (f"{role}_labels", f"{role}_mask"):
             if key in pair:
                 check_same_grid(pair[key], grid_of(pair[key], grids), pair[role], image)
 
@@ -115,13 +115,13 @@ def check_labels(labels: Iterable[int], subjects: Iterable[Mapping[str, str]]) -
 
 
 def label_values(subjects: Iterable[Mapping[str, str]]) -> list[int]:
-    """Label values other than 0 that occur in the label maps of subjects ("label") or pairs ("seg_fixed")."""
+    """Label values other than 0 that occur in the label maps of subjects ("label") or pairs ("fixed_labels")."""
     return sorted(set[int]().union(*map(values_of, label_files(subjects))))
 
 
 def label_files(subjects: Iterable[Mapping[str, str]]) -> list[str]:
-    """Label maps of subjects ("label") or pairs ("seg_fixed"), each once."""
-    return sorted({subject[key] for subject in subjects for key in ("label", "seg_fixed") if key in subject})
+    """Label maps of subjects ("label") or pairs ("fixed_labels"), each once."""
+    return sorted({subject[key] for subject in subjects for key in ("label", "fixed_labels") if key in subject})
 
 
 def values_of(path: str) -> set[int]:

@@ -11,21 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import reading
+from ..files import read_json, reading
 from ..spatial import volume_name
-from .dataset_folder import read_json
 
-# Columns of a table, and the keys of a pair that they fill.
-COLUMNS = {
-    "fixed": "fixed",
-    "moving": "moving",
-    "fixed_labels": "seg_fixed",
-    "moving_labels": "seg_moving",
-    "fixed_mask": "fixed_mask",
-    "moving_mask": "moving_mask",
-    "id": "id",
-}
-PAIR_KEYS = set(COLUMNS.values())
+# Columns of a table and keys of a JSON list.
+PAIR_KEYS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask", "id")
+# Further names of label maps in a JSON list.
+ALIASES = {"seg_fixed": "fixed_labels", "seg_moving": "moving_labels"}
 LONGEST_ID = 255
 LEARN2REG_LISTS = ("registration_val", "registration_test")
 
@@ -38,7 +30,7 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
 
             - a table, .csv, with the columns fixed and moving, and optionally fixed_labels, moving_labels, fixed_mask,
               moving_mask (not 0 where the image counts) and id (the name of the pair's results);
-            - JSON, a list of objects with "moving" and "fixed", and optionally "seg_moving", "seg_fixed" (label maps),
+            - JSON, a list of objects with "moving" and "fixed", and optionally "moving_labels", "fixed_labels" (label maps),
               "moving_mask", "fixed_mask" and "id";
             - JSON, the description of a data set of the Learn2Reg challenge, whose pairs to validate on, or else to
               test on, are taken, with the label maps that lie in labelsXX beside imagesXX.
@@ -79,7 +71,7 @@ def read_table(source: Path) -> list[dict[str, str]]:
     for line, row in rows:
         if None in row:
             raise InputError(f"{source}, line {line}: has more cells than the {len(columns)} columns.")
-        pair = {COLUMNS[column]: cell.strip() for column, cell in row.items() if cell and cell.strip()}
+        pair = {column: cell.strip() for column, cell in row.items() if cell and cell.strip()}
         if not {"fixed", "moving"} <= pair.keys():
             raise InputError(f"{source}, line {line}: names no {'moving' if 'fixed' in pair else 'fixed'} image.")
         pairs.append(pair)
@@ -88,11 +80,11 @@ def read_table(source: Path) -> list[dict[str, str]]:
 
 def check_columns(columns: list[str], source: Path) -> None:
     """Raise an InputError unless a table has the columns of pairs, and no others, which might be misspelt."""
-    known = ", ".join(COLUMNS)
+    known = ", ".join(PAIR_KEYS)
     if missing := [name for name in ("fixed", "moving") if name not in columns]:
         hint = " Its cells are to be separated by commas." if len(columns) == 1 and ";" in columns[0] else ""
         raise InputError(f"{source}: has no column {' and no column '.join(missing)}; it has {columns}.{hint}")
-    if strange := [name for name in columns if name not in COLUMNS]:
+    if strange := [name for name in columns if name not in PAIR_KEYS]:
         raise InputError(
             f"{source}: the columns {strange} are not known; leave them out, or name them as one of {known}."
         )
@@ -107,11 +99,12 @@ def read_json_list(source: Path) -> list[dict[str, str]]:
         return learn2reg_pairs(content, source)
     if not isinstance(content, list) or not content or not all(isinstance(pair, dict) for pair in content):
         raise InputError(f'{source}: must be a list of objects with "moving" and "fixed".')
+    content = [{ALIASES.get(key, key): value for key, value in pair.items()} for pair in content]
     for number, pair in enumerate(content, start=1):
-        if not {"moving", "fixed"} <= pair.keys() <= PAIR_KEYS or not all(isinstance(v, str) for v in pair.values()):
+        if not {"moving", "fixed"} <= pair.keys() <= set(PAIR_KEYS) or not all(isinstance(v, str) for v in pair.values()):
             raise InputError(
                 f"{source}: pair {number} has the keys {sorted(pair)}; it needs moving and fixed, may have "
-                "seg_moving, seg_fixed, moving_mask, fixed_mask and id, and every value is a string."
+                "moving_labels, fixed_labels, moving_mask, fixed_mask and id, and every value is a string."
             )
     return content
 
@@ -133,7 +126,7 @@ def learn2reg_pairs(content: dict[str, Any], source: Path) -> list[dict[str, str
             image = Path(entry[role])
             labels = image.parent.parent / image.parent.name.replace("images", "labels") / image.name
             if labels != image and (source.parent / labels).is_file():
-                pair[f"seg_{role}"] = str(labels)
+                pair[f"{role}_labels"] = str(labels)
         pairs.append(pair)
     return pairs
 

@@ -14,7 +14,7 @@ from .pairs import pair_indices
 class PairDataset(Dataset):
     """Pairs of subjects, each subject loaded and preprocessed once.
 
-    An item is {"image": (2, D, H, W), moving and fixed}, with "seg_moving" and "seg_fixed" (1, D, H, W) where the
+    An item is {"image": (2, D, H, W), moving and fixed}, with "moving_labels" and "fixed_labels" (1, D, H, W) where the
     subjects have labels.
 
     Args:
@@ -50,7 +50,7 @@ class PairDataset(Dataset):
             images = self.augmentation(images)
         pair = {"image": torch.cat([images["moving"], images["fixed"]])}
         if "label" in moving and "label" in fixed:
-            pair |= {"seg_moving": moving["label"], "seg_fixed": fixed["label"]}
+            pair |= {"moving_labels": moving["label"], "fixed_labels": fixed["label"]}
         return pair
 
     def subject(self, number: int) -> dict[str, torch.Tensor]:

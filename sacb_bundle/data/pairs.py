@@ -9,7 +9,7 @@ from ..errors import InputError
 from .data_list import named, read_data_list
 from .dataset_folder import read_dataset
 
-# Of one pair: "id", the paths "moving" and "fixed", "seg_moving" and "seg_fixed" where there are labels, and
+# Of one pair: "id", the paths "moving" and "fixed", "moving_labels" and "fixed_labels" where there are labels, and
 # "moving_mask" and "fixed_mask" where there are masks.
 Pair = dict[str, str]
 
@@ -62,7 +62,7 @@ def subject_pair(moving: dict[str, str], fixed: dict[str, str]) -> Pair:
     """Pair of two subjects."""
     pair = {"moving": moving["image"], "fixed": fixed["image"]}
     if "label" in moving:
-        pair["seg_moving"] = moving["label"]
+        pair["moving_labels"] = moving["label"]
     if "label" in fixed:
-        pair["seg_fixed"] = fixed["label"]
+        pair["fixed_labels"] = fixed["label"]
     return pair

@@ -33,6 +33,6 @@ def prepare_labelled_pair(
     Args, returns: as `prepare_pair`; the label map is (B, 1, D, H, W).
     """
     image, _ = prepare_pair(batch, device, non_blocking)
-    if "seg_fixed" not in batch:
+    if "fixed_labels" not in batch:
         return image, image
-    return image, batch["seg_fixed"].as_subclass(torch.Tensor).to(device, non_blocking=non_blocking)
+    return image, batch["fixed_labels"].as_subclass(torch.Tensor).to(device, non_blocking=non_blocking)

@@ -50,10 +50,10 @@ class SaveScores:
         evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.write)
 
     def score(self, evaluator: Engine) -> None:
-        """Score the pairs of a batch, which have "seg_fixed", "seg_moving", "seg_warped" and "pred"."""
+        """Score the pairs of a batch, which have "fixed_labels", "moving_labels", "warped_labels" and "pred"."""
         state: Any = evaluator.state
         for batch_item, output in zip(state.batch, state.output, strict=True):
-            fixed, moving, warped = batch_item["seg_fixed"], batch_item["seg_moving"], output["seg_warped"].cpu()
+            fixed, moving, warped = batch_item["fixed_labels"], batch_item["moving_labels"], output["warped_labels"].cpu()
             spacing = Grid(tuple(fixed.shape[1:]), np.asarray(fixed.affine)).spacing
             self.scores[batch_item["id"]] = score_pair(
                 fixed[0], moving[0], warped[0], output["pred"], self.labels, spacing

@@ -49,7 +49,7 @@ class MeanDice(_PairMean):
     Args:
         labels: label values to score.
         output_transform: gives the warped and the fixed label maps from the engine's output, as two lists of
-            tensors (1, D, H, W): ``from_engine(["seg_warped", "seg_fixed"])``.
+            tensors (1, D, H, W): ``from_engine(["warped_labels", "fixed_labels"])``.
 
     Raises:
         NotComputableError: from ``compute``, if no pair had a label to score.

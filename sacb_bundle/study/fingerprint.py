@@ -25,7 +25,7 @@ NAMELESS = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>")
 # Headers whose voxels are in files of their own.
 DETACHED = (".mhd", ".nhdr")
 # Keys of a pair that name files.
-INPUTS = ("fixed", "moving", "seg_fixed", "seg_moving", "fixed_mask", "moving_mask")
+INPUTS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask")
 
 
 def input_hashes(pair: Mapping[Any, Any]) -> dict[str, str]:

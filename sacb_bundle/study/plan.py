@@ -102,7 +102,7 @@ class Planner:
         return Plan(
             pairs=len(pairs),
             sizes=sizes,
-            without_labels=sum("seg_fixed" not in pair or "seg_moving" not in pair for pair in pairs),
+            without_labels=sum("fixed_labels" not in pair or "moving_labels" not in pair for pair in pairs),
             problems=problems,
             seconds=(network + others) / shared,
             disk=disk,

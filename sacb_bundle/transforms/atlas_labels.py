@@ -34,7 +34,7 @@ class AtlasLabelsd(Transform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Warp the labels."""
         fixed = read_grid(data["fixed"])
-        moving = [read_label_map(data["seg_moving"])]
+        moving = [read_label_map(data["moving_labels"])]
         labels = resample(
             registration(data), fixed, labels=moving, label_interpolation=self.label_interpolation
         ).labels[0]

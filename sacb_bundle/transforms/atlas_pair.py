@@ -11,11 +11,11 @@ from monai.transforms import Transform
 from ..data.atlases import NAMES, atlas_names, read_atlas, shown_names
 from ..errors import InputError
 
-FILES = ("seg_fixed", "fixed_mask", "moving_mask")
+FILES = ("fixed_labels", "fixed_mask", "moving_mask")
 
 
 class AtlasPaird(Transform):
-    """Pair a scan, the path "image", with an atlas: "fixed" is the scan, "moving" and "seg_moving" are the atlas.
+    """Pair a scan, the path "image", with an atlas: "fixed" is the scan, "moving" and "moving_labels" are the atlas.
 
     Names of further files of a pair are left out: the data comes from a client, which names scans by their ids only.
 
@@ -54,5 +54,5 @@ class AtlasPaird(Transform):
             "id": scan.name,
             "fixed": str(scan),
             "moving": str(atlas.image),
-            "seg_moving": str(atlas.labels),
+            "moving_labels": str(atlas.labels),
         }

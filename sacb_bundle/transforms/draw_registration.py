@@ -40,14 +40,14 @@ class DrawRegistrationd(Transform):
         longest = data["measures"]["displacement_max_mm"]
         headings = ["fixed", "moving, aligned", "warped", "fixed - moving", "fixed - warped", "warped grid"]
         headings += [f"displacement to {longest:.1f} mm"] + ["labels"] * (
-            "seg_fixed" in data or "moving_labels" in data
+            "fixed_labels" in data or "moving_labels" in data
         )
         sheet = Image.new("RGB", (len(headings) * (TILE + GAP), HEADING + len(PLANES) * (TILE + GAP)), BACKGROUND)
         draw = ImageDraw.Draw(sheet)
         font = ImageFont.load_default(FONT)
         for column, heading in enumerate(headings):
             draw.text((column * (TILE + GAP) + GAP, 3), heading, fill=TEXT, font=font)
-        fixed_labels = read_label_map(data["seg_fixed"]) if "seg_fixed" in data else None
+        fixed_labels = read_label_map(data["fixed_labels"]) if "fixed_labels" in data else None
         for row, (name, axis) in enumerate(PLANES.items()):
             top = HEADING + row * (TILE + GAP)
             for column, tile in enumerate(tiles_of(data, axis, longest, fixed_labels)):

@@ -74,19 +74,19 @@ class MeasureRegistrationd(Transform):
             **{f"{role}_deciles": deciles(values) for role, values in zip(("moving", "fixed"), image, strict=True)},
             **{f"{role}_spacing": list(read_grid(data[role]).spacing) for role in ("moving", "fixed")},
         }
-        if "seg_fixed" in data and "seg_moving" in data:
+        if "fixed_labels" in data and "moving_labels" in data:
             measures |= self.of_labels(data)
         return {**data, "measures": measures, "warped": warped}
 
     def of_labels(self, data: Mapping[Hashable, Any]) -> dict[str, Any]:
         """Scores of the labels."""
-        fixed = read_label_map(data["seg_fixed"])
+        fixed = read_label_map(data["fixed_labels"])
         transform = SpatialTransform(data["transform"].affine)
         moving = [data["moving_labels"]]
         before = resample(transform, fixed.grid, labels=moving, label_interpolation=self.label_interpolation).labels[0]
         labels = self.labels or [int(label) for label in np.unique(fixed.values) if label]
         if len(labels) > LARGEST_NUMBER_OF_LABELS:
-            raise InputError(f"{data['seg_fixed']}: holds {len(labels)} different values; is it a label map?")
+            raise InputError(f"{data['fixed_labels']}: holds {len(labels)} different values; is it a label map?")
         scores = score_labels(fixed.values, before.values, data["warped_labels"].values, labels, fixed.grid.spacing)
         rows = [asdict(row) for row in scores.labels]
         means = {}

@@ -41,7 +41,7 @@ class SaveRegistrationd(Transform):
     - warped.nii.gz: the moving image, in its own intensities and type of number;
     - warped_labels.nii.gz: the moving label map, where there is one.
 
-    It reads "id", "folder", the paths "fixed", "moving" and, if present, "seg_moving", and what
+    It reads "id", "folder", the paths "fixed", "moving" and, if present, "moving_labels", and what
     `sacb_bundle.transforms.ToWorkingGridd` and the network add. It adds
 
     - "transform": the `sacb_bundle.spatial.Transform`;
@@ -69,7 +69,7 @@ class SaveRegistrationd(Transform):
         folder: Path = data["folder"]
         transform = registration(data)
         fixed, moving = read_volume(data["fixed"]).grid, read_image(data["moving"])
-        labels = [read_label_map(data["seg_moving"])] if "seg_moving" in data else []
+        labels = [read_label_map(data["moving_labels"])] if "moving_labels" in data else []
         logger.info("%s: warping", data["id"])
         result = resample(transform, fixed, [moving], labels, self.label_interpolation)
         # At the same time: compression takes longer than all else.

@@ -48,7 +48,7 @@ def test_a_scan_is_paired_with_the_atlas_of_a_name(tmp_path: Path) -> None:
     pair = AtlasPaird(tmp_path, METADATA)
     for atlas, expected in ((None, "one"), ("", "one"), (["two", "one"], "two"), ("one", "one"), ("two", "two")):
         made = pair({"image": "scan.nii.gz", "atlas": atlas})
-        assert made["seg_moving"] == str(tmp_path / expected / "labels.nii.gz")
+        assert made["moving_labels"] == str(tmp_path / expected / "labels.nii.gz")
         assert made["fixed"] == "scan.nii.gz"
     assert pair({"image": "scan.nii.gz"})["moving"] == str(tmp_path / "one" / "image.nii.gz")
 

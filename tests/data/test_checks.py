@@ -84,7 +84,7 @@ def test_other_grid_is_refused(shape: tuple[int, ...], affine: np.ndarray | None
     labels = str(write(tmp_path / "labels.nii.gz", np.ones(shape, np.uint8), affine))
     for check, data in (
         (check_pairs, ([{"moving": other, "fixed": fixed}],)),
-        (check_pairs, ([{"moving": fixed, "fixed": fixed, "seg_moving": labels}],)),
+        (check_pairs, ([{"moving": fixed, "fixed": fixed, "moving_labels": labels}],)),
         (check_subjects, ([{"image": fixed}, {"image": fixed}], [{"image": fixed, "label": labels}])),
         (ToCommonGridd, ([{"image": fixed}, {"image": other}], "none", 2.0)),
     ):
@@ -102,14 +102,14 @@ def test_fractional_labels_and_missing_labels(tmp_path: Path) -> None:
         check_subjects([{"image": image}] * 2, [{"image": image, "label": large}])
     with pytest.raises(InputError, match="1 subject to train on"):
         check_subjects([{"image": image}], [{"image": image}])
-    with pytest.raises(InputError, match="no seg_moving; scoring needs both"):
+    with pytest.raises(InputError, match="no moving_labels; scoring needs both"):
         check_pairs([{"moving": image, "fixed": image}], require_labels=True)
 
 
 def test_label_values(study: Path) -> None:
     labels = [str(path) for path in sorted((study / "labels").iterdir())]
     assert label_values([{"label": labels[0]}]) == [1, 2, 3, 4, 5, 6, 7]
-    assert label_values([{"seg_fixed": labels[0], "seg_moving": "not looked at"}]) == [1, 2, 3, 4, 5, 6, 7]
+    assert label_values([{"fixed_labels": labels[0], "moving_labels": "not looked at"}]) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_labels_that_occur_nowhere_are_refused(study: Path) -> None:

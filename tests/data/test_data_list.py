@@ -70,13 +70,13 @@ def test_table(tmp_path: Path) -> None:
             "id": "ü_to_a b",
             "fixed": str(tmp_path / "a b.nii.gz"),
             "moving": str(tmp_path / "ü.nii"),
-            "seg_fixed": "/l/a.nii",
+            "fixed_labels": "/l/a.nii",
         },
         {
             "id": "case 1",
             "fixed": str(tmp_path / "x,y.nii.gz"),
             "moving": str(tmp_path / "c.d.nii.gz"),
-            "seg_moving": str(tmp_path / "m.nii"),
+            "moving_labels": str(tmp_path / "m.nii"),
             "moving_mask": str(tmp_path / "k.nii"),
         },
     ]
@@ -129,7 +129,7 @@ def test_learn2reg_data_set(tmp_path: Path) -> None:
             "id": "b_0000_to_a_0000",
             "fixed": str(tmp_path / "imagesTr" / "a_0000.nii.gz"),
             "moving": str(tmp_path / "imagesTr" / "b_0000.nii.gz"),
-            "seg_moving": str(tmp_path / "labelsTr" / "b_0000.nii.gz"),
+            "moving_labels": str(tmp_path / "labelsTr" / "b_0000.nii.gz"),
         }
     ]
     path.write_text(json.dumps({"registration_test": [{"fixed": "a.nii", "moving": "b.nii"}]}))
@@ -142,3 +142,10 @@ def test_learn2reg_data_set(tmp_path: Path) -> None:
 def test_names_that_no_folder_tells_apart_do_not_grow(tmp_path: Path) -> None:
     names = {"a/b/t1.nii": "t1", "a/b/t1.nii.gz": "t1", "a/b/t2.nii": "t2"}
     assert distinct_names(names) == names
+
+
+def test_older_names_of_label_maps_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps([{"moving": "a", "fixed": "b", "seg_moving": "c", "seg_fixed": "d"}]))
+    (pair,) = read_data_list(path)
+    assert (pair["moving_labels"], pair["fixed_labels"]) == (str(tmp_path / "c"), str(tmp_path / "d"))

@@ -24,7 +24,7 @@ def test_all_scans_are_registered_and_labels_of_dataset_json_scored(data_set: Pa
     pairs = study_pairs(data_set, "", "ordered", None)
     assert len(pairs) == 30
     assert labels_to_score(data_set) is None
-    assert all({"seg_fixed", "seg_moving"} <= pair.keys() for pair in pairs)
+    assert all({"fixed_labels", "moving_labels"} <= pair.keys() for pair in pairs)
     assert ids(data_set, "", "consecutive", None)[0] == "fixed_0_to_fixed_1"
     assert ids(data_set, "", "atlas", "moving_1")[:2] == ["moving_1_to_fixed_0", "moving_1_to_fixed_1"]
     split = {"train": ["fixed_0", "moving_0"], "val": ["fixed_1", "fixed_2"]}

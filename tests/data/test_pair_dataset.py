@@ -17,8 +17,8 @@ def test_pairs_are_moving_then_fixed() -> None:
     assert [[round(channel[0, 0, 0].item()) for channel in pair["image"]] for pair in dataset] == [
         [1, 2], [1, 3], [2, 1], [2, 3], [3, 1], [3, 2],
     ]  # fmt: skip
-    assert ["seg_fixed" in pair for pair in dataset] == [True, False, True, False, False, False]
-    assert torch.equal(dataset[0]["seg_fixed"], dataset[0]["image"][1:].round())
+    assert ["fixed_labels" in pair for pair in dataset] == [True, False, True, False, False, False]
+    assert torch.equal(dataset[0]["fixed_labels"], dataset[0]["image"][1:].round())
 
 
 def test_mirror_doubles_the_subjects_and_swaps_left_and_right() -> None:
@@ -35,7 +35,7 @@ def test_augmentation_changes_the_images_each_time_anew_and_neither_the_subjects
     shifts.set_random_state(seed=3)
     first, again = augmented[0], augmented[0]
     assert torch.equal(first["image"][1], plain[0]["image"][1])
-    assert torch.equal(first["seg_moving"], plain[0]["seg_moving"])
+    assert torch.equal(first["moving_labels"], plain[0]["moving_labels"])
     assert len({pair["image"][0, 0, 0, 0].item() for pair in (plain[0], first, again)}) == 3
     shifts.set_random_state(seed=3)
     assert torch.equal(augmented[0]["image"], first["image"])

@@ -33,8 +33,8 @@ def test_pairs_of_a_data_set(study: Path) -> None:
         "id": "moving_1_to_moving_2",
         "moving": str(study / "images" / "moving_1.nii.gz"),
         "fixed": str(study / "images" / "moving_2.nii.gz"),
-        "seg_moving": str(study / "labels" / "moving_1.nii.gz"),
-        "seg_fixed": str(study / "labels" / "moving_2.nii.gz"),
+        "moving_labels": str(study / "labels" / "moving_1.nii.gz"),
+        "fixed_labels": str(study / "labels" / "moving_2.nii.gz"),
     }
 
 

@@ -40,7 +40,7 @@ def pairs_of(study: Path, folder: Path) -> str:
         name: (str(study / "images" / f"{name}.nii.gz"), str(study / "labels" / f"{name}.nii.gz")) for name in names
     }
     pairs = [
-        dict(zip(("moving", "seg_moving", "fixed", "seg_fixed"), (*files[moving], *files[fixed]), strict=True))
+        dict(zip(("moving", "moving_labels", "fixed", "fixed_labels"), (*files[moving], *files[fixed]), strict=True))
         for moving, fixed in (names, names[::-1])
     ]
     (folder / "pairs.json").write_text(json.dumps(pairs))
@@ -126,11 +126,11 @@ def summary_of(study: Path, weights: str, folder: Path, spacing: tuple[float, ..
     """Scores of a pair of the study, stored with a spacing along right, anterior and superior, in an orientation."""
     folder.mkdir()
     to_axes = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(axes))
-    for kind, key in (("images", ""), ("labels", "seg_")):
+    for kind, ending in (("images", ""), ("labels", "_labels")):
         for role, name in (("moving", "moving_1"), ("fixed", "moving_2")):
             image = nib.Nifti1Image(voxels(study / kind / f"{name}.nii.gz"), np.diag([*spacing, 1.0]))
-            nib.save(image.as_reoriented(to_axes), folder / f"{key}{role}.nii.gz")
-    pair = {key: f"{key}.nii.gz" for key in ("moving", "fixed", "seg_moving", "seg_fixed")}
+            nib.save(image.as_reoriented(to_axes), folder / f"{role}{ending}.nii.gz")
+    pair = {key: f"{key}.nii.gz" for key in ("moving", "fixed", "moving_labels", "fixed_labels")}
     (folder / "pairs.json").write_text(json.dumps([pair]))
     workflow("evaluate", data_list=str(folder / "pairs.json"), checkpoint=weights, output_dir=str(folder)).run()
     return json.loads((folder / "summary.json").read_text())

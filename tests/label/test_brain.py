@@ -43,8 +43,8 @@ def test_the_dice_is_that_of_the_evaluation(real_data: Path, tmp_path: Path) -> 
             scores.append(fmean(dice(*maps, labels).values()))
 
     pairs = [
-        {"id": volume_name(scan["image"]), "fixed": scan["image"], "seg_fixed": scan["label"]}
-        | {"moving": str(folder / "image.nii.gz"), "seg_moving": str(folder / "labels.nii.gz")}
+        {"id": volume_name(scan["image"]), "fixed": scan["image"], "fixed_labels": scan["label"]}
+        | {"moving": str(folder / "image.nii.gz"), "moving_labels": str(folder / "labels.nii.gz")}
         for scan in scans
     ]
     (tmp_path / "pairs.json").write_text(json.dumps(pairs))

@@ -100,7 +100,7 @@ def test_the_server_goes_on_after_an_error(
 
 
 def test_a_client_names_no_files(server: Server, tmp_path: Path) -> None:
-    hostile = {"fixed_mask": "/etc/passwd", "moving": "/etc/passwd", "seg_moving": "/etc/passwd", "fixed": "x"}
+    hostile = {"fixed_mask": "/etc/passwd", "moving": "/etc/passwd", "moving_labels": "/etc/passwd", "fixed": "x"}
     labels = server.label_map("ras", tmp_path / "labels.nii.gz", **hostile)
     assert (voxels(labels) == voxels(server.label_map("ras", tmp_path / "plain.nii.gz"))).all()
 

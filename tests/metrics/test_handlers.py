@@ -29,7 +29,7 @@ def _reflection(height: int) -> torch.Tensor:
 
 
 def _item(warped: np.ndarray, fixed: np.ndarray) -> dict[str, torch.Tensor]:
-    return {"seg_warped": MetaTensor(warped[None]).float(), "seg_fixed": MetaTensor(fixed[None]).float()}
+    return {"warped_labels": MetaTensor(warped[None]).float(), "fixed_labels": MetaTensor(fixed[None]).float()}
 
 
 def _run(metric: Metric, batches: list[list[dict[str, Any]]]) -> float:
@@ -45,7 +45,7 @@ WITHOUT_LABELS = _item(voxels(A, label=9), voxels(A))
 
 
 def _mean_dice() -> MeanDice:
-    return MeanDice((1, 2), from_engine(["seg_warped", "seg_fixed"]))
+    return MeanDice((1, 2), from_engine(["warped_labels", "fixed_labels"]))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_folding_over_pairs(batches: list[list[torch.Tensor]], expected: float) 
 def test_nothing_to_score_is_an_error(metric: Metric, batches: list[Any]) -> None:
     metric.reset()
     for batch in batches:
-        metric.update(from_engine(["seg_warped", "seg_fixed"])(batch))
+        metric.update(from_engine(["warped_labels", "fixed_labels"])(batch))
     with pytest.raises(NotComputableError, match=type(metric).__name__):
         metric.compute()
 
@@ -104,7 +104,7 @@ def test_each_epoch_starts_anew() -> None:
 
 def test_warped_and_fixed_lists_must_pair_up() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        _mean_dice().update(([PERFECT["seg_warped"]], []))
+        _mean_dice().update(([PERFECT["warped_labels"]], []))
 
 
 def test_sums_and_counts_are_reduced_over_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_in_a_monai_evaluator_from_a_config() -> None:
             "dice": {
                 "_target_": "sacb_bundle.metrics.MeanDice",
                 "labels": [1, 2],
-                "output_transform": "$monai.handlers.from_engine(['seg_warped', 'seg_fixed'])",
+                "output_transform": "$monai.handlers.from_engine(['warped_labels', 'fixed_labels'])",
             },
             "folding": {
                 "_target_": "sacb_bundle.metrics.Folding",

@@ -17,9 +17,9 @@ def pairs(tmp_path: Path) -> list[dict[str, str]]:
     flat = str(write(tmp_path / "flat.nii.gz", np.zeros((10, 10), np.uint8)))
     (tmp_path / "empty.nii.gz").touch()
     return [
-        {"id": "whole", "fixed": large, "moving": small, "seg_fixed": large, "seg_moving": small},
-        {"id": "no labels", "fixed": small, "moving": large, "seg_fixed": small},
-        {"id": "other grid", "fixed": large, "moving": small, "seg_moving": large},
+        {"id": "whole", "fixed": large, "moving": small, "fixed_labels": large, "moving_labels": small},
+        {"id": "no labels", "fixed": small, "moving": large, "fixed_labels": small},
+        {"id": "other grid", "fixed": large, "moving": small, "moving_labels": large},
         {"id": "mask", "fixed": large, "moving": small, "fixed_mask": small},
         {"id": "flat", "fixed": large, "moving": flat},
         {"id": "empty", "fixed": str(tmp_path / "empty.nii.gz"), "moving": small},

@@ -37,7 +37,7 @@ def case(field: torch.Tensor, folder: Path, labels: bool = True) -> dict[str, An
         data[role] = str(write(folder / f"{role}.nii.gz", image))
     if labels:
         for role, image in images.items():
-            data[f"seg_{role}"] = str(write(folder / f"seg_{role}.nii.gz", (image > 0).astype(np.uint8)))
+            data[f"{role}_labels"] = str(write(folder / f"{role}_labels.nii.gz", (image > 0).astype(np.uint8)))
         data["moving_labels"] = Volume((images["moving"] > 0).astype(np.int32), GRID)
         data["warped_labels"] = Volume((images["fixed"] > 0).astype(np.int32), GRID)
     return data

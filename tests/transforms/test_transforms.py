@@ -20,11 +20,11 @@ def shift_by_one() -> torch.Tensor:
 def test_warp_adds_items_and_keeps_metadata() -> None:
     image = MetaTensor(torch.rand(1, 4, 5, 6), affine=torch.from_numpy(AFFINE))
     labels = torch.randint(0, 9, (1, 4, 5, 6))
-    result = Warpd(["moving", "seg_moving"], "pred", ["warped", "seg_warped"], ("bilinear", "nearest"))(
-        {"moving": image, "seg_moving": labels, "pred": shift_by_one()}
+    result = Warpd(["moving", "moving_labels"], "pred", ["warped", "warped_labels"], ("bilinear", "nearest"))(
+        {"moving": image, "moving_labels": labels, "pred": shift_by_one()}
     )
     torch.testing.assert_close(result["warped"].as_tensor()[:, :, :-1], image.as_tensor()[:, :, 1:])
-    assert torch.equal(result["seg_warped"][:, :, :-1], labels[:, :, 1:].float())
+    assert torch.equal(result["warped_labels"][:, :, :-1], labels[:, :, 1:].float())
     assert np.array_equal(result["warped"].affine, AFFINE)
     assert result["moving"] is image
 
@@ -32,17 +32,17 @@ def test_warp_adds_items_and_keeps_metadata() -> None:
 def test_outside_of_an_image_is_its_minimum_and_of_labels_zero() -> None:
     far = torch.full((3, 4, 5, 6), 50.0)
     ct, labels = torch.linspace(-1000, 1000, 120).reshape(1, 4, 5, 6), torch.full((1, 4, 5, 6), 3.0)
-    result = Warpd(["ct", "seg"], "pred", ["warped", "seg_warped"], ("bilinear", "nearest"))(
+    result = Warpd(["ct", "seg"], "pred", ["warped", "warped_labels"], ("bilinear", "nearest"))(
         {"ct": ct, "seg": labels, "pred": far}
     )
     assert (result["warped"] == -1000).all()
-    assert (result["seg_warped"] == 0).all()
+    assert (result["warped_labels"] == 0).all()
 
 
 def test_missing_key() -> None:
-    with pytest.raises(KeyError, match="seg_moving"):
-        Warpd("seg_moving", "pred", "seg_warped", "nearest")({"pred": shift_by_one()})
-    allowed = Warpd("seg_moving", "pred", "seg_warped", "nearest", allow_missing_keys=True)
+    with pytest.raises(KeyError, match="moving_labels"):
+        Warpd("moving_labels", "pred", "warped_labels", "nearest")({"pred": shift_by_one()})
+    allowed = Warpd("moving_labels", "pred", "warped_labels", "nearest", allow_missing_keys=True)
     assert set(allowed({"pred": shift_by_one()})) == {"pred"}
 
 
