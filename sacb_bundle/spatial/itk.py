@@ -28,8 +28,8 @@ def placed(image: sitk.Image, grid: Grid) -> sitk.Image:
     return image
 
 
-def itk_grid(image: sitk.Image) -> Grid:
-    """Return the grid of the first three axes of an ITK image."""
+def itk_grid(image: sitk.Image | sitk.ImageFileReader) -> Grid:
+    """Return the grid of the first three axes of an ITK image, or of the header that a reader has read."""
     dimension = image.GetDimension()
     direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
     return Grid.from_itk(image.GetSize()[:3], image.GetOrigin()[:3], image.GetSpacing()[:3], direction)

@@ -13,7 +13,6 @@ import errno
 import os
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 import torch
@@ -23,8 +22,10 @@ from ..files import whole_file
 from .displacement_field import DisplacementField
 from .grid import Grid
 from .itk import SIGNS, itk_affine, itk_field, of_itk_field, to_ras
+from .nifti import NIFTI_ENDINGS, check_nifti, nifti_image, nifti_of_bytes, write_nifti
 from .transform import Transform
-from .volume import NIFTI_ENDINGS, checked_affine, nifti_image, read_voxels, write_nifti
+from .volume import checked_affine
+from .volume_files import reading_image
 
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 # Names by which fields of positions go, which otherwise look like displacements.
@@ -124,9 +125,16 @@ def checked(transform: Transform, path: Path) -> Transform:
 
 
 def read_displacement(path: Path, device: torch.device | str) -> DisplacementField:
-    """Read an ITK displacement field."""
-    values, affine = read_voxels(path)
-    intent = nib.load(path).header.get_intent()[2]  # type: ignore[attr-defined]
+    """Read an ITK displacement field, (X, Y, Z, 1, 3) in mm, LPS.
+
+    Raises:
+        InputError: if the file is damaged, or holds no such field.
+    """
+    with reading_image(path):
+        image = nifti_of_bytes(path.read_bytes(), path)
+        values = np.asanyarray(image.dataobj)
+        check_nifti(image, str(path))
+    intent = image.header.get_intent()[2]
     if intent in POSITIONS:
         raise InputError(
             f"{path}: holds positions ({intent}), as SPM and NiftyReg write them; displacements are needed."
@@ -140,7 +148,9 @@ def read_displacement(path: Path, device: torch.device | str) -> DisplacementFie
         )
     vectors = np.ascontiguousarray(values[:, :, :, 0].transpose(3, 0, 1, 2), dtype=np.float32)
     vectors[:2] *= -1
-    return DisplacementField(torch.from_numpy(vectors).to(device), Grid(values.shape[:3], checked_affine(affine, path)))
+    return DisplacementField(
+        torch.from_numpy(vectors).to(device), Grid(values.shape[:3], checked_affine(image.affine, str(path)))
+    )
 
 
 def from_itk(transform: sitk.Transform, path: Path, device: torch.device | str) -> Transform:
