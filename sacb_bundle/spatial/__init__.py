@@ -5,14 +5,15 @@ from .common_part import common_part
 from .displacement_field import DisplacementField
 from .grid import Grid
 from .inverse import inverse_error, invert, round_trip_error
+from .nifti import NIFTI_ENDINGS
 from .points import warp_points, with_points_moved
 from .resampling import Resampled, averaged, check_label_interpolation, resample
 from .transform import Transform
 from .transform_files import read_transform, write_composite, write_displacement, write_learn2reg
-from .volume import (
-    NIFTI_ENDINGS,
+from .volume import Volume, as_finite, as_image, as_label_map, canonical, hash_of_voxels
+from .volume_files import (
     VOLUME_ENDINGS,
-    Volume,
+    content_hash,
     read_finite,
     read_grid,
     read_image,
@@ -32,10 +33,16 @@ __all__ = [
     "Transform",
     "Volume",
     "align",
+    "as_finite",
+    "as_image",
+    "as_label_map",
     "averaged",
+    "canonical",
     "check_label_interpolation",
     "common_part",
+    "content_hash",
     "foreground",
+    "hash_of_voxels",
     "inverse_error",
     "invert",
     "read_finite",

@@ -1,4 +1,4 @@
-"""What two aligned images both show."""
+"""The part of the body that two aligned images both show."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from .resampling import resample
 from .transform import Transform
 from .volume import Volume
 
-# Dice of the foregrounds from which the images count as showing the same; a head and its brain have 0.6.
-SAME = 0.85
-# Around it, in mm.
-MARGIN = 6.0
+# Images whose foregrounds have at least this Dice show the same part; those of a head and its brain have 0.6.
+SAME_DICE = 0.85
+# The mask reaches this far beyond the common part.
+MARGIN_MM = 6.0
 
 
 def common_part(fixed: Volume, moving: Volume, initial: np.ndarray) -> Volume | None:
-    """Mask of what both images show, with a margin; None if they show the same all in all.
+    """Return a mask of the part that both images show, with a margin, or None if they show the same part.
 
     A head on one side and a brain without skull on the other have nothing in common outside the brain, and no
     displacement brings one onto the other there.
 
     Args:
-        fixed: mask of what is not background in the fixed image.
-        moving: the same of the moving image.
-        initial: 4x4, from fixed to moving world coordinates in mm, RAS.
+        fixed: mask of the foreground of the fixed image.
+        moving: mask of the foreground of the moving image.
+        initial: 4x4 matrix from fixed to moving world coordinates, in mm, RAS.
 
     Raises:
-        InputError: if they have nothing in common.
+        InputError: if the foregrounds do not overlap.
     """
     here = fixed.values > 0
     labels = Volume((moving.values > 0).astype(np.int32), moving.grid)
     there = resample(Transform(initial), fixed.grid, labels=[labels]).labels[0].values > 0
     both = here & there
-    if 2 * both.sum() >= SAME * (here.sum() + there.sum()):
+    if 2 * both.sum() >= SAME_DICE * (here.sum() + there.sum()):
         return None
     if not both.any():
         raise InputError("After the initial alignment, the images show nothing at the same place.")
-    near = widened(Volume(both, fixed.grid), MARGIN)
+    near = widened(Volume(both, fixed.grid), MARGIN_MM)
     return Volume(binary_fill_holes(near.values).astype(np.int32), fixed.grid)

@@ -15,12 +15,12 @@ from .sampling import is_inside
 from .transform import Transform, from_positions, to_positions
 
 MAX_ITERATIONS = 15
-# In mm: a hundredth of what scans resolve.
-TOLERANCE = 0.005
+# A place is found when it is this close: a hundredth of what scans resolve.
+TOLERANCE_MM = 0.005
 # Determinant below which the Jacobian matrix is not relied on: the transform nearly folds there.
 LEAST_DETERMINANT = 0.05
-# Edge of the difference that the Jacobian is taken by, and longest step, in voxels of the displacement field.
-DIFFERENCE, LONGEST_STEP = 0.1, 4.0
+# Difference that the Jacobian matrix is estimated with, and longest step, in voxels of the displacement field.
+DIFFERENCE_VOXELS, LONGEST_STEP_VOXELS = 0.1, 4.0
 
 
 def solve(transform: Transform, targets: torch.Tensor) -> torch.Tensor:
@@ -29,7 +29,7 @@ def solve(transform: Transform, targets: torch.Tensor) -> torch.Tensor:
     A fixed-point iteration with Newton's steps: x becomes x + J^-1 (target - transform(x)), with the Jacobian matrix J
     at x, or that of the nearest affine transform where J is nearly singular. A place whose error would grow stays and
     tries half as far next. (With the affine matrix everywhere, 11 % of the voxels of a brain pair had not come within
-    `TOLERANCE` after 12 iterations; with J, 0.3 %.) Where the transform folds, no place may be right.
+    `TOLERANCE_MM` after 12 iterations; with J, 0.3 %.) Where the transform folds, no place may be right.
 
     Args:
         transform: to invert.
@@ -45,7 +45,7 @@ def solve(transform: Transform, targets: torch.Tensor) -> torch.Tensor:
     length = torch.ones_like(targets[0])
     for _ in range(MAX_ITERATIONS):
         # Most places are right after a few iterations; the work goes on with the others.
-        left = (rest.norm(dim=0) > TOLERANCE).flatten().nonzero().flatten()
+        left = (rest.norm(dim=0) > TOLERANCE_MM).flatten().nonzero().flatten()
         if not len(left):
             break
         here, missing = places[..., left], rest[..., left]
@@ -76,14 +76,14 @@ def newton_step(
     columns = []
     for axis in range(3):
         difference = torch.zeros(3, 1, 1, 1, device=places.device)
-        difference[axis] = DIFFERENCE * spacing
-        columns.append((transform(places + difference) - moved) / (DIFFERENCE * spacing))
+        difference[axis] = DIFFERENCE_VOXELS * spacing
+        columns.append((transform(places + difference) - moved) / (DIFFERENCE_VOXELS * spacing))
     a, b, c = columns
     # Cramer's rule: rows of the inverse are cross products of the columns over the determinant.
     rows = [torch.linalg.cross(first, second, dim=0) for first, second in ((b, c), (c, a), (a, b))]
     determinant = (a * rows[0]).sum(dim=0)
     step = torch.stack([(row * missing).sum(dim=0) for row in rows]) / determinant
-    longest = LONGEST_STEP * spacing
+    longest = LONGEST_STEP_VOXELS * spacing
     step *= longest / step.norm(dim=0).clamp(min=longest)
     return torch.where(determinant > LEAST_DETERMINANT, step, affine_step)
 

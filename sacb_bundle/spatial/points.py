@@ -17,8 +17,8 @@ from .inverse import solve
 from .transform import Transform, from_positions, to_positions
 
 COORDINATES = ("x", "y", "z")
-# In mm, of a point that counts as found.
-LARGEST_ERROR = 0.1
+# A point counts as found when it is this close.
+LARGEST_ERROR_MM = 0.1
 # Markups that control points alone describe.
 MARKUPS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
 # States of a control point that has no position yet.
@@ -43,7 +43,7 @@ def warp_points(transform: Transform, points: np.ndarray) -> np.ndarray:
     targets = to_positions(points, transform.device)
     places = solve(transform, targets)
     error = from_positions(transform(places) - targets)
-    lost = np.flatnonzero(~(np.linalg.norm(error, axis=1) <= LARGEST_ERROR))
+    lost = np.flatnonzero(~(np.linalg.norm(error, axis=1) <= LARGEST_ERROR_MM))
     if lost.size:
         where = ", ".join(f"{value:.4g}" for value in points[lost[0]])
         raise InputError(

@@ -1,4 +1,4 @@
-"""Transforms from and to files, in the conventions of those who read them.
+"""Reading and writing of transforms, in the conventions of the programs that read them.
 
 - An ITK displacement field, NAME.nii.gz: (X, Y, Z, 1, 3) with the intent "vector", displacements in mm with components
   in LPS, from the fixed image to the moving one, as ANTs writes it. Beyond its grid, ITK takes no displacement.
@@ -13,25 +13,25 @@ import errno
 import os
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 import torch
 
 from ..errors import InputError
 from ..files import whole_file
-from .alignment import placed, to_ras
 from .displacement_field import DisplacementField
-from .grid import RAS_TO_LPS, Grid
+from .grid import Grid
+from .itk import SIGNS, itk_affine, itk_field, of_itk_field, to_ras
+from .nifti import NIFTI_ENDINGS, check_nifti, nifti_image, nifti_of_bytes, write_nifti
 from .transform import Transform
-from .volume import NIFTI_ENDINGS, checked_affine, nifti_image, read_voxels, write_nifti
+from .volume import checked_affine
+from .volume_files import reading_image
 
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 # Names by which fields of positions go, which otherwise look like displacements.
 POSITIONS = ("Mapping", "NREG_TRANS")
-# In mm; a power of 2, so that the rounded numbers end in zeros.
-RESOLUTION = 2.0**-10
-SIGNS = torch.tensor(np.diag(RAS_TO_LPS), dtype=torch.float32)
+# A power of 2, so that the rounded numbers end in zeros.
+RESOLUTION_MM = 2.0**-10
 
 
 def write_displacement(displacement: DisplacementField, path: Path) -> None:
@@ -39,18 +39,24 @@ def write_displacement(displacement: DisplacementField, path: Path) -> None:
 
     The digits beyond are noise that would double the size of the file and the time to write it.
     """
-    scaled = displacement.vectors.cpu() * (SIGNS / RESOLUTION).reshape(3, 1, 1, 1)
-    vectors = scaled.round_().mul_(RESOLUTION).movedim(0, -1)[..., None, :]
+    scaled = displacement.vectors.cpu() * (SIGNS / RESOLUTION_MM).reshape(3, 1, 1, 1)
+    vectors = scaled.round_().mul_(RESOLUTION_MM).movedim(0, -1)[..., None, :]
     image = nifti_image(vectors.numpy(), displacement.grid)
     image.header.set_intent("vector")
     write_nifti(image, path)
 
 
 def write_learn2reg(displacement: DisplacementField, moving: Grid, path: Path) -> None:
-    """Write the whole transform, given as a displacement field on the fixed grid, as Learn2Reg has it."""
+    """Write a field of the Learn2Reg challenge.
+
+    Args:
+        displacement: whole transform on the fixed grid.
+        moving: grid of the moving image.
+        path: path of the file, .nii or .nii.gz.
+    """
     grid = displacement.grid
     field = displacement.in_voxels_of(moving)
-    # What lies between the fixed voxel's index and the index of the same place in the moving image.
+    # Difference of the indices that one place in the world has in the moving image and in the fixed one.
     difference = np.linalg.inv(moving.affine) @ grid.affine - np.diag([1.0, 1, 1, 0])
     for planes in grid.slabs():
         field[:, planes] += Grid(grid.shape, difference).positions(planes, field.device)
@@ -58,15 +64,13 @@ def write_learn2reg(displacement: DisplacementField, moving: Grid, path: Path) -
 
 
 def write_composite(transform: Transform, path: Path) -> None:
-    """Write a transform as an ITK composite, .h5 or .tfm, or an affine one by itself."""
+    """Write a transform as an ITK composite (.h5 or .tfm), or as an affine transform if it has no field."""
     affine = itk_affine(transform.affine)
     result: sitk.Transform = affine
     if transform.displacement is not None:
-        vectors = transform.displacement.vectors.cpu().double() * SIGNS.reshape(3, 1, 1, 1)
-        array = vectors.permute(3, 2, 1, 0).numpy()
-        image = placed(sitk.GetImageFromArray(array, isVector=True), transform.displacement.grid)
-        # The one added last is applied first.
-        result = sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(image)])
+        field = sitk.DisplacementFieldTransform(itk_field(transform.displacement))
+        # The transform added last is applied first.
+        result = sitk.CompositeTransform([affine, field])
     with whole_file(path) as unfinished:
         sitk.WriteTransform(result, str(unfinished))
         if path.name.endswith(".tfm") and not is_whole(unfinished):  # ITK does not tell of a full disk
@@ -74,24 +78,20 @@ def write_composite(transform: Transform, path: Path) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a text file of ITK has the line it ends with."""
+    """Return whether a text file of ITK has its last line."""
     content = path.read_bytes()
     return content.endswith(b"\n") and content.rstrip().rpartition(b"\n")[2].startswith(b"FixedParameters:")
-
-
-def itk_affine(matrix: np.ndarray) -> sitk.AffineTransform:
-    """ITK transform (LPS) of a 4x4 matrix (RAS)."""
-    affine = sitk.AffineTransform(3)
-    affine.SetMatrix((RAS_TO_LPS @ matrix[:3, :3] @ RAS_TO_LPS).ravel().tolist())
-    affine.SetTranslation((RAS_TO_LPS @ matrix[:3, 3]).tolist())
-    return affine
 
 
 def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Transform:
     """Read an ITK displacement field (.nii, .nii.gz), or an ITK transform (.h5, .tfm, .mat) of at most one field.
 
+    Args:
+        path: path of the file.
+        device: device that the transform computes on.
+
     Raises:
-        InputError: if there is no such file, or it is none of these.
+        InputError: if there is no such file, or it holds no such transform.
     """
     path = Path(path)
     if not path.is_file():
@@ -112,7 +112,11 @@ def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Tran
 
 
 def checked(transform: Transform, path: Path) -> Transform:
-    """The transform, if its numbers are finite and its affine part has an inverse."""
+    """Return the transform if its numbers are finite and its affine part has an inverse.
+
+    Raises:
+        InputError: otherwise.
+    """
     if not np.isfinite(transform.affine).all() or np.linalg.matrix_rank(transform.affine) < 4:
         raise InputError(f"{path}: its affine transform has no inverse.")
     if transform.displacement is not None and not transform.displacement.vectors.isfinite().all():
@@ -121,9 +125,16 @@ def checked(transform: Transform, path: Path) -> Transform:
 
 
 def read_displacement(path: Path, device: torch.device | str) -> DisplacementField:
-    """Read an ITK displacement field."""
-    values, affine = read_voxels(path)
-    intent = nib.load(path).header.get_intent()[2]  # type: ignore[attr-defined]
+    """Read an ITK displacement field, (X, Y, Z, 1, 3) in mm, LPS.
+
+    Raises:
+        InputError: if the file is damaged, or holds no such field.
+    """
+    with reading_image(path):
+        image = nifti_of_bytes(path.read_bytes(), path)
+        values = np.asanyarray(image.dataobj)
+        check_nifti(image, str(path))
+    intent = image.header.get_intent()[2]
     if intent in POSITIONS:
         raise InputError(
             f"{path}: holds positions ({intent}), as SPM and NiftyReg write them; displacements are needed."
@@ -137,11 +148,13 @@ def read_displacement(path: Path, device: torch.device | str) -> DisplacementFie
         )
     vectors = np.ascontiguousarray(values[:, :, :, 0].transpose(3, 0, 1, 2), dtype=np.float32)
     vectors[:2] *= -1
-    return DisplacementField(torch.from_numpy(vectors).to(device), Grid(values.shape[:3], checked_affine(affine, path)))
+    return DisplacementField(
+        torch.from_numpy(vectors).to(device), Grid(values.shape[:3], checked_affine(image.affine, str(path)))
+    )
 
 
 def from_itk(transform: sitk.Transform, path: Path, device: torch.device | str) -> Transform:
-    """Transform of an ITK one: affine transforms, after at most one displacement field."""
+    """Convert an ITK transform: affine transforms, after at most one displacement field."""
     if transform.GetDimension() != 3:
         raise InputError(f"{path}: a transform of {transform.GetDimension()} dimensions; 3 are needed.")
     parts = [transform]
@@ -161,10 +174,3 @@ def from_itk(transform: sitk.Transform, path: Path, device: torch.device | str) 
                 "and one displacement field that is applied first, can be used."
             )
     return Transform(matrix, displacement)
-
-
-def of_itk_field(image: sitk.Image, device: torch.device | str) -> DisplacementField:
-    """Displacement field of an ITK image of vectors."""
-    grid = Grid.from_itk(image.GetSize(), image.GetOrigin(), image.GetSpacing(), image.GetDirection())
-    vectors = torch.from_numpy(sitk.GetArrayFromImage(image)).permute(3, 2, 1, 0).float()
-    return DisplacementField((vectors * SIGNS.reshape(3, 1, 1, 1)).contiguous().to(device), grid)

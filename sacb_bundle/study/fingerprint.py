@@ -18,7 +18,7 @@ from torch import nn
 
 from .. import __version__
 from ..files import reading
-from ..spatial import read_volume
+from ..spatial import content_hash
 
 # How Python writes an object that does not say how it is written.
 NAMELESS = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>")
@@ -29,7 +29,7 @@ INPUTS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "mov
 
 
 def input_hashes(pair: Mapping[Any, Any]) -> dict[str, str]:
-    """SHA-256 of each file of a pair.
+    """`content_hash` of each file of a pair.
 
     Raises:
         InputError: if one cannot be read.
@@ -38,33 +38,22 @@ def input_hashes(pair: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file, taken anew only if its size or time of change differs.
+    """`content_hash` of a file, taken anew only if its size or time of change differs.
 
     Raises:
         InputError: if it cannot be read.
     """
     with reading(path):
         if str(path).lower().endswith(DETACHED):
-            return hash_of_voxels(Path(path))
+            return content_hash(path)
         state = Path(path).stat()
         return hash_of_content(str(path), state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)
 def hash_of_content(path: str, size: int, changed: int) -> str:
-    """SHA-256 of a file that had this size and time of change."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(2**22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def hash_of_voxels(path: Path) -> str:
-    """SHA-256 of the voxels of a scan and its grid."""
-    volume = read_volume(path)
-    grid = repr((volume.grid.shape, volume.grid.affine.tolist(), volume.values.dtype.str))
-    return hashlib.sha256(np.ascontiguousarray(volume.values).tobytes() + grid.encode()).hexdigest()
+    """`content_hash` of a file that had this size and time of change."""
+    return content_hash(path)
 
 
 def versions() -> dict[str, str]:

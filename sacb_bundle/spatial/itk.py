@@ -1,0 +1,82 @@
+"""Conversions between this package's types (RAS, mm) and those of ITK (LPS, mm)."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from .displacement_field import DisplacementField
+from .grid import RAS_TO_LPS, Grid
+from .volume import Volume
+
+# Sign of each component of a vector when it goes from RAS to LPS, or back.
+SIGNS = torch.tensor(np.diag(RAS_TO_LPS), dtype=torch.float32)
+
+
+def placed(image: sitk.Image, grid: Grid) -> sitk.Image:
+    """Place an ITK image where a grid lies, and return it.
+
+    Args:
+        image: 3-D image, changed in place.
+        grid: grid of the image's shape.
+    """
+    origin, spacing, direction = grid.itk_geometry
+    image.SetOrigin(origin)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction)
+    return image
+
+
+def itk_grid(image: sitk.Image | sitk.ImageFileReader) -> Grid:
+    """Return the grid of the first three axes of an ITK image, or of the header that a reader has read."""
+    dimension = image.GetDimension()
+    direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
+    return Grid.from_itk(image.GetSize()[:3], image.GetOrigin()[:3], image.GetSpacing()[:3], direction)
+
+
+def itk_image(volume: Volume) -> sitk.Image:
+    """Convert a volume to an ITK image with the same voxels."""
+    values = volume.values.astype(volume.values.dtype.newbyteorder("="), copy=False)
+    return placed(sitk.GetImageFromArray(values.transpose(2, 1, 0)), volume.grid)
+
+
+def itk_mask(mask: Volume) -> sitk.Image:
+    """Convert a mask to an ITK image that is 1 where the mask is not 0."""
+    return itk_image(Volume((mask.values != 0).astype(np.uint8), mask.grid))
+
+
+def of_itk_image(image: sitk.Image) -> Volume:
+    """Convert a 3-D ITK image of one value a voxel to a volume."""
+    return Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0), itk_grid(image))
+
+
+def itk_field(displacement: DisplacementField) -> sitk.Image:
+    """Convert a displacement field to an ITK image of fp64 vectors, in mm, LPS."""
+    vectors = displacement.vectors.cpu().double() * SIGNS.reshape(3, 1, 1, 1)
+    array = vectors.permute(3, 2, 1, 0).numpy()
+    return placed(sitk.GetImageFromArray(array, isVector=True), displacement.grid)
+
+
+def of_itk_field(image: sitk.Image, device: torch.device | str = "cpu") -> DisplacementField:
+    """Convert an ITK image of displacement vectors, in mm, LPS, to a displacement field on a device."""
+    vectors = torch.from_numpy(sitk.GetArrayFromImage(image)).permute(3, 2, 1, 0).float()
+    return DisplacementField((vectors * SIGNS.reshape(3, 1, 1, 1)).contiguous().to(device), itk_grid(image))
+
+
+def itk_affine(matrix: np.ndarray) -> sitk.AffineTransform:
+    """Convert a 4x4 matrix, in mm, RAS, to an ITK transform."""
+    affine = sitk.AffineTransform(3)
+    affine.SetMatrix((RAS_TO_LPS @ matrix[:3, :3] @ RAS_TO_LPS).ravel().tolist())
+    affine.SetTranslation((RAS_TO_LPS @ matrix[:3, 3]).tolist())
+    return affine
+
+
+def to_ras(transform: sitk.Transform) -> np.ndarray:
+    """Return the 4x4 matrix, in mm, RAS, of an affine ITK transform, from where it moves four points."""
+    corners = np.vstack([np.zeros(3), np.eye(3)])
+    moved = np.array([transform.TransformPoint((RAS_TO_LPS @ corner).tolist()) for corner in corners]) @ RAS_TO_LPS
+    matrix = np.eye(4)
+    matrix[:3, 3] = moved[0]
+    matrix[:3, :3] = (moved[1:] - moved[0]).T
+    return matrix

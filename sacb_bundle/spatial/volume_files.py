@@ -1,0 +1,196 @@
+"""Reading and writing of files that hold an image or a label map."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from isal import isal_zlib
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from ..errors import InputError
+from ..files import reading
+from .grid import Grid
+from .itk import itk_grid
+from .nifti import NIFTI_ENDINGS, check_nifti, is_nifti, nifti_image, nifti_of_bytes, read_nifti_header, write_nifti
+from .volume import (
+    Volume,
+    as_finite,
+    as_image,
+    as_label_map,
+    checked_grid,
+    checked_volume,
+    hash_of_voxels,
+    hint_at_apply,
+    without_trailing_ones,
+)
+
+ITK_ENDINGS = (".mha", ".mhd", ".nrrd", ".nhdr")
+VOLUME_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS)
+BLOCK_BYTES = 2**22
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read one 3-D volume from NIfTI (.nii, .nii.gz), MetaImage (.mha, .mhd) or NRRD (.nrrd, .nhdr).
+
+    The file is opened once. Trailing axes of length 1 are dropped. The sform of a NIfTI header counts if its code is
+    not 0, else the qform, as in nibabel; a warning tells where both are set and disagree.
+
+    Args:
+        path: path of the file.
+
+    Returns:
+        volume with the hash of the file, see `content_hash`.
+
+    Raises:
+        InputError: if there is no such file, it is damaged, it is not one volume of real numbers, or its axes are not
+            at right angles.
+    """
+    path = Path(path)
+    with reading_image(path):
+        if is_nifti(path):
+            values, affine, sha256 = read_nifti(path)
+            return checked_volume(values, affine, str(path), sha256)
+        volume = volume_of_itk(read_itk(path), str(path))
+        return replace(volume, sha256=hash_of_voxels(volume))
+
+
+def read_finite(path: str | Path) -> Volume:
+    """Read a volume that can be interpolated, see `read_volume` and `as_finite`."""
+    return as_finite(read_volume(path), path)
+
+
+def read_image(path: str | Path) -> Volume:
+    """Read a volume that can be registered, see `read_volume` and `as_image`."""
+    return as_image(read_volume(path), path)
+
+
+def read_label_map(path: str | Path) -> Volume:
+    """Read a label map as int32, see `read_volume` and `as_label_map`."""
+    return as_label_map(read_volume(path), path)
+
+
+def read_grid(path: str | Path) -> Grid:
+    """Read the grid of one 3-D volume from the header of its file.
+
+    Raises:
+        InputError: for the same reasons as in `read_volume`, as far as a header tells.
+    """
+    path = Path(path)
+    with reading_image(path):
+        if is_nifti(path):
+            header = read_nifti_header(path)
+            return checked_grid(header.get_data_shape(), header.get_best_affine(), str(path))
+        return read_itk_grid(path)
+
+
+def content_hash(path: str | Path) -> str:
+    """Return the SHA-256, in hexadecimal, of what a file holds: the `sha256` of the volume that is read from it.
+
+    It is the hash of the bytes of a file, or of the voxels and the grid in the formats that SimpleITK reads (.mha,
+    .mhd, .nrrd, .nhdr), some of which keep voxels in other files.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    path = Path(path)
+    if path.name.lower().endswith(ITK_ENDINGS):
+        return read_volume(path).sha256
+    digest = hashlib.sha256()
+    with reading(path), open(path, "rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def volume_name(path: str | Path) -> str:
+    """Return the name of a file without the ending of its format."""
+    name = Path(path).name
+    endings = sorted(VOLUME_ENDINGS, key=len, reverse=True)
+    return next((name[: -len(ending)] for ending in endings if name.lower().endswith(ending)), name)
+
+
+def write_volume(volume: Volume, path: Path) -> None:
+    """Write a NIfTI file, whole or not at all, whose qform and sform both place the volume."""
+    write_nifti(nifti_image(volume.values, volume.grid), path)
+
+
+@contextmanager
+def reading_image(path: Path) -> Iterator[None]:
+    """Read an image file.
+
+    Raises:
+        InputError: if there is no such file, or it is damaged.
+    """
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file.")
+        yield
+    except PermissionError as error:
+        raise InputError(f"{path}: may not be read.") from error
+    except ImageFileError as error:
+        raise InputError(f"{path}: not a NIfTI file.") from error
+    except (EOFError, OSError, OverflowError, isal_zlib.error, HeaderDataError, ValueError, RuntimeError) as error:  # type: ignore[misc]
+        # (isal's stubs take its error for an instance.)
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: the file is damaged or cut short.") from error
+
+
+def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, str]:
+    """Read the voxels, of any shape, the affine and the hash of a NIfTI file."""
+    content = path.read_bytes()
+    image = nifti_of_bytes(content, path)
+    values = np.asanyarray(image.dataobj)
+    check_nifti(image, str(path))
+    return values, image.affine, hashlib.sha256(content).hexdigest()
+
+
+def read_itk(path: Path) -> sitk.Image:
+    """Read a file in a format that SimpleITK reads."""
+    check_itk_ending(path)
+    return sitk.ReadImage(str(path))
+
+
+def check_itk_ending(path: Path) -> None:
+    """Raise an InputError unless SimpleITK is to read such a file."""
+    if not path.name.lower().endswith(ITK_ENDINGS):
+        raise InputError(f"{path}: only {', '.join(VOLUME_ENDINGS)} are read.")
+
+
+def volume_of_itk(image: sitk.Image, name: str) -> Volume:
+    """Convert an ITK image of one 3-D volume, possibly with trailing axes of length 1.
+
+    Raises:
+        InputError: for the same reasons as in `checked_volume`.
+    """
+    size, channels = image.GetSize(), image.GetNumberOfComponentsPerPixel()
+    spatial = without_trailing_ones(size)
+    if len(spatial) != 3 or channels != 1:
+        raise InputError(
+            f"{name}: has {len(spatial)} dimensions and {channels} values a voxel; one 3-D volume is "
+            f"needed{hint_at_apply(len(spatial) >= 3)}."
+        )
+    values = sitk.GetArrayFromImage(image).transpose()
+    return checked_volume(values, itk_grid(image).affine, name)
+
+
+def read_itk_grid(path: Path) -> Grid:
+    """Read the grid of a file that SimpleITK reads."""
+    check_itk_ending(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    shape, channels = reader.GetSize(), reader.GetNumberOfComponents()
+    if reader.GetDimension() < 3 or channels != 1:
+        raise InputError(
+            f"{path}: has shape {shape}, {channels} values a voxel; one 3-D volume is "
+            f"needed{hint_at_apply(reader.GetDimension() >= 3)}."
+        )
+    return checked_grid(shape, itk_grid(reader).affine, str(path))
