@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from ..errors import InputError
-from ..spatial import Grid, read_grid, read_image, read_label_map
+from ..spatial import Grid, check_same_grid, read_grid, read_image, read_label_map
 
 
 def check_subjects(train: Sequence[Mapping[str, str]], val: Sequence[Mapping[str, str]]) -> None:
@@ -79,15 +79,6 @@ def grid_of(path: str, grids: dict[str, Grid | InputError]) -> Grid:
     if isinstance(grid, InputError):
         raise grid
     return grid
-
-
-def check_same_grid(path: str, grid: Grid, reference_path: str, reference: Grid) -> None:
-    """Raise an InputError unless both grids coincide."""
-    if not grid.coincides_with(reference):
-        raise InputError(
-            f"{path} has {grid}, but {reference_path} has {reference}. "
-            "Both must lie on one grid: resample one onto the other first."
-        )
 
 
 def has_labels(subjects: Sequence[Mapping[str, str]]) -> bool:

@@ -1,9 +1,9 @@
 """Coordinates: the only place that knows how voxels, world (RAS) and ITK's (LPS) millimetres relate."""
 
-from .alignment import align, foreground
+from .alignment import INITIAL, align, foreground
 from .common_part import common_part
 from .displacement_field import DisplacementField
-from .grid import Grid
+from .grid import Grid, check_same_grid
 from .inverse import inverse_error, invert, round_trip_error
 from .nifti import NIFTI_ENDINGS
 from .points import warp_points, with_points_moved
@@ -25,6 +25,7 @@ from .volume_files import (
 from .working_grid import working_grid
 
 __all__ = [
+    "INITIAL",
     "NIFTI_ENDINGS",
     "VOLUME_ENDINGS",
     "DisplacementField",
@@ -39,6 +40,7 @@ __all__ = [
     "averaged",
     "canonical",
     "check_label_interpolation",
+    "check_same_grid",
     "common_part",
     "content_hash",
     "foreground",

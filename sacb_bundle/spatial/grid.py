@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..errors import InputError
+
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 # Voxels worked on at a time, so that the memory that a computation needs does not grow with the image.
 SLAB_VOXELS = 2**21
@@ -111,6 +113,15 @@ class Grid:
         spacing = "x".join(f"{length:.4g}" for length in self.spacing)
         origin = ", ".join(f"{coordinate:.4g}" for coordinate in self.affine[:3, 3])
         return f"{size} voxels of {spacing} mm, first voxel at ({origin})"
+
+
+def check_same_grid(name: str, grid: Grid, reference_name: str, reference: Grid) -> None:
+    """Raise an InputError, which names both images, unless two grids coincide."""
+    if not grid.coincides_with(reference):
+        raise InputError(
+            f"{name} has {grid}, but {reference_name} has {reference}. "
+            "Both must lie on one grid: resample one onto the other first."
+        )
 
 
 def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:

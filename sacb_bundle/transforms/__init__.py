@@ -1,23 +1,25 @@
-"""Dictionary transforms that the configs name."""
+"""Dictionary transforms for MONAI's configs: adapters over `registration` and `spatial`."""
 
 from .atlas_labels import AtlasLabelsd
 from .atlas_pair import AtlasPaird
-from .draw_registration import DrawRegistrationd
 from .measure_registration import MeasureRegistrationd
+from .prepare_pair import PreparePaird
+from .prepare_subject import PrepareSubjectd
 from .save_registration import SaveRegistrationd
-from .scale_intensity import ScaleIntensityByModalityd
-from .to_common_grid import ToCommonGridd
-from .to_working_grid import ToWorkingGridd
+from .scale_intensity import ScaleIntensityd
+from .score_registration import ScoreRegistrationd
+from .to_registration import ToRegistrationd
 from .warp import Warpd
 
 __all__ = [
     "AtlasLabelsd",
     "AtlasPaird",
-    "DrawRegistrationd",
     "MeasureRegistrationd",
+    "PreparePaird",
+    "PrepareSubjectd",
     "SaveRegistrationd",
-    "ScaleIntensityByModalityd",
-    "ToCommonGridd",
-    "ToWorkingGridd",
+    "ScaleIntensityd",
+    "ScoreRegistrationd",
+    "ToRegistrationd",
     "Warpd",
 ]

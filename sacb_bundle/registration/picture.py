@@ -1,98 +1,89 @@
-"""A picture of a registration."""
+"""Draw a registration."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from monai.transforms import Transform
 from PIL import Image, ImageDraw, ImageFont
 
-from ..spatial import Transform as SpatialTransform
-from ..spatial import Volume, read_label_map, resample
+from ..spatial import Grid, Transform, Volume, resample
 
-# In pixels.
-TILE, GAP, HEADING, FONT, LINE_DISTANCE = 168, 6, 20, 12, 7
+if TYPE_CHECKING:
+    from .result import Registration
+
+TILE_PIXELS, GAP_PIXELS, HEADING_PIXELS, FONT_PIXELS, LINE_DISTANCE_PIXELS = 168, 6, 20, 12, 7
 FIXED_OUTLINE, WARPED_OUTLINE, BOTH_OUTLINES = (64, 220, 64), (255, 90, 200), (255, 255, 255)
 BACKGROUND, TEXT, LINE = (16, 16, 16), (225, 225, 225), (120, 190, 255)
 # Axis across each plane. Rows show the two others, the later one upwards, as the working grid (RAS) has them.
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
-# What is on the left and on the right of a slice across an axis.
+# Letters on the left and on the right of a slice across an axis.
 SIDES = {2: "LR", 1: "LR", 0: "PA"}
-QUALITY = 85
 
 
-class DrawRegistrationd(Transform):
-    """Draw a registered pair in three planes of the working grid, into "folder"/picture.jpg.
+def draw(result: Registration) -> Image.Image:
+    """Draw a registered pair in three planes of the working grid.
 
     Columns: fixed, moving after the alignment, warped; the differences fixed - moving and fixed - warped (blue where
     fixed is brighter, red where it is darker); where the lines of a grid come from; the displacement as a colour (red:
-    left-right, green: front-back, blue: up-down); where there are labels, their outlines (fixed green, warped pink,
-    both white).
-
-    It reads what `sacb_bundle.transforms.SaveRegistrationd` and `MeasureRegistrationd` read and add.
+    left-right, green: front-back, blue: up-down); and, where there are label maps, their outlines (fixed green, warped
+    pink, both white).
     """
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Draw, and return the data as they were."""
-        longest = data["measures"]["displacement_max_mm"]
-        headings = ["fixed", "moving, aligned", "warped", "fixed - moving", "fixed - warped", "warped grid"]
-        headings += [f"displacement to {longest:.1f} mm"] + ["labels"] * (
-            "fixed_labels" in data or "moving_labels" in data
-        )
-        sheet = Image.new("RGB", (len(headings) * (TILE + GAP), HEADING + len(PLANES) * (TILE + GAP)), BACKGROUND)
-        draw = ImageDraw.Draw(sheet)
-        font = ImageFont.load_default(FONT)
-        for column, heading in enumerate(headings):
-            draw.text((column * (TILE + GAP) + GAP, 3), heading, fill=TEXT, font=font)
-        fixed_labels = read_label_map(data["fixed_labels"]) if "fixed_labels" in data else None
-        for row, (name, axis) in enumerate(PLANES.items()):
-            top = HEADING + row * (TILE + GAP)
-            for column, tile in enumerate(tiles_of(data, axis, longest, fixed_labels)):
-                left = column * (TILE + GAP) + (TILE - tile.width) // 2
-                sheet.paste(tile, (left, top + (TILE - tile.height) // 2))
-            draw.text((GAP, top), name, fill=TEXT, font=font)
-            for side, left in zip(SIDES[axis], (GAP, TILE - FONT), strict=True):
-                draw.text((left, top + TILE - FONT - GAP), side, fill=TEXT, font=font)
-        sheet.save(data["folder"] / "picture.jpg", quality=QUALITY)
-        return dict(data)
+    vectors = displacement_mm(result)
+    longest = float(vectors.square().sum(dim=0).sqrt().max())
+    labelled = result.pair.fixed_labels is not None or result.pair.moving_labels is not None
+    headings = ["fixed", "moving, aligned", "warped", "fixed - moving", "fixed - warped", "warped grid"]
+    headings += [f"displacement to {longest:.1f} mm"] + ["labels"] * labelled
+    step = TILE_PIXELS + GAP_PIXELS
+    sheet = Image.new("RGB", (len(headings) * step, HEADING_PIXELS + len(PLANES) * step), BACKGROUND)
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(FONT_PIXELS)
+    for column, heading in enumerate(headings):
+        pen.text((column * step + GAP_PIXELS, 3), heading, fill=TEXT, font=font)
+    for row, (name, axis) in enumerate(PLANES.items()):
+        top = HEADING_PIXELS + row * step
+        for column, tile in enumerate(tiles_of(result, axis, vectors / max(longest, 1e-6))):
+            left = column * step + (TILE_PIXELS - tile.width) // 2
+            sheet.paste(tile, (left, top + (TILE_PIXELS - tile.height) // 2))
+        pen.text((GAP_PIXELS, top), name, fill=TEXT, font=font)
+        for side, left in zip(SIDES[axis], (GAP_PIXELS, TILE_PIXELS - FONT_PIXELS), strict=True):
+            pen.text((left, top + TILE_PIXELS - FONT_PIXELS - GAP_PIXELS), side, fill=TEXT, font=font)
+    return sheet
 
 
-def tiles_of(data: Mapping[Hashable, Any], axis: int, longest: float, fixed_labels: Volume | None) -> list[Image.Image]:
-    """Tiles of the middle slice across an axis.
+def displacement_mm(result: Registration) -> torch.Tensor:
+    """Return the displacement (3, D, H, W) on the working grid, in mm along R, A and S."""
+    matrix = torch.from_numpy(result.prepared.grid.affine[:3, :3]).to(result.field)
+    return torch.einsum("ij,jdhw->idhw", matrix, result.field)
 
-    Args:
-        data: see `DrawRegistrationd`.
-        axis: across the slice.
-        longest: displacement in mm that is drawn in full colour.
-        fixed_labels: if there are any.
-    """
-    grid = data["transform"].displacement.grid
+
+def tiles_of(result: Registration, axis: int, relative: torch.Tensor) -> list[Image.Image]:
+    """Draw the tiles of the middle slice across an axis; relative: displacement (3, D, H, W), at most of length 1."""
+    grid = result.prepared.grid
     middle = grid.shape[axis] // 2
-    zoom = TILE / max(grid.shape)
+    zoom = TILE_PIXELS / max(grid.shape)
 
-    def in_slice(values: torch.Tensor) -> np.ndarray:
+    def in_slice(values: torch.Tensor | np.ndarray) -> np.ndarray:
         """(C, D, H, W) to (rows, columns, C)."""
-        return values.as_subclass(torch.Tensor).select(axis + 1, middle).float().movedim(0, -1).cpu().numpy()
+        return torch.as_tensor(values).select(axis + 1, middle).float().movedim(0, -1).cpu().numpy()
 
-    moving, fixed = np.moveaxis(in_slice(data["image"]), -1, 0)[..., None]
-    warped, displacement = in_slice(data["warped"]), in_slice(data["pred"])
-    colours = np.sqrt(np.abs(in_slice(data["transform"].displacement.vectors)) / max(longest, 1e-6))
+    moving, fixed = np.moveaxis(in_slice(result.prepared.images), -1, 0)[..., None]
+    warped, field = in_slice(result.warped_on_working_grid), in_slice(result.field)
     tiles = [colour_tile(grey(image), zoom) for image in (fixed, moving, warped)]
     tiles += [colour_tile(red_blue(fixed - image), zoom) for image in (moving, warped)]
-    tiles += [grid_tile(displacement, axis, zoom), colour_tile(colours, zoom)]
-    sources = [(SpatialTransform(), fixed_labels), (data["transform"], data.get("moving_labels"))]
-    fixed_there, warped_there = (
-        None
-        if labels is None
-        else resample(transform, grid.plane(axis, middle), labels=[labels]).labels[0].values.squeeze(axis)
-        for transform, labels in sources
-    )
-    if fixed_there is not None or warped_there is not None:
-        tiles.append(outline_tile(tiles[0], fixed_there, warped_there))
+    tiles += [grid_tile(field, axis, zoom), colour_tile(np.sqrt(np.abs(in_slice(relative))), zoom)]
+    plane = grid.plane(axis, middle)
+    fixed_labels = labels_in(plane, axis, Transform(), result.pair.fixed_labels)
+    warped_labels = labels_in(plane, axis, result.transform, result.pair.moving_labels)
+    if fixed_labels is not None or warped_labels is not None:
+        tiles.append(outline_tile(tiles[0], fixed_labels, warped_labels))
     return tiles
+
+
+def labels_in(plane: Grid, axis: int, transform: Transform, labels: Volume | None) -> np.ndarray | None:
+    """Return a label map (rows, columns) on a plane across an axis; None if there is none."""
+    return None if labels is None else resample(transform, plane, labels=[labels]).labels[0].values.squeeze(axis)
 
 
 def grey(image: np.ndarray) -> np.ndarray:
@@ -129,7 +120,7 @@ def grid_tile(displacement: np.ndarray, axis: int, zoom: float) -> Image.Image:
         for place, component in zip(np.indices(displacement.shape[:2]), in_plane, strict=True)
     )
     points = np.stack([first, height - second], axis=-1)
-    step = max(1, round(LINE_DISTANCE / zoom))
+    step = max(1, round(LINE_DISTANCE_PIXELS / zoom))
     for line in [*points[::step], *points[:, ::step].swapaxes(0, 1)]:
         draw.line([(float(x), float(y)) for x, y in line], fill=LINE)
     return tile

@@ -1,0 +1,74 @@
+"""Scale intensities to [0, 1], as the network takes them: one rule for each modality."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+
+from ..errors import InputError
+
+# No MR image and no CT that was shifted to positive numbers has values below it; the air around a body in a CT does.
+CT_BELOW_HU = -500.0
+
+logger = logging.getLogger(__name__)
+
+
+def window(low: float, high: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the rule that maps low to 0 and high to 1, and clips what lies outside."""
+    return lambda image: np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
+
+
+def from_minimum(percentile: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the rule that maps the minimum to 0 and a percentile to 1, and clips what lies above."""
+    return lambda image: window(float(image.min()), float(np.percentile(image, percentile)))(image)
+
+
+# Add yours: RULES["abdomen"] = window(-200, 400).
+RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"mr": from_minimum(99.9), "ct": window(-1000, 1000)}
+# Rules that "auto" chooses from.
+AUTOMATIC = ("mr", "ct")
+
+
+def check_modality(modality: str) -> None:
+    """Raise an InputError unless the modality is "auto" or has a rule."""
+    if modality != "auto" and modality not in RULES:
+        raise InputError(f"modality is {modality!r}; it must be one of auto, {', '.join(RULES)}.")
+
+
+def modality_of(image: np.ndarray, modality: str, trained_on: str) -> str:
+    """Return the modality by whose rule to scale an image.
+
+    Args:
+        image: intensities, of any shape.
+        modality: "auto" or a key of `RULES`, which is returned as it is.
+        trained_on: modality of the training. "auto" keeps it where it is a rule of its own; between "mr" and "ct", it
+            takes CT for an image with values below -500.
+    """
+    if modality != "auto":
+        return modality
+    if trained_on not in AUTOMATIC:
+        return trained_on
+    return "ct" if image.min() < CT_BELOW_HU else "mr"
+
+
+def scale(image: np.ndarray, modality: str, name: str) -> np.ndarray:
+    """Scale an image to [0, 1] by the rule of its modality.
+
+    Args:
+        image: intensities, fp32, of any shape.
+        modality: key of `RULES`.
+        name: of the image, for messages.
+
+    Raises:
+        InputError: if the image shows next to nothing but its lowest value.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = RULES[modality](image).astype(np.float32, copy=False)
+    if not np.isfinite(scaled).all():
+        raise InputError(
+            f"The {name} image shows next to nothing: 99.9 % of what is registered has its lowest value. Crop it to "
+            "what is to be registered."
+        )
+    return scaled

@@ -1,0 +1,131 @@
+"""Measure what tells a good registration from one that deserves a look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..metrics import LABEL_SCORES, LabelMapScores, folding_percentage, score_labels
+from ..ops import local_ncc
+from ..spatial import Transform, Volume, round_trip_error
+from .prepare import motion
+
+if TYPE_CHECKING:
+    from .result import Registration
+
+# Scaled intensity above which a voxel is foreground.
+FOREGROUND = 0.05
+# Distance from itself, in voxels of the working grid, beyond which a place counts as not inverted.
+LARGEST_INVERSE_ERROR_VOXELS = 0.5
+LATTICE_STEPS = 16
+LARGEST_NUMBER_OF_LABELS = 1000
+# Distance, in voxels, between the places at which the similarity is taken.
+SIMILARITY_STEP_VOXELS = 2
+
+
+def measures_of_images(result: Registration) -> dict[str, Any]:
+    """Measure a registration by its images and its displacement field, on the working grid.
+
+    Returns:
+        - similarity_before, similarity_after: local normalised cross-correlation (window 9), mean over every second
+          voxel of the fixed image's foreground, after the alignment alone and with the displacement field;
+        - folding_percent: folded voxels of the displacement field, see `sacb_bundle.metrics`;
+        - displacement_mean_mm, displacement_max_mm, and displacement_border_mm, the largest on the faces of the grid;
+        - inverse_failed_percent: share of 16 x 16 x 16 places that transform and inverse take more than half a voxel
+          away;
+        - alignment_shift_mm, alignment_turn_degrees, alignment_scale;
+        - fixed_modality, moving_modality: "mr", "ct" or another;
+        - fixed_deciles, moving_deciles: deciles of the scaled foreground intensities;
+        - fixed_spacing, moving_spacing: of the images' own voxels, in mm; spacing: of the working grid.
+    """
+    prepared, pair = result.prepared, result.pair
+    moving, fixed = torch.from_numpy(prepared.images).to(result.field.device).split(1)
+    return {
+        **similarity(moving, result.warped_on_working_grid, fixed),
+        **displacement(result.transform, result.field),
+        **{f"alignment_{name}": value for name, value in motion(prepared.initial, prepared.grid).items()},
+        **{f"{role}_modality": prepared.modalities[role] for role in ("moving", "fixed")},
+        **{f"{role}_deciles": deciles(image) for role, image in zip(("moving", "fixed"), prepared.images, strict=True)},
+        "moving_spacing": list(pair.moving.grid.spacing),
+        "fixed_spacing": list(pair.fixed.grid.spacing),
+    }
+
+
+def similarity(moving: torch.Tensor, warped: torch.Tensor, fixed: torch.Tensor) -> dict[str, float]:
+    """Return the similarity of (1, D, H, W) images to the fixed image, before and after registration."""
+    step = SIMILARITY_STEP_VOXELS
+    shown = (fixed > FOREGROUND)[None, :, ::step, ::step, ::step]
+    if not shown.any():
+        return {"similarity_before": 0.0, "similarity_after": 0.0}
+    with torch.no_grad():
+        return {
+            f"similarity_{when}": float(local_ncc(image[None], fixed[None], step=step)[shown].mean())
+            for when, image in (("before", moving), ("after", warped))
+        }
+
+
+def displacement(transform: Transform, field: torch.Tensor) -> dict[str, float]:
+    """Measure a field (3, D, H, W) in voxels, and the transform that holds it in mm."""
+    if transform.displacement is None:
+        raise ValueError("the transform holds no displacement field")
+    grid = transform.displacement.grid
+    lengths = transform.displacement.vectors.square().sum(dim=0).sqrt()  # `norm` takes ten times as long
+    border = max(float(lengths.select(axis, place).max()) for axis in range(3) for place in (0, -1))
+    error = round_trip_error(transform, grid.lattice(LATTICE_STEPS))
+    return {
+        "spacing": float(grid.spacing[0]),
+        "folding_percent": folding_percentage(field),
+        "displacement_mean_mm": float(lengths.mean()),
+        "displacement_max_mm": float(lengths.max()),
+        "displacement_border_mm": border,
+        "inverse_failed_percent": 100 * float((~(error <= LARGEST_INVERSE_ERROR_VOXELS * min(grid.spacing))).mean()),
+    }
+
+
+def deciles(image: np.ndarray) -> list[float]:
+    """Return the nine deciles of the foreground of an image scaled to [0, 1]; empty if there is no foreground."""
+    values = image[image > FOREGROUND]
+    return [round(float(value), 4) for value in np.quantile(values, np.arange(1, 10) / 10)] if values.size else []
+
+
+def score_label_maps(
+    fixed: Volume, before: Volume, after: Volume, labels: Sequence[int] | None = None
+) -> LabelMapScores:
+    """Score how well label maps agree before and after registration, on the fixed image's grid.
+
+    Args:
+        fixed: label map of the fixed image.
+        before: moving label map after the alignment alone, on the same grid.
+        after: moving label map, warped, on the same grid.
+        labels: label values to score; None for all of the fixed label map.
+
+    Raises:
+        InputError: if the fixed label map holds more than 1000 values.
+    """
+    values = list(labels) if labels else [int(value) for value in np.unique(fixed.values) if value]
+    if len(values) > LARGEST_NUMBER_OF_LABELS:
+        raise InputError(f"The fixed labels hold {len(values)} different values; is it a label map?")
+    return score_labels(fixed.values, before.values, after.values, values, fixed.grid.spacing)
+
+
+def summary_of_labels(scores: LabelMapScores) -> dict[str, Any]:
+    """Return label scores as JSON holds them.
+
+    Returns:
+        - dice_before, dice_after, hd95_before, hd95_after, assd_before, assd_after (mm): mean over the labels that both
+          images hold, None where there are none;
+        - labels: the same for each label; left_out and vanished: see `sacb_bundle.metrics.LabelMapScores`.
+    """
+    rows = [asdict(row) for row in scores.labels]
+    means = {}
+    for name in LABEL_SCORES:
+        # Before and after over the same labels: one that vanished has no distance after.
+        measured = [row for row in rows if name.startswith("dice") or row["hd95_after"] is not None]
+        means[name] = fmean(row[name] for row in measured) if measured else None
+    return {**means, "labels": rows, "left_out": list(scores.left_out), "vanished": list(scores.vanished)}

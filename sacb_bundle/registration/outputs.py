@@ -1,0 +1,160 @@
+"""The files of a registration: one table, from the name of an output to its file and its writer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..files import whole_file
+
+if TYPE_CHECKING:
+    from .result import Registration
+
+JPEG_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file of a registration.
+
+    Attributes:
+        file: its name; {fixed} and {moving} stand for the names of the images.
+        text: its content, in words.
+        write: writes it; called with the registration and the path.
+        needs_labels: whether it is left out for a pair without a moving label map.
+        optional: whether it is written only where it is asked for.
+    """
+
+    file: str
+    text: str
+    write: Callable[[Registration, Path], object]
+    needs_labels: bool = False
+    optional: bool = False
+
+
+# The writers import what they need when they are called, so that the command line knows the names at once.
+
+
+def write_warped(result: Registration, path: Path) -> None:
+    """Write the moving image on the fixed image's grid."""
+    from ..spatial import write_volume
+
+    write_volume(result.resampled.images[0], path)
+
+
+def write_warped_labels(result: Registration, path: Path) -> None:
+    """Write the moving label map on the fixed image's grid."""
+    from ..spatial import write_volume
+
+    write_volume(result.resampled.labels[0], path)
+
+
+def write_transform(result: Registration, path: Path) -> None:
+    """Write alignment and field as one displacement field on the fixed image's grid."""
+    from ..spatial import write_displacement
+
+    write_displacement(result.resampled.displacement, path)
+
+
+def write_alignment(result: Registration, path: Path) -> None:
+    """Write the alignment alone."""
+    from ..spatial import write_composite
+
+    write_composite(result.alignment, path)
+
+
+def write_composite_transform(result: Registration, path: Path) -> None:
+    """Write alignment and field as an ITK composite, which covers the fixed image."""
+    from ..spatial import Transform, write_composite
+
+    field = result.transform.displacement
+    covering = None if field is None else field.covering(result.fixed_grid)
+    write_composite(Transform(result.transform.affine, covering), path)
+
+
+def write_learn2reg_field(result: Registration, path: Path) -> None:
+    """Write the transform as the Learn2Reg challenge has it."""
+    from ..spatial import write_learn2reg
+
+    write_learn2reg(result.resampled.displacement, result.pair.moving.grid, path)
+
+
+def write_picture(result: Registration, path: Path) -> None:
+    """Write the picture."""
+    with whole_file(path) as unfinished:
+        result.picture().save(unfinished, quality=JPEG_QUALITY)
+
+
+# Add yours: OUTPUTS["jacobian"] = Output("jacobian.nii.gz", "…", write_jacobian, optional=True).
+OUTPUTS = {
+    "warped": Output("warped.nii.gz", "moving image on the fixed image's grid, in its own intensities", write_warped),
+    "warped_labels": Output(
+        "warped_labels.nii.gz", "moving label map on the fixed image's grid", write_warped_labels, needs_labels=True
+    ),
+    "transform": Output(
+        "transform.nii.gz", "alignment and field as one ITK displacement field (LPS, mm)", write_transform
+    ),
+    "initial": Output("initial.tfm", "the alignment alone, an ITK affine transform", write_alignment),
+    "picture": Output("picture.jpg", "slices, differences, warped grid, displacement, outlines of labels", write_picture),
+    "h5": Output("transform.h5", "ITK composite, which holds the time of writing", write_composite_transform, optional=True),
+    "tfm": Output("transform.tfm", "ITK composite, as text", write_composite_transform, optional=True),
+    "learn2reg": Output(
+        "disp_{fixed}_{moving}.nii.gz",
+        "Learn2Reg's field: voxel of the moving image less voxel of the fixed one",
+        write_learn2reg_field,
+        optional=True,
+    ),
+}
+
+
+def formats() -> list[str]:
+    """Return the names of the outputs that are written only where they are asked for."""
+    return [name for name, output in OUTPUTS.items() if output.optional]
+
+
+def check_formats(names: Sequence[str]) -> None:
+    """Raise an InputError unless each name is one of `formats`."""
+    if isinstance(names, str) or not set(names) <= set(formats()):
+        raise InputError(f"formats is {names!r}; it must be a list of some of {', '.join(formats())}.")
+
+
+def is_result(name: str) -> bool:
+    """Return whether a file of this name in a folder of results is a result, rather than a file of the user."""
+    patterns = (
+        ".*".join(map(re.escape, re.split(r"\{fixed\}|\{moving\}", output.file))) for output in OUTPUTS.values()
+    )
+    return Path(name).name == name and any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
+def write_outputs(result: Registration, folder: Path, names: Sequence[str] = ()) -> dict[str, Path]:
+    """Write the outputs of a registration into a folder, several at a time: compression takes longest.
+
+    Args:
+        result: registration.
+        folder: folder that is there.
+        names: optional outputs to write as well, see `formats`.
+
+    Returns:
+        the path of each, by the name of the output.
+
+    Raises:
+        InputError: if one cannot be written.
+    """
+    fixed, moving = result.pair.names
+    wanted = {
+        name: output
+        for name, output in OUTPUTS.items()
+        if (name in names or not output.optional) and (result.pair.moving_labels is not None or not output.needs_labels)
+    }
+    paths = {name: folder / output.file.format(fixed=fixed, moving=moving) for name, output in wanted.items()}
+    _ = result.resampled  # before several threads ask for it
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        tasks = [pool.submit(output.write, result, paths[name]) for name, output in wanted.items()]
+        for task in tasks:
+            task.result()
+    return paths

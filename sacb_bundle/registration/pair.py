@@ -1,0 +1,85 @@
+"""Two images to register, with the label maps and masks that belong to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..spatial import Volume, as_image, as_label_map, as_volume, check_same_grid, volume_name
+
+ROLES = ("fixed", "moving")
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A pair of images, each on its own grid.
+
+    Attributes:
+        fixed: fixed image.
+        moving: moving image.
+        fixed_labels: label map on the fixed image's grid, or None.
+        moving_labels: label map on the moving image's grid, or None.
+        fixed_mask: on the fixed image's grid, not 0 where the image counts; None where all of it does.
+        moving_mask: the same for the moving image.
+        names: name of either image, as in the names of files.
+    """
+
+    fixed: Volume
+    moving: Volume
+    fixed_labels: Volume | None = None
+    moving_labels: Volume | None = None
+    fixed_mask: Volume | None = None
+    moving_mask: Volume | None = None
+    names: tuple[str, str] = ROLES
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each file that was read, by role."""
+        return {role: volume.sha256 for role, volume in vars(self).items() if getattr(volume, "sha256", "")}
+
+
+def as_pair(images: Mapping[str, Any]) -> Pair:
+    """Read a pair, each file once.
+
+    Args:
+        images: "fixed" and "moving", and "fixed_labels", "moving_labels", "fixed_mask" and "moving_mask" where there are
+            any: paths or images in memory, see `sacb_bundle.spatial.as_volume`.
+
+    Raises:
+        InputError: if one is not what it should be, or a label map or mask does not lie on its image's grid.
+    """
+    volumes: dict[str, Volume] = {}
+    for role in ROLES:
+        source = images[role]
+        volumes[role] = as_image(as_volume(source, f"{role} image"), name_of(source, f"{role} image"))
+        for kind in ("labels", "mask"):
+            source = images.get(f"{role}_{kind}")
+            if source is None:
+                continue
+            name = name_of(source, f"{role} {kind}")
+            volume = as_label_map(as_volume(source, f"{role} {kind}"), name)
+            check_same_grid(name, volume.grid, name_of(images[role], f"{role} image"), volumes[role].grid)
+            volumes[f"{role}_{kind}"] = volume
+        if f"{role}_mask" in volumes:
+            check_mask(volumes[f"{role}_mask"], volumes[role], name_of(images[f"{role}_mask"], f"{role} mask"))
+    names = tuple(volume_name(images[role]) if isinstance(images[role], (str, Path)) else role for role in ROLES)
+    return Pair(**volumes, names=names)
+
+
+def name_of(image: object, role: str) -> str:
+    """Return the path of an image for messages, or its role where it is in memory."""
+    return str(image) if isinstance(image, (str, Path)) else f"the {role}"
+
+
+def check_mask(mask: Volume, image: Volume, name: str) -> None:
+    """Raise an InputError unless the image shows something where the mask is not 0."""
+    inside = image.values[mask.values != 0]
+    if not inside.size:
+        raise InputError(f"{name}: every voxel is 0; a mask is not 0 where the image counts.")
+    if inside.min() == inside.max():
+        raise InputError(
+            f"{name}: where it is not 0, every voxel of its image is {inside[0]:g}; there is nothing to see."
+        )

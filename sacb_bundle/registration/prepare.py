@@ -1,0 +1,142 @@
+"""From two scans as they are stored to one input of the network."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from ..spatial import (
+    INITIAL,
+    Grid,
+    Transform,
+    Volume,
+    align,
+    averaged,
+    common_part,
+    foreground,
+    resample,
+    working_grid,
+)
+from .intensities import check_modality, modality_of, scale
+from .pair import ROLES, Pair
+
+LEAST_SPACING_MM, LARGEST_SPACING_MM = 0.1, 20.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a pair is prepared for a network.
+
+    Attributes:
+        spacing_mm: spacing of the working grid: the one that the network was trained at.
+        size_divisor: number by which the network takes sizes.
+        trained_on: modality that the network was trained on, see `intensities`.
+        initial: alignment before the network, see `sacb_bundle.spatial.align`.
+        modality: "auto", or the modality of both images.
+
+    Raises:
+        InputError: if a value is none of these.
+    """
+
+    spacing_mm: float
+    size_divisor: int
+    trained_on: str = "mr"
+    initial: str = "affine"
+    modality: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not LEAST_SPACING_MM <= self.spacing_mm <= LARGEST_SPACING_MM:
+            raise InputError(
+                f"spacing is {self.spacing_mm}; it must be a length from {LEAST_SPACING_MM} to {LARGEST_SPACING_MM} mm."
+            )
+        if self.initial not in INITIAL:
+            raise InputError(f"initial is {self.initial!r}; it must be one of {', '.join(INITIAL)}.")
+        check_modality(self.modality)
+        check_modality(self.trained_on)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A pair as the network takes it.
+
+    Attributes:
+        images: (2, D, H, W) fp32 in [0, 1], moving and fixed on the working grid; the moving image is aligned.
+        grid: working grid.
+        initial: 4x4, from fixed to moving world coordinates in mm, RAS.
+        modalities: modality of "fixed" and "moving".
+    """
+
+    images: np.ndarray
+    grid: Grid
+    initial: np.ndarray
+    modalities: dict[str, str]
+
+
+def prepare(pair: Pair, settings: Settings) -> Prepared:
+    """Align a pair, bring both images to the grid that the network works on, and scale their intensities.
+
+    Raises:
+        InputError: if the images do not overlap, or one shows next to nothing.
+    """
+    images = {role: masked(getattr(pair, role), getattr(pair, f"{role}_mask"), settings.spacing_mm) for role in ROLES}
+    masks = {role: averaged_mask(getattr(pair, f"{role}_mask"), settings.spacing_mm) for role in ROLES}
+    initial = align(images["fixed"], images["moving"], settings.initial, masks["fixed"], masks["moving"])
+
+    shown = {role: masks[role] or foreground(images[role]) for role in ROLES}
+    common = common_part(shown["fixed"], shown["moving"], initial)
+    grid = working_grid(common or shown["fixed"], settings.spacing_mm, settings.size_divisor)
+    report(grid, initial, common is not None)
+
+    transforms = {"fixed": Transform(), "moving": Transform(initial)}
+    on_grid = {role: resample(transforms[role], grid, [images[role]]).images[0].values for role in ROLES}
+    if common is not None:
+        kept = resample(Transform(), grid, labels=[common]).labels[0].values > 0
+        on_grid = {role: np.where(kept, image, image.min()) for role, image in on_grid.items()}
+
+    modalities = {
+        role: modality_of(image, settings.modality, settings.trained_on) for role, image in on_grid.items()
+    }
+    if set(modalities.values()) != {settings.trained_on}:
+        logger.warning(
+            "The network was trained on %s; fixed is %s and moving is %s. The result may be worse than the alignment "
+            "alone (initial.tfm); compare them.",
+            settings.trained_on.upper(), modalities["fixed"].upper(), modalities["moving"].upper(),
+        )  # fmt: skip
+    scaled = [scale(on_grid[role], modalities[role], role) for role in ("moving", "fixed")]
+    return Prepared(np.stack(scaled), grid, initial, modalities)
+
+
+def masked(image: Volume, mask: Volume | None, spacing_mm: float) -> Volume:
+    """Return an image for a working grid of a spacing, with its minimum outside the mask."""
+    if mask is None:
+        return averaged(image, spacing_mm)
+    return averaged(Volume(np.where(mask.values != 0, image.values, image.values.min()), image.grid), spacing_mm)
+
+
+def averaged_mask(mask: Volume | None, spacing_mm: float) -> Volume | None:
+    """Return a mask on the grid of the image that `masked` gives."""
+    return None if mask is None else averaged(Volume((mask.values != 0).astype(np.uint8), mask.grid), spacing_mm)
+
+
+def report(grid: Grid, initial: np.ndarray, only_common: bool) -> None:
+    """Log the working grid and the alignment."""
+    logger.info("working grid: %s", grid)
+    logger.info("the alignment moves by %.1f mm, turns by %.1f degrees, scales by %.3f", *motion(initial, grid).values())
+    if only_common:
+        logger.info("only what both images show is registered; beyond, the field goes on smoothly")
+
+
+def motion(initial: np.ndarray, grid: Grid) -> dict[str, float]:
+    """Return how far an affine transform shifts the middle of a grid, and how it turns and scales the grid."""
+    centre = grid.corners.mean(axis=0)
+    left, sizes, right = np.linalg.svd(initial[:3, :3])
+    return {
+        "shift_mm": float(np.linalg.norm(initial[:3, :3] @ centre + initial[:3, 3] - centre)),
+        "turn_degrees": float(np.degrees(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1)))),
+        "scale": float(np.prod(sizes) ** (1 / 3)),
+    }

@@ -1,0 +1,121 @@
+"""Register two images: the whole way, from top to bottom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..checks import default_device, usable_device
+from ..files import bundle_root
+from ..networks import load_network
+from .pair import as_pair
+from .prepare import Prepared, Settings, prepare
+from .result import Registration
+
+
+class Registrar:
+    """Registers pairs of images with one network, whose weights are loaded once.
+
+    Args:
+        weights: file of weights, beside which a JSON file of the same name says how to use them; by default, the
+            weights that ship.
+        device: device to compute on; by default, a GPU if there is one.
+        spacing: spacing of the working grid in mm; by default, the one that the network was trained at.
+        initial: alignment before the network: "none" for images that are aligned, "center", "rigid" or "affine".
+        modality: how intensities are scaled: "mr", "ct", another rule of `intensities.RULES`, or "auto" to choose for
+            each image.
+        amp: whether to compute in fp16; by default, on a GPU.
+
+    Raises:
+        InputError: if the weights cannot be used, or an option has another value.
+
+    Example:
+        >>> from sacb_bundle.data import phantom_images
+        >>> registrar = Registrar(device="cpu", initial="none")
+        >>> result = registrar(*phantom_images((32, 32, 32)))
+        >>> result.warped.shape
+        (32, 32, 32)
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        *,
+        device: str | torch.device | None = None,
+        spacing: float | None = None,
+        initial: str = "affine",
+        modality: str = "auto",
+        amp: bool | None = None,
+    ) -> None:
+        self.weights = Path(weights) if weights is not None else bundle_root() / "models" / "model.pt"
+        self.device = default_device() if device is None else usable_device(device)
+        self.amp = self.device.type == "cuda" if amp is None else amp
+        self.network, self.info = load_network(self.weights, self.device)
+        self.settings = Settings(
+            spacing_mm=self.info.spacing_mm if spacing is None else spacing,
+            size_divisor=int(self.network.size_divisor),
+            trained_on=self.info.modality,
+            initial=initial,
+            modality=modality,
+        )
+
+    def __call__(
+        self,
+        fixed: Any,
+        moving: Any,
+        *,
+        fixed_labels: Any = None,
+        moving_labels: Any = None,
+        fixed_mask: Any = None,
+        moving_mask: Any = None,
+    ) -> Registration:
+        """Find the transform that warps the moving image onto the fixed image.
+
+        Every image is a path (NIfTI, MetaImage, NRRD), a nibabel image, a SimpleITK image, a MONAI `MetaTensor`
+        (1, D, H, W), or a `sacb_bundle.spatial.Volume`. Nothing is written.
+
+        Args:
+            fixed: fixed image, 3-D, of any spacing and orientation.
+            moving: moving image, which need not lie on the fixed image's grid.
+            fixed_labels: label map on the fixed image's grid, to score.
+            moving_labels: label map on the moving image's grid, to warp and to score.
+            fixed_mask: mask on the fixed image's grid, not 0 where the image counts.
+            moving_mask: the same for the moving image.
+
+        Raises:
+            InputError: if an image is not what it should be, or the images do not overlap.
+        """
+        # 1. Read. Each image keeps its own grid; world coordinates (mm, RAS) relate them.
+        images = {"fixed": fixed, "moving": moving, "fixed_labels": fixed_labels, "moving_labels": moving_labels}
+        pair = as_pair(images | {"fixed_mask": fixed_mask, "moving_mask": moving_mask})
+        # 2. Align, bring both images to the working grid around what they show, and scale their intensities.
+        prepared = prepare(pair, self.settings)
+        # 3. Let the network predict the displacement field on that grid.
+        field = self.predict(prepared)
+        # 4. Compose alignment and field. Whatever is warped is interpolated once, from its own grid to the fixed one.
+        return Registration(pair, prepared, field, moving_source=moving)
+
+    def predict(self, prepared: Prepared) -> torch.Tensor:
+        """Return the displacement field (3, D, H, W) fp32 of a prepared pair, in voxels of its working grid."""
+        return predict(self.network, prepared.images, self.device, self.amp)
+
+
+def predict(network: nn.Module, images: np.ndarray, device: torch.device, amp: bool) -> torch.Tensor:
+    """Let a network register two images on one grid.
+
+    Args:
+        network: see `sacb_bundle.networks.RegistrationNetwork`.
+        images: (2, D, H, W) fp32 in [0, 1], moving and fixed.
+        device: device of the network.
+        amp: whether to compute in fp16.
+
+    Returns:
+        displacement field (3, D, H, W) fp32, in voxels, components in the order of the axes.
+    """
+    with torch.no_grad(), torch.autocast(device.type, dtype=torch.float16 if amp else None, enabled=amp):
+        field: torch.Tensor = network(torch.from_numpy(images)[None].to(device))[0]
+    return field.float()

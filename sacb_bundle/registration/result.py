@@ -1,0 +1,254 @@
+"""What a registration found: the transform, and what can be done with it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..errors import InputError
+from ..metrics import LabelMapScores
+from ..ops import warp
+from ..spatial import (
+    DisplacementField,
+    Grid,
+    Resampled,
+    Transform,
+    Volume,
+    as_label_map,
+    as_series,
+    as_volume,
+    check_same_grid,
+    in_type_of,
+    invert,
+    resample,
+    series_in_type_of,
+    warp_points,
+    warp_series,
+)
+from .measures import measures_of_images, score_label_maps, summary_of_labels
+from .outputs import check_formats, write_outputs
+from .pair import Pair, name_of
+from .picture import draw
+from .prepare import Prepared
+from .result_folder import check_folder, replaced_results, write_record
+
+
+class Registration:
+    """A registered pair.
+
+    It shows its picture in a notebook.
+
+    Args:
+        pair: images in their own geometry.
+        prepared: the same on the working grid.
+        field: displacement field (3, D, H, W) on the working grid, in voxels.
+        label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
+        moving_source: the moving image as it was given, in whose type `warped` comes; by default a `Volume`.
+        weights: SHA-256 of the network's weights, for the record.
+
+    Attributes:
+        transform: from fixed to moving world coordinates in mm, RAS; alignment and displacement field.
+
+    Raises:
+        InputError: if the field is not finite.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        prepared: Prepared,
+        field: torch.Tensor,
+        *,
+        label_interpolation: str = "nearest",
+        moving_source: Any = None,
+        weights: str = "",
+    ) -> None:
+        if not field.isfinite().all():
+            raise InputError(
+                "The network gave displacements that are NaN or infinite; are its weights whole, and made for such "
+                "images?"
+            )
+        self.pair = pair
+        self.prepared = prepared
+        self.field = field
+        self.label_interpolation = label_interpolation
+        self.weights = weights
+        self.moving_source = pair.moving if moving_source is None else moving_source
+        self.transform = Transform(prepared.initial, DisplacementField.from_voxels(field, prepared.grid))
+
+    @property
+    def fixed_grid(self) -> Grid:
+        """Grid of the fixed image, on which all results lie."""
+        return self.pair.fixed.grid
+
+    @property
+    def alignment(self) -> Transform:
+        """The initial alignment alone."""
+        return Transform(self.prepared.initial)
+
+    @cached_property
+    def resampled(self) -> Resampled:
+        """The moving image, its label map and the whole transform on the fixed image's grid, in one pass."""
+        labels = [] if self.pair.moving_labels is None else [self.pair.moving_labels]
+        return resample(self.transform, self.fixed_grid, [self.pair.moving], labels, self.label_interpolation)
+
+    @property
+    def warped(self) -> Any:
+        """The moving image on the fixed image's grid, of the type that it was given in (of a path, a nibabel image)."""
+        return in_type_of(self.moving_source, self.resampled.images[0])
+
+    @property
+    def warped_labels(self) -> Volume | None:
+        """The moving label map on the fixed image's grid; None if there is none."""
+        return self.resampled.labels[0] if self.resampled.labels else None
+
+    @cached_property
+    def warped_on_working_grid(self) -> torch.Tensor:
+        """The moving image (1, D, H, W) on the working grid, scaled to [0, 1] and warped."""
+        moving = torch.from_numpy(self.prepared.images[:1]).to(self.field.device)
+        with torch.no_grad():
+            return warp(moving[None], self.field[None])[0]
+
+    def warp(self, image: Any) -> Any:
+        """Warp another image of the moving scan: 3-D, or a series or several channels, volume by volume.
+
+        Args:
+            image: path or image in memory, on any grid that overlaps the moving image.
+
+        Returns:
+            the image on the fixed image's grid, interpolated linearly, of the type that it was given in.
+
+        Raises:
+            InputError: if it is not an image, or lies elsewhere.
+        """
+        return self.carry(image, labels=False)
+
+    def warp_labels(self, labels: Any) -> Any:
+        """Warp a label map of the moving scan; see `warp`. Every voxel keeps one of the label values."""
+        return self.carry(labels, labels=True)
+
+    def carry(self, image: Any, labels: bool) -> Any:
+        """Warp an image or a label map."""
+        kind = "labels" if labels else "image"
+        series = as_series(image, kind)
+        if not self.transform.reaches(self.fixed_grid, series.grid):
+            raise InputError(
+                f"{name_of(image, kind)}: the transform takes no part of the fixed image into it. Does it belong to "
+                "the moving image?"
+            )
+        frames: Iterator[np.ndarray] = warp_series(
+            self.transform, self.fixed_grid, series, labels, self.label_interpolation
+        )
+        return series_in_type_of(image, frames, self.fixed_grid, series)
+
+    def warp_points(self, points: np.ndarray) -> np.ndarray:
+        """Carry points of the moving image over to the fixed image, as warping does with the image itself.
+
+        Args:
+            points: (N, 3) world coordinates in mm, RAS.
+
+        Returns:
+            (N, 3) world coordinates in mm, RAS.
+
+        Raises:
+            InputError: if a point has no counterpart in the fixed image.
+        """
+        points = np.asarray(points, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+            raise InputError(f"points has shape {points.shape}; it must be (N, 3), finite, in mm, RAS.")
+        return warp_points(self.transform, points)
+
+    def inverse(self) -> Transform:
+        """Return the transform from moving to fixed world coordinates, on the moving image's grid."""
+        return Transform(displacement=invert(self.transform, self.pair.moving.grid))
+
+    def measures(
+        self, fixed_labels: Any = None, moving_labels: Any = None, labels: Sequence[int] | None = None
+    ) -> dict[str, Any]:
+        """Measure similarity, folding and displacement, and the agreement of label maps, before and after.
+
+        "before" is after the alignment alone, "after" with the displacement field.
+
+        Args:
+            fixed_labels: label map on the fixed image's grid; by default that of the pair.
+            moving_labels: label map of the moving image; by default that of the pair.
+            labels: label values to score; by default all of the fixed label map.
+
+        Returns:
+            see `measures_of_images`, and `summary_of_labels` where there are both label maps.
+
+        Raises:
+            InputError: if a label map is not one, or lies on another grid.
+        """
+        scores = self.label_scores(fixed_labels, moving_labels, labels)
+        return measures_of_images(self) | ({} if scores is None else summary_of_labels(scores))
+
+    def label_scores(
+        self, fixed_labels: Any = None, moving_labels: Any = None, labels: Sequence[int] | None = None
+    ) -> LabelMapScores | None:
+        """Score the label maps, see `measures`; None where one is missing."""
+        fixed, moving, after = self.pair.fixed_labels, self.pair.moving_labels, self.warped_labels
+        if fixed_labels is not None:
+            fixed = label_map(fixed_labels, "fixed labels")
+            check_same_grid("The fixed label map", fixed.grid, "the fixed image", self.fixed_grid)
+        if moving_labels is not None:
+            moving = label_map(moving_labels, "moving labels")
+            after = self.on_fixed_grid(self.transform, moving)
+        if fixed is None or moving is None or after is None:
+            return None
+        return score_label_maps(fixed, self.on_fixed_grid(self.alignment, moving), after, labels)
+
+    def on_fixed_grid(self, transform: Transform, labels: Volume) -> Volume:
+        """Warp a label map onto the fixed image's grid."""
+        return resample(
+            transform, self.fixed_grid, labels=[labels], label_interpolation=self.label_interpolation
+        ).labels[0]
+
+    def picture(self) -> Image.Image:
+        """Draw the pair in three planes: see `sacb_bundle.registration.picture.draw`."""
+        return draw(self)
+
+    def _repr_jpeg_(self) -> bytes:
+        stream = io.BytesIO()
+        self.picture().save(stream, "JPEG")
+        return stream.getvalue()
+
+    def save(
+        self, folder: str | Path, formats: Sequence[str] = (), *, facts: Mapping[str, Any] | None = None
+    ) -> dict[str, Path]:
+        """Write the results into a folder, with a record: see `outputs` and `result_folder`.
+
+        Results of an earlier registration there are replaced, other files stay. The files appear when all are whole.
+
+        Args:
+            folder: folder of the results, made if need be.
+            formats: optional outputs, such as "h5"; see `outputs.formats`.
+            facts: further facts for the record.
+
+        Returns:
+            the path of each result, by the name of the output.
+
+        Raises:
+            InputError: if a format is unknown, the folder cannot be written to, or a result would replace a file that
+                is not one.
+        """
+        check_formats(formats)
+        folder = Path(folder)
+        check_folder(folder)
+        with replaced_results(folder) as unfinished:
+            written = write_outputs(self, unfinished, formats)
+            own = {"id": folder.resolve().name, "hashes": self.pair.hashes, "weights": self.weights}
+            write_record(unfinished, **{**own, "measures": self.measures(), **(facts or {})})
+        return {name: folder / path.name for name, path in written.items()}
+
+
+def label_map(image: Any, role: str) -> Volume:
+    """Return a label map that is given as a path or in memory."""
+    return as_label_map(as_volume(image, role), name_of(image, role))

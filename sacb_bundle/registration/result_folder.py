@@ -1,0 +1,163 @@
+"""The folder of a registered pair: results that are whole, with a record of how they came about.
+
+Results replace those of an earlier registration, which the record names. Files of the user stay: a result never takes the
+place of one, and nothing outside the folder is touched, whatever a record lists.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from .. import __version__
+from ..errors import InputError
+from ..files import check_results, reading, remove_unfinished_files, whole_file
+from .outputs import is_result
+
+RECORD = "case.json"
+# Reason why a case of a study has no results.
+FAILURE = "error.json"
+# Names of the results before and after, while the ones take the place of the others.
+REPLACING = ".replacing.json"
+UNFINISHED = ".unfinished-"
+RECORD_TYPES = {"inputs": dict, "hashes": dict, "settings": str, "results": dict, "seconds": dict, "measures": dict}
+
+Content = TypeVar("Content", dict, list)
+
+
+def check_folder(folder: Path) -> None:
+    """Check, before work starts, that results can be written into a folder and take the place of no other file.
+
+    Raises:
+        InputError: if not.
+    """
+    check_results([folder / RECORD], [])
+    if folder.is_symlink():
+        raise InputError(f"{folder}: results cannot be written there: it is a link.")
+    if strangers := sorted(results_in(folder) - recorded_results(folder)):
+        raise InputError(
+            f"{folder / strangers[0]}: a result would take the place of this file, which is not one, as far as "
+            f"{RECORD} tells; move it away, or choose another output."
+        )
+
+
+def check_not_read(folders: set[Path], sources: list[Path]) -> None:
+    """Raise an InputError if a file that is read lies where a result will be.
+
+    Args:
+        folders: resolved folders of results.
+        sources: files that are read.
+    """
+    for path in sources:
+        source = path.resolve()
+        if source.parent in folders and (is_result(source.name) or source.name in (RECORD, FAILURE)):
+            raise InputError(f"{source}: a result would overwrite this file, which is read; choose another output.")
+
+
+@contextmanager
+def replaced_results(folder: Path, unfinished: Path | None = None) -> Iterator[Path]:
+    """Give a new folder to write results into, which then take the place of those of an earlier registration.
+
+    Args:
+        folder: folder of the results, which need not exist.
+        unfinished: new folder; by default one within `folder`. Beside `folder`, the latter appears as a whole.
+
+    Raises:
+        InputError: if it cannot be made.
+    """
+    existed = folder.is_dir()
+    unfinished = unfinished or folder / f"{UNFINISHED}{uuid4().hex}"
+    try:
+        unfinished.mkdir(parents=unfinished.parent == folder)
+    except OSError as error:
+        raise InputError(f"{folder}: results cannot be written there: {error.strerror}.") from error
+    try:
+        yield unfinished
+        replace_results(unfinished, folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if not existed and unfinished.parent == folder and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+def replace_results(unfinished: Path, folder: Path) -> None:
+    """Move a whole folder of results to its final place; in a folder that is there, other files stay."""
+    within = unfinished.parent == folder
+    if not within and not folder.is_dir():
+        unfinished.rename(folder)
+        return
+    own = recorded_results(folder)
+    (folder / REPLACING).write_text(json.dumps(sorted(own | results_in(unfinished))), encoding="utf-8")
+    # Without its record a case is not complete, whatever else is there.
+    for name in (RECORD, FAILURE, *sorted(own)):
+        (folder / name).unlink(missing_ok=True)
+    remove_unfinished_files(folder)
+    if within or any(path.name != REPLACING for path in folder.iterdir()):
+        for path in sorted(unfinished.iterdir(), key=lambda path: path.name == RECORD):
+            path.replace(folder / path.name)
+        unfinished.rmdir()
+        (folder / REPLACING).unlink()
+    else:
+        (folder / REPLACING).unlink()
+        folder.rmdir()
+        unfinished.rename(folder)
+
+
+def results_in(folder: Path) -> set[str]:
+    """Return the names of the files in a folder that are called as results are; none if there is no folder."""
+    with reading(folder):
+        return {path.name for path in folder.iterdir() if is_result(path.name)} if folder.is_dir() else set()
+
+
+def recorded_results(folder: Path) -> set[str]:
+    """Return the names of the results of earlier registrations: those its record names; all if that is damaged.
+
+    A record is a file that anyone may have written. A name in it that no result has, such as a path that leads out of
+    the folder, is left out: what is returned is removed when new results come.
+    """
+    names = {str(name) for name in read_or_empty(folder / REPLACING, list)}
+    if (folder / RECORD).is_file():
+        names |= read_record(folder).get("results", {}).keys() or results_in(folder)
+    return {name for name in names if is_result(name)}
+
+
+def write_record(folder: Path, **facts: Any) -> None:
+    """Write the record of results that are there, with their names and sizes and the version of the package.
+
+    Args:
+        folder: folder of the results.
+        facts: "id", "hashes" of the inputs and "measures", and where they are known, "inputs" (paths), "settings" (a
+            hash), "weights" (their SHA-256) and "seconds".
+    """
+    defaults: dict[str, Any] = {"inputs": {}, "settings": "", "seconds": {}}
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    record = defaults | facts | {"version": __version__, "results": sizes}
+    with whole_file(folder / RECORD) as unfinished:
+        unfinished.write_text(json_text(record), encoding="utf-8")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a folder of results; empty if there is none, or it is damaged."""
+    content = read_or_empty(folder / RECORD, dict)
+    typed = all(isinstance(content.get(key), kind) for key, kind in RECORD_TYPES.items())
+    return content if typed and content["results"] else {}
+
+
+def read_or_empty(path: Path, kind: type[Content]) -> Content:
+    """Return the content of a JSON file; empty if there is none, or it holds something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return kind()
+    return content if isinstance(content, kind) else kind()
+
+
+def json_text(content: dict[str, Any]) -> str:
+    """Return JSON text, for people to read, too."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

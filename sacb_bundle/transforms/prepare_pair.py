@@ -1,0 +1,33 @@
+"""Read and prepare a pair for the network."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.transforms import Transform
+
+from ..registration.pair import as_pair
+from ..registration.prepare import Settings, prepare
+
+
+class PreparePaird(Transform):
+    """Read the files of a pair, and prepare it for the network: see `sacb_bundle.registration.prepare`.
+
+    It reads the paths "fixed" and "moving", and "fixed_labels", "moving_labels", "fixed_mask" and "moving_mask" where
+    there are any. It adds "image" (2, D, H, W) fp32 in [0, 1], moving and fixed on the working grid; "pair" and
+    "prepared".
+
+    Args:
+        settings: arguments of `sacb_bundle.registration.prepare.Settings`.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = Settings(**settings)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the items."""
+        pair = as_pair(data)
+        prepared = prepare(pair, self.settings)
+        return {**data, "image": torch.from_numpy(prepared.images), "pair": pair, "prepared": prepared}
