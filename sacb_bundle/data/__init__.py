@@ -7,7 +7,7 @@ from .dataset_folder import DatasetFolder, labels_to_score, read_dataset
 from .epoch_sampler import EpochSampler
 from .folder_pairs import atlas_pairs, pairs_by_name, study_pairs
 from .pair_dataset import PairDataset
-from .pairs import Pair, list_pairs, pair_indices
+from .pairs import Pair, list_pairs, pair_indices, training_data
 from .phantom import phantom_pair
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "read_data_list",
     "read_dataset",
     "study_pairs",
+    "training_data",
 ]

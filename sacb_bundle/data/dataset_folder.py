@@ -5,22 +5,24 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import InputError
 from ..files import read_json, reading
 from ..spatial import NIFTI_ENDINGS, volume_name
+
+Item = TypeVar("Item")
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DatasetFolder:
-    """The subjects of a data set.
+    """The subjects, or pairs, of a data set.
 
     Attributes:
-        train: subjects to train on, each {"image": path}: training is unsupervised.
-        val: subjects to validate on, each {"image": path} with "label": path where there is one.
+        train: subjects to train on, each {"image": path}; or pairs, without their label maps: training is unsupervised.
+        val: subjects to validate on, each {"image": path} with "label": path where there is one; or pairs.
     """
 
     train: list[dict[str, str]]
@@ -45,7 +47,7 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
     """
     root = Path(str(dataset_dir))
     if not root.is_dir():
-        raise InputError(f"dataset_dir: there is no folder {root}.")
+        raise InputError(f"{root}: there is no such folder; name the folder of the data set by --dataset_dir.")
     if not (root / "images").is_dir():
         raise InputError(f"{root}: a data set has its images in a folder images/, which is missing.")
     images = files_by_name(root / "images")
@@ -115,12 +117,12 @@ def description_split(description: dict, root: Path) -> tuple[list[str], list[st
     return train, val
 
 
-def default_split(names: list[str]) -> tuple[list[str], list[str]]:
-    """Names to train and to validate on, without a dataset.json."""
-    if len(names) < 4:
-        return names, names
-    num_val = max(2, len(names) // 5)
-    return names[:-num_val], names[-num_val:]
+def default_split(items: list[Item]) -> tuple[list[Item], list[Item]]:
+    """Return the subjects or pairs to train and to validate on where nothing else says so."""
+    if len(items) < 4:
+        return items, items
+    num_val = max(2, len(items) // 5)
+    return items[:-num_val], items[-num_val:]
 
 
 def labels_to_score(dataset_dir: str | Path, data_list: str = "") -> list[int] | None:

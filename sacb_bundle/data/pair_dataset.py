@@ -1,4 +1,4 @@
-"""Pairs of subjects for training and validation."""
+"""Pairs for training and validation."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from .pairs import pair_indices
 
 
 class PairDataset(Dataset):
-    """Pairs of subjects, each subject loaded and preprocessed once.
+    """Pairs of subjects, or pairs that belong together, such as follow-up scans; each is loaded and prepared once.
 
-    An item is {"image": (2, D, H, W), moving and fixed}, with "moving_labels" and "fixed_labels" (1, D, H, W) where the
-    subjects have labels.
+    An item is {"image": (2, D, H, W), moving and fixed}, with "moving_labels" and "fixed_labels" (1, D, H, W) where both
+    images have label maps.
 
     Args:
-        data: subjects, each {"image": path} with or without "label": path.
-        transform: preprocessing of a subject, to tensors (1, D, H, W) of one size.
-        pairing: see `pair_indices`.
-        mirror: whether each subject also counts as its mirror image, left and right (axis 0) swapped.
-        augmentation: of {"moving": (1, D, H, W), "fixed": (1, D, H, W)}, the images of a pair, each time anew; for
-            training, as it leaves the label maps alone.
-        num_workers: threads that load the subjects.
+        data: subjects, {"image": path} with or without "label": path; or pairs, see `sacb_bundle.data.Pair`.
+        transform: preprocessing: a subject to tensors "image" and "label" (1, D, H, W), all of one size; a pair to what
+            an item is.
+        pairing: which subjects make a pair, see `pair_indices`; of no effect on pairs.
+        mirror: whether each subject or pair also counts as its mirror image, left and right (axis D) swapped.
+        augmentation: random transform of {"moving": (1, D, H, W), "fixed": (1, D, H, W)}, for training: it leaves the
+            label maps alone.
+        num_workers: number of threads that load.
     """
 
     def __init__(
@@ -36,26 +37,36 @@ class PairDataset(Dataset):
         augmentation: Callable | None = None,
         num_workers: int = 2,
     ) -> None:
-        self.subjects = CacheDataset(data, transform, num_workers=num_workers)
-        self.pairs = pair_indices(len(data) * (2 if mirror else 1), pairing)
+        self.loaded = CacheDataset(data, transform, num_workers=num_workers)
+        self.of_subjects = all("image" in item for item in data)
+        number = len(data) * (2 if mirror else 1)
+        self.pairs = pair_indices(number, pairing) if self.of_subjects else [(index, index) for index in range(number)]
         self.augmentation = augmentation
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        moving, fixed = (self.subject(number) for number in self.pairs[index])
-        images = {"moving": moving["image"], "fixed": fixed["image"]}
+        pair = self.pair(index)
+        images = dict(zip(("moving", "fixed"), pair["image"].split(1), strict=True))
         if self.augmentation is not None:
             images = self.augmentation(images)
-        pair = {"image": torch.cat([images["moving"], images["fixed"]])}
+        return {**pair, "image": torch.cat([images["moving"], images["fixed"]])}
+
+    def pair(self, index: int) -> dict[str, torch.Tensor]:
+        """Return a pair as it is before the augmentation."""
+        moving, fixed = (self.item(number) for number in self.pairs[index])
+        if not self.of_subjects:
+            return fixed
+        pair = {"image": torch.cat([moving["image"], fixed["image"]])}
         if "label" in moving and "label" in fixed:
             pair |= {"moving_labels": moving["label"], "fixed_labels": fixed["label"]}
         return pair
 
-    def subject(self, number: int) -> dict[str, torch.Tensor]:
-        """A subject, or the mirror image of one."""
-        subject = self.subjects[number % len(self.subjects)]
-        if number < len(self.subjects):
-            return subject
-        return {key: value.flip(1) for key, value in subject.items() if isinstance(value, torch.Tensor)}
+    def item(self, number: int) -> dict[str, torch.Tensor]:
+        """Return the tensors of a subject or pair, or of the mirror image of one."""
+        item = self.loaded[number % len(self.loaded)]
+        mirrored = number >= len(self.loaded)
+        return {
+            key: value.flip(1) if mirrored else value for key, value in item.items() if isinstance(value, torch.Tensor)
+        }

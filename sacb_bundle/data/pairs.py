@@ -7,11 +7,12 @@ from pathlib import Path
 
 from ..errors import InputError
 from .data_list import named, read_data_list
-from .dataset_folder import read_dataset
+from .dataset_folder import DatasetFolder, default_split, read_dataset
 
-# Of one pair: "id", the paths "moving" and "fixed", "moving_labels" and "fixed_labels" where there are labels, and
-# "moving_mask" and "fixed_mask" where there are masks.
+# "id", the paths "moving" and "fixed", "moving_labels" and "fixed_labels" where there are label maps, and "moving_mask"
+# and "fixed_mask" where there are masks.
 Pair = dict[str, str]
+LABEL_MAPS = ("moving_labels", "fixed_labels")
 
 
 def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
@@ -56,6 +57,27 @@ def list_pairs(dataset_dir: str, data_list: str = "", pairing: str = "ordered", 
     indices = pair_indices(len(dataset.val), pairing)
     pairs = [subject_pair(dataset.val[moving], dataset.val[fixed]) for moving, fixed in indices]
     return named(pairs, Path(str(dataset_dir)))
+
+
+def training_data(dataset_dir: str, data_list: str = "", atlas: str | None = None) -> DatasetFolder:
+    """List the subjects of a data set, or the pairs of a data list, to train and to validate on.
+
+    The last fifth of a data list, at least two pairs, is for validation; of fewer than four pairs, all are for both.
+
+    Args:
+        dataset_dir: see `read_dataset`; of no effect where there is a data list.
+        data_list: see `read_data_list`; "" for none.
+        atlas: see `read_dataset`.
+
+    Raises:
+        InputError: see those functions.
+    """
+    if not data_list:
+        return read_dataset(dataset_dir, atlas)
+    train, val = default_split(read_data_list(data_list))
+    return DatasetFolder(
+        train=[{key: value for key, value in pair.items() if key not in LABEL_MAPS} for pair in train], val=val
+    )
 
 
 def subject_pair(moving: dict[str, str], fixed: dict[str, str]) -> Pair:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..spatial import Volume, as_image, as_label_map, as_volume, check_same_grid, volume_name
+from ..spatial import Volume, as_image, as_label_map, as_volume, check_same_grid, source_name, volume_name
 
 ROLES = ("fixed", "moving")
 
@@ -53,25 +53,28 @@ def as_pair(images: Mapping[str, Any]) -> Pair:
     """
     volumes: dict[str, Volume] = {}
     for role in ROLES:
-        source = images[role]
-        volumes[role] = as_image(as_volume(source, f"{role} image"), name_of(source, f"{role} image"))
+        image_name = source_name(images[role], role)
+        volumes[role] = as_image(as_volume(images[role], role), image_name)
         for kind in ("labels", "mask"):
             source = images.get(f"{role}_{kind}")
             if source is None:
                 continue
-            name = name_of(source, f"{role} {kind}")
-            volume = as_label_map(as_volume(source, f"{role} {kind}"), name)
-            check_same_grid(name, volume.grid, name_of(images[role], f"{role} image"), volumes[role].grid)
-            volumes[f"{role}_{kind}"] = volume
-        if f"{role}_mask" in volumes:
-            check_mask(volumes[f"{role}_mask"], volumes[role], name_of(images[f"{role}_mask"], f"{role} mask"))
+            volumes[f"{role}_{kind}"] = read_label_map(source, f"{role} {kind.removesuffix('s')}")
+            name = source_name(source, f"{role} {kind.removesuffix('s')}")
+            check_same_grid(name, volumes[f"{role}_{kind}"].grid, image_name, volumes[role].grid)
+            if kind == "mask":
+                check_mask(volumes[f"{role}_mask"], volumes[role], name)
     names = tuple(volume_name(images[role]) if isinstance(images[role], (str, Path)) else role for role in ROLES)
-    return Pair(**volumes, names=names)
+    return Pair(**volumes, names=names)  # type: ignore[arg-type]
 
 
-def name_of(image: object, role: str) -> str:
-    """Return the path of an image for messages, or its role where it is in memory."""
-    return str(image) if isinstance(image, (str, Path)) else f"the {role}"
+def read_label_map(image: object, role: str) -> Volume:
+    """Return a label map, or mask, that is given as a path or in memory.
+
+    Raises:
+        InputError: if it is not one.
+    """
+    return as_label_map(as_volume(image, role), source_name(image, role))
 
 
 def check_mask(mask: Volume, image: Volume, name: str) -> None:

@@ -21,20 +21,19 @@ from ..spatial import (
     Resampled,
     Transform,
     Volume,
-    as_label_map,
     as_series,
-    as_volume,
     check_same_grid,
     in_type_of,
     invert,
     resample,
     series_in_type_of,
+    source_name,
     warp_points,
     warp_series,
 )
 from .measures import measures_of_images, score_label_maps, summary_of_labels
 from .outputs import check_formats, write_outputs
-from .pair import Pair, name_of
+from .pair import Pair, read_label_map
 from .picture import draw
 from .prepare import Prepared
 from .result_folder import check_folder, replaced_results, write_record
@@ -140,7 +139,7 @@ class Registration:
         series = as_series(image, kind)
         if not self.transform.reaches(self.fixed_grid, series.grid):
             raise InputError(
-                f"{name_of(image, kind)}: the transform takes no part of the fixed image into it. Does it belong to "
+                f"{source_name(image, kind)}: the transform takes no part of the fixed image into it. Does it belong to "
                 "the moving image?"
             )
         frames: Iterator[np.ndarray] = warp_series(
@@ -196,10 +195,10 @@ class Registration:
         """Score the label maps, see `measures`; None where one is missing."""
         fixed, moving, after = self.pair.fixed_labels, self.pair.moving_labels, self.warped_labels
         if fixed_labels is not None:
-            fixed = label_map(fixed_labels, "fixed labels")
+            fixed = read_label_map(fixed_labels, "fixed label")
             check_same_grid("The fixed label map", fixed.grid, "the fixed image", self.fixed_grid)
         if moving_labels is not None:
-            moving = label_map(moving_labels, "moving labels")
+            moving = read_label_map(moving_labels, "moving label")
             after = self.on_fixed_grid(self.transform, moving)
         if fixed is None or moving is None or after is None:
             return None
@@ -247,8 +246,3 @@ class Registration:
             own = {"id": folder.resolve().name, "hashes": self.pair.hashes, "weights": self.weights}
             write_record(unfinished, **{**own, "measures": self.measures(), **(facts or {})})
         return {name: folder / path.name for name, path in written.items()}
-
-
-def label_map(image: Any, role: str) -> Volume:
-    """Return a label map that is given as a path or in memory."""
-    return as_label_map(as_volume(image, role), name_of(image, role))

@@ -4,6 +4,7 @@ from .alignment import INITIAL, align, foreground
 from .common_part import common_part
 from .displacement_field import DisplacementField
 from .grid import Grid, check_same_grid
+from .image_types import as_volume, in_type_of, source_name
 from .inverse import inverse_error, invert, round_trip_error
 from .nifti import NIFTI_ENDINGS
 from .points import warp_points, with_points_moved
@@ -37,6 +38,7 @@ __all__ = [
     "as_finite",
     "as_image",
     "as_label_map",
+    "as_volume",
     "averaged",
     "canonical",
     "check_label_interpolation",
@@ -45,6 +47,7 @@ __all__ = [
     "content_hash",
     "foreground",
     "hash_of_voxels",
+    "in_type_of",
     "inverse_error",
     "invert",
     "read_finite",
@@ -55,6 +58,7 @@ __all__ = [
     "read_volume",
     "resample",
     "round_trip_error",
+    "source_name",
     "volume_name",
     "warp_points",
     "with_points_moved",

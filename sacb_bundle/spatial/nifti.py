@@ -76,31 +76,31 @@ def read_nifti_header(path: Path) -> nib.Nifti1Header:
     raise not_nifti(path)
 
 
-def check_nifti(image: nib.Nifti1Pair, name: str) -> None:
-    """Check the unit of length of a NIfTI image, and warn if its header places it ambiguously.
+def check_nifti(header: nib.Nifti1Header, name: str) -> None:
+    """Check the unit of length of a NIfTI header, and warn if it places the voxels ambiguously.
 
     The sform counts if its code is not 0, else the qform, as in nibabel.
 
     Raises:
         InputError: if lengths are not in mm.
     """
-    units = image.header.get_xyzt_units()[0]
+    units = header.get_xyzt_units()[0]
     if units not in ("mm", "unknown"):
         raise InputError(f"{name}: its lengths are in {units}s; mm are needed.")
-    qform, sform = (image.header[code] > 0 for code in ("qform_code", "sform_code"))
+    qform, sform = (header[code] > 0 for code in ("qform_code", "sform_code"))
     if not qform and not sform:
         logger.warning(
             "%s: neither qform nor sform is set. It is placed as nibabel does; other programs may differ.", name
         )
-    if qform and sform and len(image.shape) >= 3 and not forms_agree(image):
+    if qform and sform and len(header.get_data_shape()) >= 3 and not forms_agree(header):
         logger.warning("%s: its qform and sform disagree. The sform counts here; other programs may differ.", name)
 
 
-def forms_agree(image: nib.Nifti1Pair) -> bool:
-    """Return whether the qform and the sform of an image place its voxels alike."""
-    shape = image.shape[:3]
+def forms_agree(header: nib.Nifti1Header) -> bool:
+    """Return whether the qform and the sform of a header place its voxels alike."""
+    shape = header.get_data_shape()[:3]
     try:
-        return Grid(shape, image.get_qform()).coincides_with(Grid(shape, image.get_sform()))
+        return Grid(shape, header.get_qform()).coincides_with(Grid(shape, header.get_sform()))
     except ValueError:  # a quaternion that is none
         return False
 

@@ -133,7 +133,7 @@ def read_displacement(path: Path, device: torch.device | str) -> DisplacementFie
     with reading_image(path):
         image = nifti_of_bytes(path.read_bytes(), path)
         values = np.asanyarray(image.dataobj)
-        check_nifti(image, str(path))
+        check_nifti(image.header, str(path))
     intent = image.header.get_intent()[2]
     if intent in POSITIONS:
         raise InputError(

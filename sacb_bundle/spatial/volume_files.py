@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,6 +35,10 @@ from .volume import (
 ITK_ENDINGS = (".mha", ".mhd", ".nrrd", ".nhdr")
 VOLUME_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS)
 BLOCK_BYTES = 2**22
+# Errors that readers raise for a damaged file. (isal's stubs take its error for an instance.)
+DAMAGES: tuple[type[Exception], ...] = (
+    EOFError, OSError, OverflowError, isal_zlib.error, zlib.error, HeaderDataError, ValueError, RuntimeError,
+)  # type: ignore[assignment]  # fmt: skip
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -128,19 +133,29 @@ def reading_image(path: Path) -> Iterator[None]:
     Raises:
         InputError: if there is no such file, or it is damaged.
     """
-    try:
+    with reading_voxels(str(path)):
         if not path.is_file():
             raise InputError(f"{path}: no such file.")
         yield
+
+
+@contextmanager
+def reading_voxels(name: str) -> Iterator[None]:
+    """Read the header or the voxels of an image of this name in error messages.
+
+    Raises:
+        InputError: if they cannot be read.
+    """
+    try:
+        yield
+    except InputError:
+        raise
     except PermissionError as error:
-        raise InputError(f"{path}: may not be read.") from error
+        raise InputError(f"{name}: may not be read.") from error
     except ImageFileError as error:
-        raise InputError(f"{path}: not a NIfTI file.") from error
-    except (EOFError, OSError, OverflowError, isal_zlib.error, HeaderDataError, ValueError, RuntimeError) as error:  # type: ignore[misc]
-        # (isal's stubs take its error for an instance.)
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: the file is damaged or cut short.") from error
+        raise InputError(f"{name}: not a NIfTI file.") from error
+    except DAMAGES as error:
+        raise InputError(f"{name}: the file is damaged or cut short.") from error
 
 
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, str]:
@@ -148,7 +163,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, str]:
     content = path.read_bytes()
     image = nifti_of_bytes(content, path)
     values = np.asanyarray(image.dataobj)
-    check_nifti(image, str(path))
+    check_nifti(image.header, str(path))
     return values, image.affine, hashlib.sha256(content).hexdigest()
 
 

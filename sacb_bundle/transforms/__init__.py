@@ -2,6 +2,7 @@
 
 from .atlas_labels import AtlasLabelsd
 from .atlas_pair import AtlasPaird
+from .labels_on_working_grid import LabelsOnWorkingGridd
 from .measure_registration import MeasureRegistrationd
 from .prepare_pair import PreparePaird
 from .prepare_subject import PrepareSubjectd
@@ -14,6 +15,7 @@ from .warp import Warpd
 __all__ = [
     "AtlasLabelsd",
     "AtlasPaird",
+    "LabelsOnWorkingGridd",
     "MeasureRegistrationd",
     "PreparePaird",
     "PrepareSubjectd",

@@ -1,0 +1,34 @@
+"""Bring the label maps of a prepared pair to its working grid."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Transform
+
+from ..spatial import Transform as SpatialTransform
+from ..spatial import resample
+
+
+class LabelsOnWorkingGridd(Transform):
+    """Replace "fixed_labels" and "moving_labels", where both are there, by fp32 tensors (1, D, H, W) on the working grid.
+
+    It reads "pair" and "prepared", which it leaves out: see `PreparePaird`.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the label maps."""
+        pair, prepared = data["pair"], data["prepared"]
+        rest = {key: value for key, value in data.items() if key not in ("pair", "prepared")}
+        if pair.fixed_labels is None or pair.moving_labels is None:
+            return rest
+        for key, transform, labels in (
+            ("fixed_labels", SpatialTransform(), pair.fixed_labels),
+            ("moving_labels", SpatialTransform(prepared.initial), pair.moving_labels),
+        ):
+            values = resample(transform, prepared.grid, labels=[labels]).labels[0].values
+            rest[key] = torch.from_numpy(values.astype(np.float32))[None]
+        return rest

@@ -1,0 +1,122 @@
+"""Read a subject of a training, and bring it to the grid of the others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Transform
+
+from .. import __version__
+from ..errors import InputError
+from ..networks.checkpoint import read_weights, write_whole
+from ..spatial import Transform as SpatialTransform
+from ..spatial import (
+    Volume,
+    align,
+    averaged,
+    canonical,
+    check_same_grid,
+    foreground,
+    read_grid,
+    read_image,
+    read_label_map,
+    resample,
+    working_grid,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class PrepareSubjectd(Transform):
+    """Read "image" and, if present, "label", paths, into fp32 tensors (1, D, H, W), closest to RAS.
+
+    Subjects that share a grid are taken as aligned and stay as they are. Otherwise each is aligned to the first, and
+    interpolated on its working grid. What that gives is kept in a folder, under a hash of all that it depends on, so that
+    the next run reads it there.
+
+    Args:
+        subjects: all of them, each with the path "image".
+        initial: alignment, see `sacb_bundle.spatial.align`; "none" if the subjects must share a grid.
+        spacing_mm: spacing of the common grid.
+        size_divisor: number by which the network takes sizes.
+        cache_dir: folder of the aligned subjects.
+
+    Raises:
+        InputError: if the initial alignment is "none", and they do not share a grid.
+    """
+
+    def __init__(
+        self,
+        subjects: Sequence[Mapping[str, str]],
+        initial: str,
+        spacing_mm: float,
+        size_divisor: int,
+        cache_dir: str | Path,
+    ) -> None:
+        self.initial = initial
+        self.spacing_mm = float(spacing_mm)
+        self.cache_dir = Path(cache_dir)
+        self.reference: Volume | None = None
+        paths = [subject["image"] for subject in subjects]
+        grids = [read_grid(path) for path in paths]
+        if all(grid.coincides_with(grids[0]) for grid in grids):
+            return
+        if initial == "none":
+            for path, grid in zip(paths, grids, strict=True):
+                check_same_grid(path, grid, paths[0], grids[0])
+        first = read_image(paths[0])
+        self.reference = averaged(first, self.spacing_mm)
+        self.reference_hash = first.sha256
+        self.grid = working_grid(foreground(self.reference), self.spacing_mm, size_divisor)
+        logger.warning(
+            "The subjects do not share a grid: each is aligned to %s (%s) and interpolated on %s.",
+            paths[0], initial, self.grid,
+        )  # fmt: skip
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Read, and align if need be."""
+        image = read_image(data["image"])
+        labels = [read_label_map(data["label"])] if "label" in data else []
+        for label_map in labels:
+            check_same_grid(data["label"], label_map.grid, data["image"], image.grid)
+        tensors = self.as_stored(image, labels) if self.reference is None else self.kept(image, labels)
+        return {**data, **tensors}
+
+    def as_stored(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
+        """Turn a subject to RAS."""
+        return tensors_of([canonical(volume) for volume in (image, *labels)])
+
+    def kept(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
+        """Return an aligned subject from the folder, or align it and keep it there."""
+        hashes = [self.reference_hash, image.sha256, *(label_map.sha256 for label_map in labels)]
+        settings = [__version__, self.initial, self.spacing_mm, self.grid.shape, self.grid.affine.tolist()]
+        key = hashlib.sha256(json.dumps([hashes, settings]).encode()).hexdigest()
+        path = self.cache_dir / f"{key}.pt"
+        try:
+            return read_weights(path)
+        except InputError:  # not there yet, or damaged
+            tensors = self.aligned(image, labels)
+            write_whole(tensors, path)
+            return tensors
+
+    def aligned(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
+        """Align a subject to the first, and interpolate it on the common grid."""
+        if self.reference is None:
+            raise ValueError("the subjects share a grid")
+        image = averaged(image, self.spacing_mm)
+        initial = SpatialTransform(align(self.reference, image, self.initial))
+        result = resample(initial, self.grid, [image], labels)
+        return tensors_of([*result.images, *result.labels])
+
+
+def tensors_of(volumes: list[Volume]) -> dict[str, torch.Tensor]:
+    """Return an image, and its label map if there is one, as fp32 tensors (1, D, H, W)."""
+    arrays = [np.ascontiguousarray(volume.values, dtype=np.float32) for volume in volumes]
+    return dict(zip(("image", "label"), (torch.from_numpy(array)[None] for array in arrays), strict=False))
