@@ -5,15 +5,12 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
-import math
-import os
 import pydoc
 import re
 import sys
 from pathlib import Path
 from types import TracebackType
 
-import torch
 from monai.bundle import ComponentLocator, ConfigParser
 from monai.bundle.scripts import run
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
@@ -57,48 +54,6 @@ def check_command_line() -> None:
         if option not in known:
             check_key(config, option, where=str(config_files))
             check_truth_value(config, option, value)
-
-
-def default_device() -> torch.device:
-    """The GPU of this process (by LOCAL_RANK, which torchrun sets; else the first), or the CPU if there is none."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-
-
-def check_device(device: str | torch.device) -> None:
-    """Check that a device is there.
-
-    Raises:
-        InputError: if not.
-    """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # what a PyTorch without CUDA raises for it
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device is {str(device)!r}, which cannot be used here: {reason}") from error
-
-
-def check_counts(*, least: int = 1, **counts: int | None) -> None:
-    """Check that options that count something are whole numbers of at least 1 (or `least`), or not set.
-
-    Raises:
-        InputError: names the option that is not.
-    """
-    for option, count in counts.items():
-        if count is not None and not (type(count) is int and count >= least):
-            raise InputError(f"{option} is {count!r}; it must be a whole number of at least {least}.")
-
-
-def check_numbers(**numbers: float) -> None:
-    """Check that options are numbers that are finite and not negative.
-
-    Raises:
-        InputError: names the option that is not.
-    """
-    for option, number in numbers.items():
-        if type(number) not in (int, float) or not 0 <= number < math.inf:
-            raise InputError(f"{option} is {number!r}; it must be a number, finite and not negative.")
 
 
 def check_key(config: dict, option: str, where: str) -> None:

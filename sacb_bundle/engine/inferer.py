@@ -1,4 +1,4 @@
-"""Inference on images of any size."""
+"""Let a network register pairs of any size."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ import torch
 import torch.nn.functional as F
 from monai.inferers import SimpleInferer
 
-from ..networks.sacb_net import SIZE_DIVISOR
-
 
 class RegistrationInferer(SimpleInferer):
-    """Pads a pair with zeros on all sides to sizes the network takes, and cuts the field back to the pair's grid."""
+    """Pads a pair with zeros on all sides to sizes that the network takes, and cuts the field back to the pair's grid.
+
+    Args:
+        size_divisor: number by which the network takes sizes.
+    """
+
+    def __init__(self, size_divisor: int) -> None:
+        super().__init__()
+        self.size_divisor = size_divisor
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """Pair (B, 2, D, H, W) to displacement field (B, 3, D, H, W), in voxels."""
         shape = inputs.shape[2:]
-        margins = [(-size % SIZE_DIVISOR) for size in shape]
+        margins = [(-size % self.size_divisor) for size in shape]
         starts = [margin // 2 for margin in margins]
         padding = [
             amount

@@ -8,8 +8,8 @@ import os
 import torch
 from torch import distributed
 
+from ..checks import default_device
 from ..errors import InputError
-from .command_line import default_device
 
 
 def join_processes(device: str | torch.device) -> None:

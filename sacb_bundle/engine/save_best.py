@@ -1,4 +1,4 @@
-"""Keeping of the best weights."""
+"""Save the best weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ..errors import InputError
+from ..networks import WeightsInfo, write_info
 from ..networks.checkpoint import write_whole
 
 
@@ -16,14 +17,16 @@ class SaveBest:
     """Saves the network's weights whenever a validation is the best so far by the evaluator's key metric.
 
     Args:
-        path: of the file, a plain state dict; it appears whole or not at all.
-        network: to save.
+        path: path of the weights, a plain state dict, beside which a JSON file says how to use them.
+        network: network to save.
+        info: how to use the weights.
         writes: whether this process writes the file; of several that train together, one does.
     """
 
-    def __init__(self, path: str | Path, network: nn.Module, writes: bool = True) -> None:
+    def __init__(self, path: str | Path, network: nn.Module, info: WeightsInfo, writes: bool = True) -> None:
         self.path = Path(path)
         self.network = network
+        self.info = info
         self.writes = writes
         self.best: dict[str, Any] = {}
 
@@ -59,7 +62,7 @@ class SaveBest:
                 "weights": {name: value.cpu().clone() for name, value in self.network.state_dict().items()},
             }
             if self.writes:
-                write_whole(self.best["weights"], self.path)
+                self.write()
                 evaluator.logger.info("Saved the best weights so far as %s.", self.path)
 
     def state_dict(self) -> dict[str, Any]:
@@ -70,4 +73,9 @@ class SaveBest:
         """Take over the best of another run, and write its weights."""
         self.best = state
         if state and self.writes:
-            write_whole(state["weights"], self.path)
+            self.write()
+
+    def write(self) -> None:
+        """Write the best weights, and how to use them."""
+        write_whole(self.best["weights"], self.path)
+        write_info(self.info, self.path)

@@ -1,4 +1,4 @@
-"""Scores of an evaluation as files."""
+"""The tables of an evaluation."""
 
 from __future__ import annotations
 
@@ -6,80 +6,105 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
-import numpy as np
-from ignite.engine import Engine, Events
-
-from ..files import whole_file
-from ..metrics import LABEL_SCORES, PairScores, score_pair
-from ..spatial import Grid
+from ..errors import InputError
+from ..files import make_folder, whole_file
+from ..metrics import LABEL_SCORES, PairScores, mean_and_std
 
 logger = logging.getLogger(__name__)
 
 FIELD_SCORES = ["folding_percent", "ndv_percent", "sd_log_jacobian"]
+TABLE, SUMMARY = "metrics.csv", "metrics.json"
 
 
-class SaveScores:
-    """Scores every registered pair and writes metrics.csv and summary.json when the evaluation is complete.
+class EvaluationTables:
+    """Keeps the scores of pairs, and writes metrics.csv and metrics.json when all are done.
 
     metrics.csv has a row for each pair and label: Dice, and HD95 and ASSD in mm, each before and after
     registration, with the pair's percentage of voxels with non-positive Jacobian determinant, its non-diffeomorphic
     volume and the standard deviation of its log Jacobian. A distance is empty where registration made the label
-    vanish. summary.json has mean and standard deviation over pairs of each pair's mean over labels; the means are also
-    metrics of the evaluator, for handlers that log those.
+    vanish. metrics.json has mean and standard deviation over pairs of each pair's mean over labels. A pair that cannot
+    be scored is left out, and a line says why.
 
     Args:
         output_dir: folder of both files.
-        labels: label values to score.
+        pairs: pairs to score, see `sacb_bundle.data.Pair`.
     """
 
-    def __init__(self, output_dir: str | Path, labels: Sequence[int]) -> None:
+    def __init__(self, output_dir: str | Path, pairs: Sequence[Mapping[str, str]]) -> None:
         self.output_dir = Path(output_dir)
-        self.labels = labels
+        self.pairs = pairs
         self.scores: dict[str, PairScores] = {}
+        self.left_out: dict[str, str] = {}
 
-    def attach(self, evaluator: Engine) -> None:
-        """Score after each pair, write at the end."""
-        evaluator.add_event_handler(Events.STARTED, lambda: self.scores.clear())
-        evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.score)
-        evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.write)
+    def begin(self) -> list[str]:
+        """Make the folder, and return the ids of all pairs."""
+        make_folder(self.output_dir)
+        self.scores.clear()
+        self.left_out.clear()
+        return [pair["id"] for pair in self.pairs]
 
-    def score(self, evaluator: Engine) -> None:
-        """Score the pairs of a batch, which have "fixed_labels", "moving_labels", "warped_labels" and "pred"."""
-        state: Any = evaluator.state
-        for batch_item, output in zip(state.batch, state.output, strict=True):
-            fixed, moving, warped = batch_item["fixed_labels"], batch_item["moving_labels"], output["warped_labels"].cpu()
-            spacing = Grid(tuple(fixed.shape[1:]), np.asarray(fixed.affine)).spacing
-            self.scores[batch_item["id"]] = score_pair(
-                fixed[0], moving[0], warped[0], output["pred"], self.labels, spacing
-            )
+    def finish(self, process: Callable, data: dict[str, Any]) -> str:
+        """Score a pair, and return the reason why it is left out, or ""."""
+        try:
+            self.scores[data["id"]] = process(data)["scores"]
+        except InputError as error:
+            self.fail(data["id"], {"error": str(error)})
+            return str(error)
+        return ""
 
-    def write(self, evaluator: Engine) -> None:
-        """Write both files, and log the summary."""
+    def fail(self, case: str, failure: Mapping[str, str]) -> None:
+        """Leave a pair out, and say why.
+
+        Raises:
+            RuntimeError: if the reason is none that a user can put right.
+        """
+        if "traceback" in failure:
+            raise RuntimeError(failure["traceback"])
+        self.left_out[case] = failure["error"]
+        logger.warning("%s: left out: %s", case, failure["error"])
+
+    def summarise(self) -> dict[str, float]:
+        """Write both files, and log and return the mean scores."""
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, ["pair", "label", *LABEL_SCORES, *FIELD_SCORES], lineterminator="\n")
         writer.writeheader()
-        for pair, scores in self.scores.items():
+        scored = {pair["id"]: self.scores[pair["id"]] for pair in self.pairs if pair["id"] in self.scores}
+        for pair, scores in scored.items():
             of_field = {name: getattr(scores, name) for name in FIELD_SCORES}
             writer.writerows({"pair": pair} | asdict(row) | of_field for row in scores.labels)
-        summary = summarise(self.scores.values())
-        for name, text in (("metrics.csv", table.getvalue()), ("summary.json", json.dumps(summary, indent=2) + "\n")):
+        summary = summarise(scored.values()) | {"pairs_left_out": self.left_out}
+        for name, text in ((TABLE, table.getvalue()), (SUMMARY, json.dumps(summary, indent=2) + "\n")):
             with whole_file(self.output_dir / name) as unfinished:
                 unfinished.write_text(text, encoding="utf-8")
+        means = {}
         for name in (*LABEL_SCORES, *FIELD_SCORES):
             values = [value for value in summary[name].values() if value is not None]
             logger.info("%s: %s", name, " ± ".join(f"{value:.4f}" for value in values))
             if values:
-                evaluator.state.metrics[name] = values[0]
+                means[name] = values[0]
+        return means
+
+    def stop(self) -> None:
+        """Write nothing: scores of some of the pairs would pass for those of all."""
+
+    def end(self, failed: Mapping[str, str], number: int) -> None:
+        """Raise an InputError if every pair was left out."""
+        if failed and len(failed) == number:
+            case, error = next(iter(failed.items()))
+            raise InputError(f"No pair could be scored; the first, {case}: {error}")
+
+    def release(self) -> None:
+        """Do nothing: no lock is held."""
 
 
 def summarise(pairs: Iterable[PairScores]) -> dict[str, Any]:
-    """Mean and standard deviation over pairs of every score, and what was left out.
+    """Return the mean and standard deviation over pairs of every score, and how many labels were left out.
 
     A score of a pair is the mean over its labels; a pair with no label to score counts in none of the label scores.
     """
@@ -96,11 +121,3 @@ def summarise(pairs: Iterable[PairScores]) -> dict[str, Any]:
     for name in FIELD_SCORES:
         summary[name] = mean_and_std([getattr(pair, name) for pair in pairs])
     return summary
-
-
-def mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean and sample standard deviation; None where there are too few values."""
-    return {
-        "mean": fmean(values) if values else None,
-        "std": stdev(values) if len(values) > 1 else None,
-    }

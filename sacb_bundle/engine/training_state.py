@@ -1,4 +1,4 @@
-"""Stopping and continuing of a training."""
+"""Stop, continue and extend a training."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class Stateful(Protocol):
 class TrainingState:
     """Saves everything a training needs to continue after each epoch, and restores it at the start if asked to.
 
-    Saved are the given parts, the epoch, and the random states of torch, CUDA, numpy and Python. The file appears
-    whole or not at all.
+    The state consists of the given parts, the epoch, and the random states of torch, CUDA, numpy and Python. The file
+    appears whole or not at all. A training may be continued with more epochs than it began with, also when it is done:
+    its learning rate then follows the longer schedule from there on.
 
     Args:
         path: of the file that is written after each epoch.
@@ -57,14 +58,18 @@ class TrainingState:
         if missing:
             raise InputError(f"{path}: not the state of a training; it has no {', '.join(sorted(missing))}.")
         check_keys(state["network"], self.parts["network"].state_dict(), path)
-        schedule = self.parts["lr_scheduler"].state_dict()
-        for key in {"base_lrs", "total_iters", "power"} & schedule.keys():
-            saved = state["lr_scheduler"].get(key)
-            if saved != schedule[key]:
+        schedule, saved = self.parts["lr_scheduler"].state_dict(), state["lr_scheduler"]
+        for key in {"base_lrs", "power"} & schedule.keys():
+            if saved.get(key) != schedule[key]:
                 raise InputError(
-                    f"{path}: its learning rate follows {key} {saved}, that of this run {schedule[key]}. "
-                    "Continue with the max_epochs and learning_rate it began with."
+                    f"{path}: its learning rate follows {key} {saved.get(key)}, that of this run {schedule[key]}. "
+                    "Continue with the learning_rate it began with."
                 )
+        if "total_iters" in schedule and schedule["total_iters"] < max(state["epoch"], saved.get("total_iters", 0)):
+            raise InputError(
+                f"{path}: this training of {saved.get('total_iters')} epochs has done {state['epoch']}; continue it with "
+                f"max_epochs of at least {saved.get('total_iters')}, not {schedule['total_iters']}."
+            )
         return state
 
     def attach(self, engine: Engine) -> None:
@@ -77,13 +82,25 @@ class TrainingState:
         """Continue from the state that was read, if any."""
         if self.start is None:
             return
+        total_epochs = self.parts["lr_scheduler"].state_dict().get("total_iters")
         for name, part in self.parts.items():
             part.load_state_dict(self.start[name])
+        if total_epochs != self.start["lr_scheduler"].get("total_iters"):
+            self.extend(total_epochs)
         restore_random_state(self.start["random_state"])
         engine.state.epoch = self.start["epoch"]
         engine.state.iteration = self.start["epoch"] * engine.state.epoch_length
         logger.info("Continuing after epoch %d of %d.", engine.state.epoch, engine.state.max_epochs)
         self.start = None
+
+    def extend(self, total_epochs: int) -> None:
+        """Let the learning rate follow a polynomial schedule of more epochs."""
+        scheduler: Any = self.parts["lr_scheduler"]
+        scheduler.total_iters = total_epochs
+        share_left = 1 - scheduler.last_epoch / total_epochs
+        for group, base in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
+            group["lr"] = base * share_left**scheduler.power
+        logger.info("The training is extended to %d epochs.", total_epochs)
 
     def save(self, engine: Engine) -> None:
         """Write the state of the completed epoch."""

@@ -1,4 +1,4 @@
-"""The training loss: how well the field explains the fixed image, and how smooth it is."""
+"""The training loss: dissimilarity of the warped and the fixed image, and irregularity of the field."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import torch
 from torch import nn
 
 from ..ops import warp
-from .smoothness import SmoothnessLoss
 
 
 class RegistrationLoss(nn.Module):
-    """Image dissimilarity of warped and fixed image plus the weighted smoothness of the field.
+    """Image dissimilarity of warped and fixed image plus the weighted regulariser of the field.
 
     Args:
         similarity: module from (warped, fixed) to a scalar that is lower where the images agree better.
-        smoothness_weight: lambda. The paper trains with 0.3 to 0.5 on abdomen CT, 1 on LPBA40 and 3 on IXI.
+        regulariser: module from a displacement field (B, 3, D, H, W) in voxels to a scalar.
+        regulariser_weight: lambda. The paper trains with 0.3 to 0.5 on abdomen CT, 1 on LPBA40 and 3 on IXI.
     """
 
-    def __init__(self, similarity: nn.Module, smoothness_weight: float) -> None:
+    def __init__(self, similarity: nn.Module, regulariser: nn.Module, regulariser_weight: float) -> None:
         super().__init__()
         self.similarity = similarity
-        self.smoothness_weight = smoothness_weight
-        self.smoothness = SmoothnessLoss()
+        self.regulariser = regulariser
+        self.regulariser_weight = regulariser_weight
 
     def forward(self, field: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Loss of a prediction; the registered pair itself is the target.
@@ -34,4 +34,4 @@ class RegistrationLoss(nn.Module):
             scalar.
         """
         moving, fixed = image.split(1, dim=1)
-        return self.similarity(warp(moving, field), fixed) + self.smoothness_weight * self.smoothness(field)
+        return self.similarity(warp(moving, field), fixed) + self.regulariser_weight * self.regulariser(field)

@@ -4,6 +4,7 @@ from .folding import folding_percentage, jacobian_determinant, non_diffeomorphic
 from .handlers import Folding, MeanDice
 from .overlap import dice
 from .pair_scores import LABEL_SCORES, LabelMapScores, LabelScores, PairScores, score_labels, score_pair
+from .statistics import mean_and_std
 from .surface import SurfaceDistance, surface_distances
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "dice",
     "folding_percentage",
     "jacobian_determinant",
+    "mean_and_std",
     "non_diffeomorphic_volume",
     "score_labels",
     "score_pair",

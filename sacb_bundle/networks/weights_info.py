@@ -65,9 +65,9 @@ def read_info(weights: str | Path) -> WeightsInfo:
     Raises:
         InputError: if the weights or the JSON file are missing, or it does not describe weights.
     """
-    if not Path(weights).is_file():
-        raise InputError(f"{weights}: no such checkpoint file.")
     path = info_path(weights)
+    if not path.is_file() and not Path(weights).is_file():
+        raise InputError(f"{weights}: no such checkpoint file.")
     if not path.is_file():
         raise InputError(
             f"{path}: no such file. It says which network, spacing and intensities {Path(weights).name} was trained "

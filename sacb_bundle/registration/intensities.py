@@ -43,12 +43,12 @@ def modality_of(image: np.ndarray, modality: str, trained_on: str) -> str:
     Args:
         image: intensities, of any shape.
         modality: "auto" or a key of `RULES`, which is returned as it is.
-        trained_on: modality of the training. "auto" keeps it where it is a rule of its own; between "mr" and "ct", it
-            takes CT for an image with values below -500.
+        trained_on: modality of the training. Where it is neither MR nor CT, "auto" keeps it; otherwise "auto" takes CT
+            for an image with values below -500.
     """
     if modality != "auto":
         return modality
-    if trained_on not in AUTOMATIC:
+    if trained_on not in ("auto", *AUTOMATIC):
         return trained_on
     return "ct" if image.min() < CT_BELOW_HU else "mr"
 

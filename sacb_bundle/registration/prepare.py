@@ -101,7 +101,7 @@ def prepare(pair: Pair, settings: Settings) -> Prepared:
     modalities = {
         role: modality_of(image, settings.modality, settings.trained_on) for role, image in on_grid.items()
     }
-    if set(modalities.values()) != {settings.trained_on}:
+    if settings.trained_on != "auto" and set(modalities.values()) != {settings.trained_on}:
         logger.warning(
             "The network was trained on %s; fixed is %s and moving is %s. The result may be worse than the alignment "
             "alone (initial.tfm); compare them.",

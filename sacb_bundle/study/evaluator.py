@@ -1,61 +1,86 @@
-"""The engine that registers the cases of a study."""
+"""The engine that registers many cases."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 
-from ..errors import InputError
-from .cases import Cases, StudyStoppedError, failure_of
+from .cases import StudyStoppedError, failure_of
 from .memory import release_free_memory
+
+
+class Results(Protocol):
+    """Place where the results of cases go: the folders of a `Study`, or the tables of an evaluation."""
+
+    def begin(self) -> Sequence[str]:
+        """Prepare for writing, and return the ids of the cases to do."""
+
+    def finish(self, process: Callable, data: dict[str, Any]) -> str:
+        """Process a case, and return the reason why it failed, or ""."""
+
+    def fail(self, case: str, failure: Mapping[str, str]) -> None:
+        """Take note of a case that failed before: see `failure_of`."""
+
+    def summarise(self) -> dict[str, float]:
+        """Write the summary of all cases, and return their mean scores."""
+
+    def stop(self) -> None:
+        """Write the summary of the cases that are there, after an interruption."""
+
+    def end(self, failed: Mapping[str, str], number: int) -> None:
+        """End, with an InputError if cases that failed are an error."""
+
+    def release(self) -> None:
+        """Let other processes write."""
 
 
 class CaseEvaluator(SupervisedEvaluator):
     """MONAI's evaluator, where postprocessing goes on beside the network, and a case that fails stops no other.
 
     Args:
-        cases: where results and failures go. The postprocessing of a case writes into its "folder".
+        results: place of the results.
         jobs: number of cases that may be in postprocessing at a time; 0 to do it in turn with the network.
-        arguments: of `SupervisedEvaluator`; batches are those of `CaseLoader`.
+        arguments: arguments of `SupervisedEvaluator`; its data loader is a `CaseLoader`.
     """
 
-    def __init__(self, *, cases: Cases, jobs: int, **arguments: Any) -> None:
-        self.cases = cases
+    def __init__(self, *, results: Results, jobs: int, **arguments: Any) -> None:
+        self.results = results
         self.jobs = jobs
         self.finishing: dict[Future[str], str] = {}
         self.failed: dict[str, str] = {}
-        super().__init__(**arguments)
+        super().__init__(decollate=False, **arguments)
 
     def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
         """Register all cases.
 
         Raises:
-            InputError: at the end, if cases failed; at once, if nothing more can be written.
+            InputError: at the end, if failed cases are an error; at once, if nothing more can be written.
         """
         self.failed.clear()
         self.finishing.clear()
+        loader: Any = self.data_loader
+        loader.take(self.results.begin())
+        self.state.epoch_length = len(loader)
         with ThreadPoolExecutor(max_workers=max(1, self.jobs), thread_name_prefix="finish") as self.pool:
             try:
-                if len(self.data_loader):  # type: ignore[arg-type]
+                if len(loader):
                     super().run(global_epoch)
                 else:  # MONAI's evaluator would warn and tell no handler
-                    self.fire_event(Events.COMPLETED)
+                    self.results.summarise()
             except BaseException:
                 self.pool.shutdown(cancel_futures=True)
+                self.results.stop()
                 raise
             finally:
-                self.cases.close()
-        if self.failed:
-            case, error = next(iter(self.failed.items()))
-            number = len(self.data_loader)  # type: ignore[arg-type]
-            raise InputError(f"{len(self.failed)} of {number} cases failed; the first, {case}: {error}")
+                self.results.release()
+        self.results.end(self.failed, len(loader))
 
     def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> dict[str, Any]:
         self.started = time.perf_counter()
@@ -67,10 +92,8 @@ class CaseEvaluator(SupervisedEvaluator):
                 raise
             except Exception as error:
                 failure = failure_of(error)
-        if self.cases.part is None:
-            raise RuntimeError(failure["traceback"]) if "traceback" in failure else InputError(failure["error"])
         case = batchdata["id"][0]
-        self.cases.fail(case, failure)
+        self.results.fail(case, failure)
         self.failed[case] = failure["error"]
         return {}
 
@@ -81,14 +104,15 @@ class CaseEvaluator(SupervisedEvaluator):
             if state.device.type == "cuda":
                 torch.cuda.synchronize(state.device)
             seconds = time.perf_counter() - self.started
-            for batch, output in zip(state.batch, state.output, strict=True):
-                data = {**batch, **output, "network_seconds": seconds}
-                self.finishing[self.pool.submit(self.cases.finish, posttrans, data)] = data["id"]
+            data = {key: values[0] for key, values in (state.batch | state.output).items()}
+            task = self.pool.submit(self.results.finish, posttrans, data | {"network_seconds": seconds})
+            self.finishing[task] = data["id"]
             self.wait_until_left(self.jobs)
 
-        @self.on(Events.COMPLETED)
+        @self.on(Events.EPOCH_COMPLETED)
         def finish_all(engine: Engine) -> None:
             self.wait_until_left(0)
+            engine.state.metrics.update(self.results.summarise())
 
     def wait_until_left(self, number: int) -> None:
         """Wait until no more than a number of cases are in postprocessing, and collect those that failed."""

@@ -22,8 +22,8 @@ def flags_of(measures: Mapping[str, Any], trained_on: Mapping[str, Any] | None) 
     """Why a case deserves a look, in words; empty if nothing is striking.
 
     Args:
-        measures: see `sacb_bundle.transforms.MeasureRegistrationd`.
-        trained_on: "modality", "spacing" in mm and "deciles" of the images that the network was trained on; None if
+        measures: see `sacb_bundle.registration.measures`.
+        trained_on: "modality", "spacing_mm" and "deciles" (or None) of the images that the network was trained on; None if
             unknown.
     """
     flags = []
@@ -57,19 +57,21 @@ def unlike_training(measures: Mapping[str, Any], trained_on: Mapping[str, Any]) 
     """What sets the images of a case apart from those that the network was trained on."""
     flags = []
     for role in ("fixed", "moving"):
-        if measures[f"{role}_modality"] != trained_on["modality"]:
+        if trained_on["modality"] not in ("auto", measures[f"{role}_modality"]):
             flags.append(f"{role} image: {measures[f'{role}_modality'].upper()}, unlike training")
+            continue
+        if trained_on["deciles"] is None:
             continue
         distance = contrast_distance(measures[f"{role}_deciles"], trained_on["deciles"])
         if distance > LARGEST_CONTRAST_DISTANCE:
             flags.append(f"{role} image: contrast unlike training ({distance:.2f})")
     for role in ("fixed", "moving"):
         coarsest = max(measures[f"{role}_spacing"])
-        if coarsest > LARGEST_SPACING_RATIO * trained_on["spacing"]:
-            flags.append(f"{role} image: voxels of {coarsest:.3g} mm, training had {trained_on['spacing']:.3g} mm")
-    ratio = measures["spacing"] / trained_on["spacing"]
+        if coarsest > LARGEST_SPACING_RATIO * trained_on["spacing_mm"]:
+            flags.append(f"{role} image: voxels of {coarsest:.3g} mm, training had {trained_on['spacing_mm']:.3g} mm")
+    ratio = measures["spacing"] / trained_on["spacing_mm"]
     if max(ratio, 1 / ratio) > LARGEST_SPACING_RATIO:
-        flags.append(f"registered at {measures['spacing']:.3g} mm, training had {trained_on['spacing']:.3g} mm")
+        flags.append(f"registered at {measures['spacing']:.3g} mm, training had {trained_on['spacing_mm']:.3g} mm")
     return flags
 
 

@@ -1,4 +1,4 @@
-"""Loading of cases, of which one that fails takes no other with it."""
+"""Load cases, so that one that fails takes no other with it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from typing import Any
 from monai.data import DataLoader, Dataset
 from torch.utils.data import Subset
 
-from ..data import check_scan_grids
 from .cases import failure_of
-from .fingerprint import input_hashes
 from .memory import release_free_memory
 
 logger = logging.getLogger(__name__)
 
 
 class CaseDataset(Dataset):
-    """Pairs, preprocessed: the items of the transform with "hashes" of the inputs and the "seconds" it took.
+    """Pairs, preprocessed: the items of the transform with the "seconds" that they took.
 
-    Of a pair that fails, the item holds its "id", the "error" and, unless the user can put it right, the "traceback".
+    The item of a pair that fails holds its "id", the "error" and, unless the user can put it right, the "traceback".
 
     Args:
         data: pairs, see `sacb_bundle.data.Pair`.
@@ -38,19 +36,18 @@ class CaseDataset(Dataset):
         pair = self.data[index]
         start = time.perf_counter()
         try:
-            # First, so that a file that changes while it is read counts as changed.
-            hashes = input_hashes(pair)
-            check_scan_grids(pair, {})
             item = super()._transform(index)
         except Exception as error:
             return {"id": pair["id"], **failure_of(error)}
         finally:
             release_free_memory()
-        return {**item, "hashes": hashes, "seconds": time.perf_counter() - start}
+        return {**item, "seconds": time.perf_counter() - start}
 
 
 class CaseLoader:
     """Batches of one case each, in order, made by processes of their own.
+
+    A batch holds a list of one value for each item, and "image" as a tensor (1, 2, D, H, W).
 
     Where such a process is killed (by the system, for want of memory, say), the cases go on with new ones. The case
     that was waited for is tried once more, in a process by itself; if that is killed, too, the case counts as failed.
@@ -63,37 +60,44 @@ class CaseLoader:
     def __init__(self, dataset: CaseDataset, num_workers: int) -> None:
         self.dataset = dataset
         self.num_workers = num_workers
+        self.positions: Sequence[int] = range(len(dataset))
+
+    def take(self, cases: Sequence[str]) -> None:
+        """Load these cases only, by their ids."""
+        wanted = set(cases)
+        self.positions = [position for position, pair in enumerate(self.dataset.data) if pair["id"] in wanted]
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.positions)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        position = 0
-        while position < len(self):
+        done = 0
+        while done < len(self):
             try:
-                for batch in self.batches(range(position, len(self))):
+                for batch in self.batches(self.positions[done:]):
                     yield batch
-                    position += 1
+                    done += 1
             except RuntimeError as error:
                 if not is_death_of_worker(error):
                     raise
                 logger.warning("A process that loads cases was killed; the others go on. (%s)", error)
-                yield self.alone(position)
-                position += 1
+                yield self.alone(self.positions[done])
+                done += 1
 
-    def batches(self, positions: range) -> Iterator[dict[str, Any]]:
-        """Batches of some of the cases."""
+    def batches(self, positions: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """Return the batches of some of the cases."""
         ahead = {"prefetch_factor": 1} if self.num_workers else {}
         workers = min(self.num_workers, len(positions))
-        batches = DataLoader(Subset(self.dataset, positions), batch_size=1, num_workers=workers, **ahead)
+        cases: Subset = Subset(self.dataset, positions)
+        batches = DataLoader(cases, batch_size=1, num_workers=workers, collate_fn=as_batch, **ahead)
         with deaths_told_only_to_who_waits():
             iterator = iter(batches)
         return iterator
 
     def alone(self, position: int) -> dict[str, Any]:
-        """Batch of one case, made by a process that makes no other."""
+        """Return the batch of one case, made by a process that makes no other."""
         try:
-            return next(self.batches(range(position, position + 1)))
+            return next(self.batches([position]))
         except RuntimeError as error:
             if not is_death_of_worker(error):
                 raise
@@ -101,8 +105,14 @@ class CaseLoader:
             return {"id": [case], "error": [f"The process that loaded it was killed, for want of memory? ({error})"]}
 
 
+def as_batch(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Make the batch of one case."""
+    (item,) = items
+    return {key: value[None] if key == "image" else [value] for key, value in item.items()}
+
+
 def is_death_of_worker(error: RuntimeError) -> bool:
-    """Whether PyTorch's loader tells so of the death of one of its processes."""
+    """Return whether an error of PyTorch's loader is the death of one of its processes."""
     return "DataLoader worker" in str(error)
 
 

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import InputError
 from ..files import remove_unfinished_files
-from .cases import UNFINISHED
+from ..registration.result_folder import UNFINISHED
 
 LOCK = ".lock-"
 UNFINISHED_PART = re.compile(rf"{re.escape(UNFINISHED)}(?P<part>\d+-of-(?P<size>\d+))-[0-9a-f]{{32}}")

@@ -1,4 +1,4 @@
-"""What is said of all cases of a study together."""
+"""Tables and summary statistics of a study."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from ..engine.scores import mean_and_std
 from ..errors import InputError
 from ..files import read_json, whole_file
-from ..metrics import LABEL_SCORES
-from .cases import read_failure, read_record
+from ..metrics import LABEL_SCORES, mean_and_std
+from ..registration.result_folder import read_record
+from .cases import read_failure
 from .flags import flags_of
 
 STUDY, TABLE, LABELS, SUMMARY, REPORT = OWN_FILES = (

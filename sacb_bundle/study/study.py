@@ -1,17 +1,17 @@
-"""Begin and end of a study."""
+"""A study: the plan, the begin and the end of the registration of many pairs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ignite.engine import Engine, Events
-
 from ..errors import InputError
 from ..files import check_results, make_folder, whole_file
-from .cases import Cases, read_record
+from ..networks import WeightsInfo
+from ..registration.result_folder import read_record
+from .cases import Cases
 from .fingerprint import input_hashes
 from .part import Part
 from .plan import Planner
@@ -22,29 +22,29 @@ Pairs = Sequence[Mapping[str, str]]
 
 
 class Study:
-    """Pairs whose cases lie in one folder, with what is said of them all together.
+    """Pairs whose cases lie in one folder, with tables and a report of all of them.
+
+    Nothing is written before `begin`.
 
     Args:
-        pairs: see `sacb_bundle.data.Pair`.
-        cases: where the results go.
-        planner: of what is to be done.
-        trained_on: see `sacb_bundle.study.flags_of`.
+        pairs: pairs, see `sacb_bundle.data.Pair`.
+        cases: folders of the cases.
+        planner: makes the plan.
+        weights: how the network was trained, for the flags.
         resume: whether cases stay that are complete, of the same inputs and settings.
     """
 
-    def __init__(
-        self, pairs: Pairs, cases: Cases, planner: Planner, trained_on: Mapping[str, Any] | None, resume: bool
-    ) -> None:
+    def __init__(self, pairs: Pairs, cases: Cases, planner: Planner, weights: WeightsInfo, resume: bool) -> None:
         self.pairs = pairs
         self.cases = cases
         self.planner = planner
-        self.trained_on = trained_on
+        self.trained_on = trained_on(weights)
         self.resume = resume
         self.part = Part.of_environment()
         self.own = pairs[self.part.rank :: self.part.size]
 
     def plan(self) -> Pairs:
-        """Print what is to be done by this process, and what it will take. Nothing is written.
+        """Print which pairs this process has to do, and what that will take. Nothing is written.
 
         Returns:
             the pairs to register.
@@ -68,10 +68,10 @@ class Study:
         check_results([folder / name for name in OWN_FILES], [])
         if any((folder / name).exists() for name in OWN_FILES):
             read_study(folder)
-        self.cases.checked(self.own, others=self.pairs)
+        self.cases.check(self.own, others=self.pairs)
 
     def to_do(self) -> Pairs:
-        """Print what is to be done by this process, and what it will take."""
+        """Print which pairs this process has to do, and what that will take."""
         folder = self.cases.output_dir
         if self.part.size > 1:
             print(f"part {self.part.rank + 1} of {self.part.size}: {len(self.own)} of {len(self.pairs)} pairs")
@@ -93,11 +93,11 @@ class Study:
             print(f"to do: {pair['id']} ({reasons[pair['id']]})", flush=True)
         return todo
 
-    def begin(self) -> Pairs:
-        """Take this process's part of the study.
+    def begin(self) -> list[str]:
+        """Take this process's part of the study, and print the plan.
 
         Returns:
-            the pairs to register, see `plan`.
+            the ids of the pairs to register.
 
         Raises:
             InputError: see `plan`; or if another process is writing there.
@@ -106,30 +106,47 @@ class Study:
         make_folder(self.cases.output_dir)
         self.cases.lock = self.part.take(self.cases.output_dir)
         self.cases.part = self.part.name
-        todo = self.to_do()
-        again = {pair["id"] for pair in todo}
-        self.cases.tidy([pair for pair in self.own if pair["id"] not in again])
+        todo = {pair["id"] for pair in self.to_do()}
+        self.cases.tidy([pair for pair in self.own if pair["id"] not in todo])
         if self.part.leads:
             content = {"cases": list(self.pairs), "trained_on": self.trained_on}
             with whole_file(self.cases.output_dir / STUDY) as unfinished:
                 unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        return todo
+        return sorted(todo)
 
-    def attach(self, evaluator: Engine) -> None:
-        """Write the tables and the report when all is done, or what is done when the study is stopped."""
-        evaluator.add_event_handler(Events.COMPLETED, self.end)
-        evaluator.add_event_handler(Events.EXCEPTION_RAISED, self.stop)
+    def finish(self, process: Callable, data: dict[str, Any]) -> str:
+        """Make the folder of a case: see `Cases.finish`."""
+        return self.cases.finish(process, data)
 
-    def stop(self, evaluator: Engine, reason: BaseException) -> None:
-        """Write the tables and the report of what is there, if they can be written, and let the study end."""
-        if self.part.leads:
-            with suppress(InputError):
-                write_report(self.cases.output_dir)
-        raise reason
+    def fail(self, case: str, failure: Mapping[str, str]) -> None:
+        """Write down why a case failed: see `Cases.fail`."""
+        self.cases.fail(case, failure)
 
-    def end(self) -> None:
+    def summarise(self) -> dict[str, float]:
         """Write the tables and the report, in one process, when all have come here."""
         self.part.wait_for_others()
         if self.part.leads:
             write_report(self.cases.output_dir)
         self.part.wait_for_others()
+        return {}
+
+    def stop(self) -> None:
+        """Write the tables and the report of the cases that are there, if they can be written."""
+        if self.part.leads:
+            with suppress(InputError):
+                write_report(self.cases.output_dir)
+
+    def end(self, failed: Mapping[str, str], number: int) -> None:
+        """Raise an InputError if cases failed."""
+        if failed:
+            case, error = next(iter(failed.items()))
+            raise InputError(f"{len(failed)} of {number} cases failed; the first, {case}: {error}")
+
+    def release(self) -> None:
+        """Let other processes write here."""
+        self.cases.release()
+
+
+def trained_on(weights: WeightsInfo) -> dict[str, Any]:
+    """Return the facts of a training that `flags_of` compares cases with."""
+    return {"modality": weights.modality, "spacing_mm": weights.spacing_mm, "deciles": weights.deciles}

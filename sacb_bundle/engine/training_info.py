@@ -1,0 +1,36 @@
+"""Describe a training for the file beside its weights."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..data.pair_dataset import PairDataset
+from ..networks import RegistrationNetwork, WeightsInfo, describe
+from ..registration.measures import deciles
+
+# Images from which the deciles of the intensities are taken: more change them little.
+LARGEST_NUMBER_OF_IMAGES = 50
+
+
+def training_info(
+    network: RegistrationNetwork, spacing_mm: float, modality: str, dataset: PairDataset, data: str
+) -> WeightsInfo:
+    """Describe how to use the weights of a training.
+
+    Args:
+        network: network that is trained.
+        spacing_mm: spacing of the grids that it is trained on.
+        modality: rule that scales the intensities.
+        dataset: pairs that it is trained on.
+        data: name of the data set.
+    """
+    images = [dataset.item(number)["image"].numpy() for number in range(min(len(dataset.loaded), LARGEST_NUMBER_OF_IMAGES))]
+    of_images = [values for image in images for channel in image if (values := deciles(channel))]
+    kind = "subjects" if dataset.of_subjects else "pairs"
+    return WeightsInfo(
+        network=describe(network),
+        spacing_mm=round(float(spacing_mm), 4),
+        modality=modality,
+        deciles=[round(float(value), 4) for value in np.mean(of_images, axis=0)] if of_images else None,
+        trained_on=f"{len(dataset.loaded)} {kind} of {data}",
+    )
