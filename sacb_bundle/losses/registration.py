@@ -1,4 +1,4 @@
-"""The training loss: how well the field explains the fixed image, and how smooth it is."""
+"""Training loss: image dissimilarity plus smoothness of the displacement field."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ from .smoothness import SmoothnessLoss
 
 
 class RegistrationLoss(nn.Module):
-    """Image dissimilarity of warped and fixed image plus the weighted smoothness of the field.
+    """Dissimilarity of the warped and the fixed image plus weighted smoothness of the displacement field.
 
     Args:
-        similarity: module from (warped, fixed) to a scalar that is lower where the images agree better.
-        smoothness_weight: lambda. The paper trains with 0.3 to 0.5 on abdomen CT, 1 on LPBA40 and 3 on IXI.
+        similarity: module from (warped, fixed) to a scalar that is lower for images that agree better.
+        smoothness_weight: weight lambda. The paper trains with 0.3 to 0.5 on abdomen CT, 1 on LPBA40 and 3 on IXI.
+
+    Example:
+        >>> import torch
+        >>> from sacb_bundle.losses import LocalNCCLoss
+        >>> loss = RegistrationLoss(LocalNCCLoss(), smoothness_weight=1.0)
+        >>> image = torch.rand(1, 1, 16, 16, 16)
+        >>> round(loss(torch.zeros(1, 3, 16, 16, 16), torch.cat([image, image], dim=1)).item(), 2)
+        -1.0
     """
 
     def __init__(self, similarity: nn.Module, smoothness_weight: float) -> None:
@@ -24,14 +32,14 @@ class RegistrationLoss(nn.Module):
         self.smoothness = SmoothnessLoss()
 
     def forward(self, field: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        """Loss of a prediction; the registered pair itself is the target.
+        """Return the loss of a predicted displacement field; the target is the registered pair itself.
 
         Args:
             field: predicted displacement field (B, 3, D, H, W), in voxels.
-            image: (B, 2, D, H, W), channel 0 moving and channel 1 fixed.
+            image: pair (B, 2, D, H, W), channel 0 moving and channel 1 fixed.
 
         Returns:
-            scalar.
+            Scalar.
         """
         moving, fixed = image.split(1, dim=1)
         return self.similarity(warp(moving, field), fixed) + self.smoothness_weight * self.smoothness(field)
