@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..files import whole_file
 from .sacb_net import SACBNet
 
-# Parameter names of the published implementation, and ours. "{level - 1}" counts its levels from 0.
+# Parameter names of the published implementation, and of `SACBNet`. "{level - 1}" counts its levels from 0.
 PUBLISHED_NAMES = (
     (r"encoder\.conv0\.(\d)\.conv\.(\w+)", r"encoder.levels.0.\1.convolution.\2"),
     (r"encoder\.conv([1-4])\.1\.conv\.(\w+)", r"encoder.levels.\1.0.convolution.\2"),
@@ -81,7 +81,7 @@ def translate(published_name: str) -> str:
         published_name: published name.
 
     Returns:
-        Our name, or the published name if it is unknown.
+        Name in `SACBNet`, or the published name if it is unknown.
     """
     for pattern, ours in PUBLISHED_NAMES:
         if re.fullmatch(pattern, published_name):
