@@ -1,11 +1,11 @@
-"""Time, peak memory and achieved rates of the whole network and of each of its operations.
+"""Measure time, peak memory and achieved rates of the whole network and of each of its operations.
 
 python scripts/benchmark.py --shape 160 192 224 --clusters 7 --device cuda --json benchmark.json
 python scripts/benchmark.py --shape 80 96 112 --device cpu
 
-Ceilings (memory bandwidth, rate of matrix products) are measured in the same run. The floor of an operation is the
-longer of two times: the fewest bytes it must move (each input read once, for k-means once an iteration, each output
-written once, in fp32) at that bandwidth, and its arithmetic at that rate.
+The ceilings (memory bandwidth, rate of matrix products) are measured in the same run. The floor of an operation is the
+longer of two times: the minimum number of bytes it must move (each input read once, for k-means once per iteration, and
+each output written once, in fp32) at that bandwidth, and its arithmetic at that rate.
 """
 
 from __future__ import annotations
@@ -36,14 +36,20 @@ AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Cost:
-    """Time in ms (median), and peak memory in MB beyond what was held before."""
+    """Median time in ms, and peak memory in MB beyond what was held before."""
 
     ms: float
     peak_mb: float
 
 
 class Bench:
-    """Measures on one device in one precision."""
+    """Measurements on one device in one precision.
+
+    Args:
+        device: device to measure on.
+        precision: "tf32", "fp32", "fp16" or "bf16".
+        repeats: number of timed runs.
+    """
 
     def __init__(self, device: torch.device, precision: str, repeats: int) -> None:
         self.device = device
@@ -51,13 +57,13 @@ class Bench:
         self.repeats = repeats
 
     def autocast(self) -> torch.autocast | nullcontext[None]:
-        """Context of the precision."""
+        """Return the context manager of the precision."""
         if self.precision in AUTOCAST:
             return torch.autocast(self.device.type, dtype=AUTOCAST[self.precision])
         return nullcontext()
 
     def once(self, run: Callable[[], object]) -> Cost:
-        """Time by the host's clock, and peak memory, of one run."""
+        """Measure the time (host clock) and peak memory of a single run."""
         gc.collect()
         before = self.reset_peak()
         start = time.perf_counter()
@@ -66,7 +72,7 @@ class Bench:
         return Cost(1e3 * (time.perf_counter() - start), peak - before)
 
     def measure(self, run: Callable[[], object]) -> Cost:
-        """Median time of `repeats` runs after a warm-up, and their peak memory."""
+        """Measure the median time of `repeats` runs after a warm-up, and their peak memory."""
         for _ in range(1 if self.device.type == "cpu" else 3):
             run()
         gc.collect()
@@ -75,7 +81,7 @@ class Bench:
         return Cost(median(times), self.peak() - before)
 
     def time(self, run: Callable[[], object]) -> float:
-        """Time of one run in ms: by the device's clock where it has one."""
+        """Return the time of one run in ms, measured by the device's clock if it has one."""
         if self.device.type == "cpu":
             start = time.perf_counter()
             run()
@@ -88,7 +94,7 @@ class Bench:
         return first.elapsed_time(last)
 
     def reset_peak(self) -> float:
-        """Forget the peak memory so far; returns what is held now, in MB."""
+        """Reset the peak memory, and return the memory currently held, in MB."""
         if self.device.type == "cpu":
             Path("/proc/self/clear_refs").write_text("5")  # Linux only
             return resident_mb("VmRSS")
@@ -97,14 +103,14 @@ class Bench:
         return torch.cuda.memory_allocated() / 1e6
 
     def peak(self) -> float:
-        """Peak memory in MB."""
+        """Return the peak memory in MB."""
         if self.device.type == "cpu":
             return resident_mb("VmHWM")
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() / 1e6
 
     def forward(self, operation: Operation) -> Cost:
-        """Cost without gradients."""
+        """Measure the operation without gradients."""
 
         def run() -> None:
             with torch.no_grad(), self.autocast():
@@ -113,7 +119,7 @@ class Bench:
         return self.measure(run)
 
     def forward_and_backward(self, operation: Operation) -> Cost:
-        """Cost with the gradients of its parameters."""
+        """Measure the operation with the gradients of its parameters."""
         with self.autocast():
             upstream = torch.randn_like(operation.run())
 
@@ -125,7 +131,7 @@ class Bench:
         return self.measure(run)
 
     def ceilings(self) -> dict[str, float]:
-        """Bandwidth of a large copy in GB/s (bytes read plus written), and TFLOP/s of a large matrix product."""
+        """Measure the bandwidth of a large copy (read plus write) in GB/s, and a large matrix product in TFLOP/s."""
         on_gpu = self.device.type == "cuda"
         source = torch.randn(2**28 if on_gpu else 2**25, device=self.device)
         target = torch.empty_like(source)
@@ -140,19 +146,19 @@ class Bench:
 
 
 def resident_mb(key: str) -> float:
-    """A figure of this process's memory, in MB."""
+    """Return an entry of /proc/self/status, in MB."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status[key].split()[0]) * 1024 / 1e6
 
 
 def network_costs(bench: Bench, shape: Shape, num_clusters: int, parts: Sequence[str]) -> dict[str, Cost]:
-    """Inference, and a training step (forward, NCC and smoothness, backward, Adam); also the first of each.
+    """Measure inference and a training step (forward, NCC and smoothness, backward, Adam), including the first of each.
 
-    The first ones of a process load the kernels, and compile those that Triton's cache on disk does not hold.
+    The first run in a process loads the kernels and compiles those missing from Triton's cache on disk.
     """
     torch.manual_seed(0)
     network = SACBNet(num_clusters=num_clusters, max_iterations=K_MEANS_ITERATIONS).to(bench.device)
-    # Smooth noise: what flat images or white noise cluster to is no measure.
+    # Smooth noise: flat images and white noise do not cluster representatively.
     image = nn.functional.avg_pool3d(torch.rand(1, 2, *shape), 5, stride=1, padding=2).to(bench.device)
     loss = RegistrationLoss(LocalNCCLoss(), 1.0)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
@@ -176,7 +182,7 @@ def network_costs(bench: Bench, shape: Shape, num_clusters: int, parts: Sequence
 
 
 def operation_row(bench: Bench, operation: Operation, ceilings: dict[str, float]) -> dict[str, object]:
-    """Measured times of an operation beside its floors."""
+    """Return the measured times of an operation and its floors."""
     times_forward = bench.forward(operation)
     row: dict[str, object] = {"operation": operation.name, "where": operation.where}
     passes = [("forward", times_forward, 1)]
@@ -198,7 +204,7 @@ def operation_row(bench: Bench, operation: Operation, ceilings: dict[str, float]
 
 
 def print_row(row: dict) -> None:
-    """One line of the table for each pass."""
+    """Print one table row per pass."""
     for name in ("forward", "forward and backward"):
         if name in row:
             cost = row[name]
@@ -210,50 +216,52 @@ def print_row(row: dict) -> None:
 
 
 def describe(device: torch.device) -> str:
-    """Name of the device."""
+    """Return the name of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Options of the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", type=int, nargs=3, default=(160, 192, 224), metavar=("D", "H", "W"))
-    parser.add_argument("--clusters", type=int, default=7, metavar="N")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--shape", type=int, nargs=3, default=(160, 192, 224), metavar=("D", "H", "W"), help="image size in voxels"
+    )
+    parser.add_argument("--clusters", type=int, default=7, metavar="N", help="k-means clusters (default: 7)")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default: a GPU, if any)"
+    )
     parser.add_argument(
         "--precision",
         choices=("tf32", "fp32", *AUTOCAST),
-        help="fp32, the only one on a CPU; tf32, the default on CUDA devices as it is of PyTorch's convolutions: fp32 "
-        "numbers, TF32 products; fp16, bf16: autocast",
+        help="fp32: the only choice on a CPU; tf32: fp32 numbers and TF32 products, the default on CUDA devices, "
+        "as for PyTorch's convolutions; fp16, bf16: autocast",
     )
     parser.add_argument("--plain", action="store_true", help="turn the fused kernels off")
-    parser.add_argument(
-        "--measure", nargs="+", choices=PARTS, default=PARTS, help="what to measure; all of it by default"
-    )
-    parser.add_argument("--repeats", type=int, default=10, help="runs of each; the median time counts")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--measure", nargs="+", choices=PARTS, default=PARTS, help="parts to measure (default: all)")
+    parser.add_argument("--repeats", type=int, default=10, help="timed runs; the median is reported (default: 10)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="JSON file for all results")
     options = parser.parse_args(arguments)
     if any(size % 16 or size < 32 for size in options.shape):
         parser.error(f"--shape {options.shape}: every size must be a multiple of 16, at least 32")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error(f"--device {options.device}: there is no CUDA device")
+        parser.error(f"--device {options.device}: no CUDA device found")
     if options.clusters < 2:
-        parser.error(f"--clusters {options.clusters}: at least 2")
+        parser.error(f"--clusters {options.clusters}: must be at least 2")
     if options.json is not None and not options.json.parent.is_dir():
-        parser.error(f"--json {options.json}: there is no folder {options.json.parent}")
+        parser.error(f"--json {options.json}: folder {options.json.parent} does not exist")
     if options.precision is None:
         options.precision = "tf32" if options.device.startswith("cuda") else "fp32"
     if options.precision != "fp32" and not options.device.startswith("cuda"):
         parser.error(f"--precision {options.precision}: on a CPU the network computes in fp32")
     if options.repeats < 1:
-        parser.error(f"--repeats {options.repeats}: at least 1")
+        parser.error(f"--repeats {options.repeats}: must be at least 1")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print tables, write the figures."""
+    """Measure, print the tables and write the results."""
     options = parse(arguments)
     device, shape = torch.device(options.device), tuple(options.shape)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"

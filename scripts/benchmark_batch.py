@@ -1,4 +1,4 @@
-"""Measure a study: time outside the network, memory over the cases, and how busy the GPU is."""
+"""Measure a study: time spent outside the network, peak memory over the cases and GPU load."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from monai.bundle import ConfigWorkflow
 from sacb_bundle.data import study_pairs
 
 ROOT = Path(__file__).resolve().parent.parent
-EARLY = 20
+EARLY = 20  # cases
 
 
 def main() -> None:
@@ -55,32 +55,32 @@ def main() -> None:
         wall = time.perf_counter() - start
         seconds = [json.loads(path.read_text())["seconds"] for path in Path(output).glob("*/case.json")]
     print(f"\n{torch.cuda.get_device_name() if on_gpu else f'CPU, {torch.get_num_threads()} threads'}")
-    print(f"{len(seconds)} cases, {wall / len(seconds):.2f} s a case, {options.jobs} jobs, alignment {options.initial}")
+    print(f"{len(seconds)} cases, {wall / len(seconds):.2f} s/case, {options.jobs} jobs, alignment {options.initial}")
     for name in ("prepare", "network", "finish"):
         print(f"{name:<10}{median(case[name] for case in seconds):8.3f} s (median)")
     network = sum(case["network"] for case in seconds)
-    print(f"network runs in {network / wall:.0%} of the time")
+    print(f"network running {network / wall:.0%} of the time")
     if on_gpu:
-        print(f"GPU busy in {load.mean():.0%} of the time")
+        print(f"GPU busy {load.mean():.0%} of the time")
     print(f"peak memory {memory.peak:.3f} GB")
     if early:
         print(f"peak memory {early[0]:.3f} GB in the first {EARLY} cases: {memory.peak / early[0] - 1:+.1%} in all")
 
 
 def arguments() -> argparse.Namespace:
-    """Options of the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dataset_dir", type=Path, help="folder of scans, whose ordered pairs are taken in turn")
+    parser.add_argument("dataset_dir", type=Path, help="folder of scans; all ordered pairs are used in turn")
     parser.add_argument("--pairs", type=int, default=40, help="number of cases (default: 40)")
-    parser.add_argument("--jobs", type=int, default=2, help="as in `sacb batch` (default: 2)")
-    parser.add_argument("--initial", default="affine", help="as in `sacb batch` (default: affine)")
-    parser.add_argument("--spacing", type=float, default=2.0, help="as in `sacb batch` (default: 2)")
-    parser.add_argument("--device", help="as in `sacb batch`")
+    parser.add_argument("--jobs", type=int, default=2, help="--jobs of `sacb batch` (default: 2)")
+    parser.add_argument("--initial", default="affine", help="--initial of `sacb batch` (default: affine)")
+    parser.add_argument("--spacing", type=float, default=2.0, help="--spacing of `sacb batch` (default: 2)")
+    parser.add_argument("--device", help="--device of `sacb batch`")
     return parser.parse_args()
 
 
 class Memory:
-    """Peak of the memory of this process and those it has started, sampled while this context lasts (Linux)."""
+    """Peak memory of this process and its children in GB, sampled within a block (Linux)."""
 
     def __enter__(self) -> Memory:
         self.peak = 0.0
@@ -94,27 +94,27 @@ class Memory:
         self.thread.join()
 
     def sample(self) -> None:
-        """Take samples until the context ends."""
+        """Sample the memory until the block ends."""
         while not self.over.wait(0.1):
             self.peak = max(self.peak, memory_of_processes())
 
 
 def memory_of_processes() -> float:
-    """Memory in GB of this process and those that its main thread has started, what they share counted once."""
+    """Return the memory in GB of this process and its main thread's children, counting shared memory once."""
     own = Path("/proc/self")
     children = (own / "task" / str(os.getpid()) / "children").read_text().split()
     total = 0
     for process in (own, *(Path("/proc") / child for child in children)):
         try:
             lines = (process / "smaps_rollup").read_text().splitlines()
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             continue
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total / 1e6
 
 
 class GpuLoad:
-    """Shares of time in which the GPU computed, as nvidia-smi samples them while this context lasts."""
+    """Share of time in which the GPU computes, sampled by nvidia-smi within a block."""
 
     def __init__(self, on_gpu: bool) -> None:
         self.on_gpu = on_gpu
@@ -130,7 +130,7 @@ class GpuLoad:
             self.samples = [int(line) for line in self.process.communicate()[0].split()]
 
     def mean(self) -> float:
-        """Mean share."""
+        """Return the mean share, from 0 to 1."""
         return fmean(self.samples) / 100
 
 

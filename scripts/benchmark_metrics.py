@@ -1,4 +1,4 @@
-"""Time and peak memory of the metrics on a pair of synthetic label maps, on request beside MONAI's.
+"""Measure time and peak memory of the metrics on a pair of synthetic label maps, optionally next to MONAI's metrics.
 
 python scripts/benchmark_metrics.py --shape 160 192 224 --labels 54 --compare
 """
@@ -28,11 +28,20 @@ from sacb_bundle.metrics import (
     surface_distances,
 )
 
-SPACING = (1.0, 1.0, 1.0)
+SPACING_MM = (1.0, 1.0, 1.0)
 
 
 def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], amplitude: float) -> np.ndarray:
-    """Displacement field (3, D, H, W) with the given standard deviation in voxels, smooth over 24 voxels."""
+    """Return a random displacement field that is smooth over 24 voxels.
+
+    Args:
+        rng: random generator.
+        shape: sizes D, H and W.
+        amplitude: standard deviation, in voxels.
+
+    Returns:
+        Displacement field (3, D, H, W) fp32, in voxels.
+    """
     coarse = [max(2, size // 24) for size in shape]
     factors = np.divide(shape, coarse)
     field = np.stack([zoom(rng.standard_normal(coarse), factors, mode="nearest", grid_mode=True) for _ in range(3)])
@@ -40,7 +49,7 @@ def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], amplitude: fl
 
 
 def label_maps(shape: tuple[int, ...], labels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Regions with wavy borders in an ellipsoid, the same after a smooth warp, and the field of the warp."""
+    """Return regions with wavy borders in an ellipsoid, the same regions smoothly warped, and the field of the warp."""
     rng = np.random.default_rng(0)
     grid = np.indices(shape, dtype=np.float32)
     centre = (np.array(shape, dtype=np.float32) - 1) / 2
@@ -58,18 +67,18 @@ def label_maps(shape: tuple[int, ...], labels: int) -> tuple[np.ndarray, np.ndar
 
 
 def monai_dice(fixed: np.ndarray, warped: np.ndarray, labels: int) -> object:
-    """MONAI's Dice of each label, with the one-hot images that it needs."""
+    """Compute MONAI's Dice of each label, including the one-hot images that it needs."""
     return DiceMetric(include_background=False, reduction="none")(*_one_hot_pair(fixed, warped, labels))
 
 
 def monai_surface_distances(fixed: np.ndarray, warped: np.ndarray, labels: int) -> list[object]:
-    """MONAI's HD95 and ASSD of each label, with the one-hot images that they need."""
+    """Compute MONAI's HD95 and ASSD of each label, including the one-hot images that they need."""
     images = _one_hot_pair(fixed, warped, labels)
     metrics = (
         HausdorffDistanceMetric(percentile=95, reduction="none"),
         SurfaceDistanceMetric(symmetric=True, reduction="none"),
     )
-    return [metric(*images, spacing=SPACING) for metric in metrics]
+    return [metric(*images, spacing=SPACING_MM) for metric in metrics]
 
 
 def _one_hot_pair(fixed: np.ndarray, warped: np.ndarray, labels: int) -> list[torch.Tensor]:
@@ -77,7 +86,7 @@ def _one_hot_pair(fixed: np.ndarray, warped: np.ndarray, labels: int) -> list[to
 
 
 def measure(run: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median time in seconds, and peak memory in MiB on top of what the process held before (Linux only)."""
+    """Return the median time in seconds, and the peak memory in MiB beyond what the process held before (Linux)."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _memory("VmRSS")
@@ -95,23 +104,25 @@ def _memory(key: str) -> float:
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure the metrics and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", type=int, nargs=3, default=(160, 192, 224), metavar=("D", "H", "W"))
-    parser.add_argument("--labels", type=int, default=54, metavar="N")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each metric; the median time counts")
-    parser.add_argument("--compare", action="store_true", help="measure MONAI's metrics too")
+    parser.add_argument(
+        "--shape", type=int, nargs=3, default=(160, 192, 224), metavar=("D", "H", "W"), help="image size in voxels"
+    )
+    parser.add_argument("--labels", type=int, default=54, metavar="N", help="number of labels (default: 54)")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs per metric; the median is reported")
+    parser.add_argument("--compare", action="store_true", help="also measure MONAI's metrics")
     options = parser.parse_args()
 
     fixed, warped, field = label_maps(tuple(options.shape), options.labels)
     names = range(1, options.labels + 1)
     runs: list[tuple[str, Callable[[], object]]] = [
         ("Dice", lambda: dice(fixed, warped, names)),
-        ("HD95 + ASSD", lambda: surface_distances(fixed, warped, names, SPACING)),
+        ("HD95 + ASSD", lambda: surface_distances(fixed, warped, names, SPACING_MM)),
         ("folding", lambda: folding_percentage(field)),
         ("NDV", lambda: non_diffeomorphic_volume(field)),
         ("SD log J", lambda: sd_log_jacobian(field)),
-        ("a pair, all scores", lambda: score_pair(fixed, warped, warped, field, names, SPACING)),
+        ("a pair, all scores", lambda: score_pair(fixed, warped, warped, field, names, SPACING_MM)),
     ]
     if options.compare:
         runs += [

@@ -1,4 +1,4 @@
-"""The operations of the network as it calls them, with their arithmetic and the bytes they must move."""
+"""Operations of the network as it calls them, with their arithmetic and minimum memory traffic."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Operation:
     """An operation as the network calls it.
 
     Attributes:
-        name: of the operation.
+        name: name of the operation.
         where: resolution level and channels.
-        run: the operation; its inputs are fixed.
-        parameters: what gets a gradient when the backward pass is measured; empty where there is none.
-        operations: floating-point operations of the forward pass.
-        values: numbers that it reads and writes at least, its inputs and outputs.
-        backward_work: the backward pass's bytes and operations over those of the forward pass: 2 where it needs the
-            inputs again and has a gradient for each, 1 where the operation is linear.
+        run: function that runs the operation on fixed inputs.
+        parameters: tensors that get a gradient when the backward pass is measured; empty if there is none.
+        operations: number of floating-point operations of the forward pass.
+        values: minimum number of values that it reads and writes (inputs and outputs).
+        backward_work: bytes and operations of the backward pass relative to the forward pass: 2 if it needs the inputs
+            again and computes a gradient for each, 1 if the operation is linear.
     """
 
     name: str
@@ -53,13 +53,22 @@ class Operation:
 
 
 def network_operations(device: torch.device, shape: Shape, num_clusters: int) -> list[Operation]:
-    """The operations of the network on both images, at the resolutions where they cost most."""
+    """Return the operations of the network on both images, at the resolutions at which they cost most.
+
+    Args:
+        device: device of the inputs.
+        shape: sizes D, H and W of the images.
+        num_clusters: number of k-means clusters.
+
+    Returns:
+        Operations with random inputs.
+    """
 
     def random(*size: int) -> torch.Tensor:
         return torch.randn(size, device=device, requires_grad=True)
 
     def features(*size: int) -> torch.Tensor:
-        """Channels last in memory, as all feature maps of the network are."""
+        """Return random features with the channels last in memory, like all feature maps of the network."""
         x = torch.randn(size, device=device).contiguous(memory_format=torch.channels_last_3d)
         return x.requires_grad_()
 
@@ -187,11 +196,11 @@ def network_operations(device: torch.device, shape: Shape, num_clusters: int) ->
 
 
 def size_of(shape: Shape, divisor: int) -> Shape:
-    """The shape divided by a number."""
+    """Return the shape divided by a number."""
     depth, height, width = (size // divisor for size in shape)
     return depth, height, width
 
 
 def voxels_of(shape: Shape) -> int:
-    """Number of voxels."""
+    """Return the number of voxels."""
     return shape[0] * shape[1] * shape[2]

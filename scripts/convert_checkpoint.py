@@ -1,4 +1,4 @@
-"""Convert a checkpoint of the published implementation into weights of this bundle."""
+"""Convert a checkpoint of the published implementation to weights for this bundle."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sacb_bundle.networks.checkpoint import write_whole
 
 
 def main() -> None:
-    """Run the conversion."""
+    """Convert the checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("published", type=Path, help='file with a dict that holds "state_dict"')
-    parser.add_argument("output", type=Path, help="file to write, such as models/model.pt")
+    parser.add_argument("published", type=Path, help='published checkpoint: a dict with the key "state_dict"')
+    parser.add_argument("output", type=Path, help="file to write, for example models/model.pt")
     arguments = parser.parse_args()
     try:
         state = load_published_checkpoint(arguments.published)

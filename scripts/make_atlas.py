@@ -1,4 +1,4 @@
-"""Write the atlas that ships with the bundle: a brain-like phantom made from formulas."""
+"""Write the atlas that ships with the bundle: a brain-like phantom defined by formulas."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ LABEL_NAMES = {
 
 
 def main() -> None:
-    """Write the files."""
+    """Write the atlas."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=ROOT / "atlas" / "phantom", help="folder of the atlas")
+    parser.add_argument("--output", type=Path, default=ROOT / "atlas" / "phantom", help="folder to write the atlas to")
     output = parser.parse_args().output
     try:
         make_folder(output)

@@ -1,4 +1,4 @@
-"""Draw a scan with labels in colour, in three planes through their middle, right on the left as in 3D Slicer."""
+"""Plot a scan with coloured labels in three planes through the labels' centre, right on the left as in 3D Slicer."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from sacb_bundle.errors import InputError
 from sacb_bundle.files import whole_file
 from sacb_bundle.spatial import Grid, Transform, Volume, read_image, read_label_map, resample
 
-# Name: axis across it, in RAS.
+# Plane: axis perpendicular to it, in RAS.
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
 MOST_NAMED = 20
 
 
 def main() -> int:
-    """Draw."""
+    """Write the plot."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scan", type=Path)
-    parser.add_argument("labels", type=Path)
-    parser.add_argument("names", type=Path, help='JSON, {"1": "hippocampus", ...}')
-    parser.add_argument("--output", type=Path, required=True, help="PNG")
+    parser.add_argument("scan", type=Path, help="image to show")
+    parser.add_argument("labels", type=Path, help="label map of the scan")
+    parser.add_argument("names", type=Path, help='JSON file of label names, {"1": "hippocampus", ...}')
+    parser.add_argument("--output", type=Path, required=True, help="PNG file to write")
     options = parser.parse_args()
     try:
         names = read_label_names(options.names)
         image, labels = upright(read_image(options.scan), read_label_map(options.labels))
         if not labels.any():
-            raise InputError(f"{options.labels}: holds no label.")
+            raise InputError(f"{options.labels}: holds no labels.")
         with whole_file(options.output) as unfinished:
             unfinished.write_bytes(drawn(image, labels, names))
     except InputError as error:
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def upright(image: Volume, labels: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """Both along the world's axes (RAS), whatever their own are."""
+    """Resample both volumes along the world axes (RAS)."""
     corners = image.grid.corners
     spacing = min(image.grid.spacing)
     affine = np.diag([spacing, spacing, spacing, 1.0])
@@ -55,7 +55,7 @@ def upright(image: Volume, labels: Volume) -> tuple[np.ndarray, np.ndarray]:
 
 
 def drawn(image: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> bytes:
-    """The picture, a PNG; with the names of the labels, if there are not too many."""
+    """Return the plot as a PNG, with a legend of the label names unless there are too many."""
     present = np.unique(labels[labels > 0])
     colours = distinct_colours(len(present))
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -81,7 +81,7 @@ def drawn(image: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> bytes
 
 
 def distinct_colours(count: int) -> np.ndarray:
-    """Colours (count, 4), of which neighbours differ."""
+    """Return colours (count, 4); neighbouring ones differ."""
     if count <= 10:
         return np.array([colormaps["tab10"](n) for n in range(count)])
     colours: np.ndarray = colormaps["turbo"](np.random.default_rng(0).permutation(count) / count)

@@ -1,4 +1,4 @@
-"""Picture of the two directions of a transform: how images and how points go from moving to fixed.
+"""Plot both directions of a transform: how it maps images and points from moving to fixed.
 
 python scripts/demo.py --output demo
 python scripts/plot_points.py demo --output docs/points.png
@@ -17,7 +17,7 @@ from sacb_bundle.spatial import Volume, read_label_map, read_transform, read_vol
 
 
 def show(axes: plt.Axes, volume: Volume, plane: float, title: str) -> None:
-    """An axial plane of an image in world coordinates, mm."""
+    """Show an axial plane of a volume in world coordinates (mm)."""
     low, high = volume.grid.corners.min(axis=0), volume.grid.corners.max(axis=0)
     index = round(volume.grid.to_index(np.array([[*low[:2], plane]]))[0, 2])
     half = np.array(volume.grid.spacing) / 2
@@ -28,10 +28,10 @@ def show(axes: plt.Axes, volume: Volume, plane: float, title: str) -> None:
 
 
 def main() -> None:
-    """Draw the picture."""
+    """Write the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("demo", type=Path, help="what scripts/demo.py wrote")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("demo", type=Path, help="output folder of scripts/demo.py")
+    parser.add_argument("--output", type=Path, required=True, help="image file to write")
     arguments = parser.parse_args()
     folder = arguments.demo
     results = folder / "phantom"

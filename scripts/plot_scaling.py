@@ -1,4 +1,4 @@
-"""Table and plot of cost against size and number of clusters, from the files that scripts/benchmark.py wrote.
+"""Tabulate and plot cost against image size and number of clusters, from the files written by scripts/benchmark.py.
 
 python scripts/plot_scaling.py scaling/*.json --output docs/scaling.png
 """
@@ -18,7 +18,7 @@ RUNS = ("inference", "training step")
 
 
 def print_table(reports: list[dict]) -> None:
-    """Markdown: one line per report."""
+    """Print a Markdown table with one row per report."""
     print("| shape | clusters | inference | | training step | |\n|---|---|---|---|---|---|")
     for report in reports:
         costs = [report["network"][run] for run in RUNS]
@@ -27,7 +27,7 @@ def print_table(reports: list[dict]) -> None:
 
 
 def plot(reports: list[dict], path: Path) -> None:
-    """Time and memory against voxels, where the clusters are as most often, and against clusters, likewise."""
+    """Plot time and memory against voxels and against clusters, each at the other's most frequent value."""
     usual_clusters = Counter(report["clusters"] for report in reports).most_common(1)[0][0]
     usual_shape = Counter(tuple(report["shape"]) for report in reports).most_common(1)[0][0]
     by_size = sorted((r for r in reports if r["clusters"] == usual_clusters), key=lambda r: prod(r["shape"]))
@@ -54,16 +54,16 @@ def plot(reports: list[dict], path: Path) -> None:
 
 
 def main() -> None:
-    """Read, print, plot."""
+    """Read the reports, print the table and write the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reports", type=Path, nargs="+", help="files written by scripts/benchmark.py --json")
-    parser.add_argument("--output", type=Path, required=True, metavar="PNG")
+    parser.add_argument("--output", type=Path, required=True, metavar="PNG", help="PNG file to write")
     options = parser.parse_args()
     reports = [json.loads(path.read_text()) for path in options.reports]
     if len({(report["device"], report["precision"], report["fused"]) for report in reports}) > 1:
-        parser.error("the reports are of several devices or settings; one plot shows one")
+        parser.error("all reports must have the same device, precision and kernels")
     if not all(run in report["network"] for report in reports for run in RUNS):
-        parser.error(f"every report must hold {' and '.join(RUNS)}: --measure inference training")
+        parser.error(f"every report must hold {' and '.join(RUNS)}; measure them with --measure inference training")
     reports.sort(key=lambda report: (prod(report["shape"]), report["clusters"]))
     print_table(reports)
     plot(reports, options.output)

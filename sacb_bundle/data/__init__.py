@@ -1,14 +1,14 @@
 """Subjects, pairs and their files."""
 
 from .atlases import Atlas, atlas_names, read_atlas
-from .checks import check_labels, check_pairs, check_scan_grids, check_subjects, has_labels, label_values
+from .checks import check_labels, check_scan_grids, check_training_items, has_labels, initial_for, label_values
 from .data_list import read_data_list
 from .dataset_folder import DatasetFolder, labels_to_score, read_dataset
 from .epoch_sampler import EpochSampler
 from .folder_pairs import atlas_pairs, pairs_by_name, study_pairs
 from .pair_dataset import PairDataset
 from .pairs import Pair, list_pairs, pair_indices, training_data
-from .phantom import phantom_pair
+from .phantom import phantom_images, phantom_pair
 
 __all__ = [
     "Atlas",
@@ -19,15 +19,16 @@ __all__ = [
     "atlas_names",
     "atlas_pairs",
     "check_labels",
-    "check_pairs",
     "check_scan_grids",
-    "check_subjects",
+    "check_training_items",
     "has_labels",
+    "initial_for",
     "label_values",
     "labels_to_score",
     "list_pairs",
     "pair_indices",
     "pairs_by_name",
+    "phantom_images",
     "phantom_pair",
     "read_atlas",
     "read_data_list",

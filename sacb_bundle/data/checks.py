@@ -1,54 +1,46 @@
-"""Checks of every file before long work starts."""
+"""Check data by their headers and label maps before long work starts."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
 from ..errors import InputError
-from ..spatial import Grid, check_same_grid, read_grid, read_image, read_label_map
+from ..spatial import Grid, check_same_grid, read_grid, read_label_map
+
+logger = logging.getLogger(__name__)
 
 
-def check_subjects(train: Sequence[Mapping[str, str]], val: Sequence[Mapping[str, str]]) -> None:
-    """Check that there are pairs to train on, images are images, and labels are labels on their images' grids.
-
-    Args:
-        train: subjects to train on, each with "image" and optionally "label", paths.
-        val: subjects to validate on.
-
-    Raises:
-        InputError: names the file, what is wrong and what would be right.
-    """
-    if len(train) < 2:
-        raise InputError(f"{len(train)} subject to train on; pairs need at least two.")
-    for subject in (*train, *val):
-        grid = read_image(subject["image"]).grid
-        if "label" in subject:
-            check_same_grid(subject["label"], read_label_map(subject["label"]).grid, subject["image"], grid)
-
-
-def check_pairs(pairs: Iterable[Mapping[str, str]], require_labels: bool = False) -> None:
-    """Check that each pair, with its labels, shares one grid.
+def check_training_items(train: Sequence[Mapping[str, str]]) -> None:
+    """Check that there are pairs to train on.
 
     Args:
-        pairs: each with "moving", "fixed" and optionally "moving_labels" and "fixed_labels", paths.
-        require_labels: whether both label maps must be there.
+        train: subjects, each with the path "image"; or pairs, see `sacb_bundle.data.Pair`.
 
     Raises:
-        InputError: names the file, what is wrong and what would be right.
+        InputError: if there are fewer than two subjects, or no pair.
     """
-    grids: dict[str, Grid] = {}
+    if not train:
+        raise InputError("0 subjects to train on; pairs need at least two.")
+    if "image" in train[0] and len(train) < 2:
+        raise InputError("1 subject to train on; pairs need at least two.")
+
+
+def initial_for(pairs: Iterable[Mapping[str, str]]) -> str:
+    """Return the initial alignment for an evaluation: "none" if the images of each pair share a grid, else "affine".
+
+    Images on one grid are taken as aligned, as in training. Pairs whose headers cannot be read do not count.
+    """
+    grids: dict[str, Grid | InputError] = {}
     for pair in pairs:
-        for key in ("fixed", "moving", "moving_labels", "fixed_labels"):
-            path = pair.get(key)
-            if path is None:
-                if require_labels:
-                    raise InputError(f"{pair['moving']} to {pair['fixed']}: no {key}; scoring needs both label maps.")
-                continue
-            if path not in grids:
-                grids[path] = (read_label_map if key.startswith("seg") else read_image)(path).grid
-            check_same_grid(path, grids[path], pair["fixed"], grids[pair["fixed"]])
+        with suppress(InputError):
+            if not grid_of(pair["moving"], grids).coincides_with(grid_of(pair["fixed"], grids)):
+                logger.info("Images of a pair lie on different grids: each pair is aligned first (affine).")
+                return "affine"
+    return "none"
 
 
 def check_scan_grids(pair: Mapping[str, str], grids: dict[str, Grid | InputError]) -> None:
@@ -81,23 +73,25 @@ def grid_of(path: str, grids: dict[str, Grid | InputError]) -> Grid:
     return grid
 
 
-def has_labels(subjects: Sequence[Mapping[str, str]]) -> bool:
-    """Whether there are subjects, and each has a "label"."""
-    return bool(subjects) and all("label" in subject for subject in subjects)
+def has_labels(items: Sequence[Mapping[str, str]]) -> bool:
+    """Return whether there are subjects or pairs, and each is labelled."""
+    return bool(items) and all("label" in item or {"moving_labels", "fixed_labels"} <= item.keys() for item in items)
 
 
-def check_labels(labels: Iterable[int], subjects: Iterable[Mapping[str, str]]) -> None:
-    """Check that at least one of the labels to score occurs in the label maps, if there are any.
+def check_labels(labels: Iterable[int] | None, items: Iterable[Mapping[str, str]]) -> None:
+    """Check that at least one of the label values to score occurs in the label maps, if there are any.
 
     Args:
-        labels: label values to score.
-        subjects: see `label_values`.
+        labels: label values to score; None for all.
+        items: subjects or pairs, see `label_values`.
 
     Raises:
-        InputError: says which labels there are.
+        InputError: says which label values there are.
     """
+    if labels is None:
+        return
     wanted, present = set(labels), set[int]()
-    for path in label_files(subjects):
+    for path in label_files(items):
         present |= values_of(path)
         if wanted & present:
             return
@@ -105,16 +99,16 @@ def check_labels(labels: Iterable[int], subjects: Iterable[Mapping[str, str]]) -
         raise InputError(f"labels is {sorted(wanted)}, but the label maps hold only {sorted(present)}.")
 
 
-def label_values(subjects: Iterable[Mapping[str, str]]) -> list[int]:
-    """Label values other than 0 that occur in the label maps of subjects ("label") or pairs ("fixed_labels")."""
-    return sorted(set[int]().union(*map(values_of, label_files(subjects))))
+def label_values(items: Iterable[Mapping[str, str]]) -> list[int]:
+    """Return the label values other than 0 in the label maps of subjects ("label") or pairs ("fixed_labels")."""
+    return sorted(set[int]().union(*map(values_of, label_files(items))))
 
 
-def label_files(subjects: Iterable[Mapping[str, str]]) -> list[str]:
-    """Label maps of subjects ("label") or pairs ("fixed_labels"), each once."""
-    return sorted({subject[key] for subject in subjects for key in ("label", "fixed_labels") if key in subject})
+def label_files(items: Iterable[Mapping[str, str]]) -> list[str]:
+    """Return the label maps of subjects ("label") or pairs ("fixed_labels"), each once."""
+    return sorted({item[key] for item in items for key in ("label", "fixed_labels") if key in item})
 
 
 def values_of(path: str) -> set[int]:
-    """Label values other than 0 in a label map."""
+    """Return the label values other than 0 in a label map."""
     return set(np.unique(read_label_map(path).values).tolist()) - {0}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from ..spatial import Grid, Volume
+
 # Label, centre and half axes of each ellipsoid in fractions of the half size of the grid, and intensity.
 ELLIPSOIDS = (
     (1, (0.0, 0.0, 0.0), (0.72, 0.82, 0.70), 0.55),
@@ -15,7 +17,7 @@ ELLIPSOIDS = (
     (6, (0.18, -0.02, -0.12), (0.11, 0.16, 0.11), 0.62),
     (7, (0.0, -0.48, -0.42), (0.34, 0.22, 0.20), 0.68),
 )
-SPACING = 2.0
+SPACING_MM = 2.0
 
 
 def phantom_pair(
@@ -34,6 +36,19 @@ def phantom_pair(
     """
     generator = np.random.default_rng(seed)
     return {role: phantom(shape, smooth_noise(shape, generator, 8.0, amplitude)) for role in ("moving", "fixed")}
+
+
+def phantom_images(
+    shape: tuple[int, int, int] = (80, 96, 80), seed: int = 0, amplitude: float = 1.5
+) -> tuple[Volume, Volume]:
+    """Make the images of `phantom_pair` in memory, on a grid of 2 mm, RAS.
+
+    Returns:
+        fixed and moving image.
+    """
+    pair = phantom_pair(shape, seed, amplitude)
+    grid = Grid(shape, np.diag([SPACING_MM, SPACING_MM, SPACING_MM, 1.0]))
+    return Volume(pair["fixed"][0], grid), Volume(pair["moving"][0], grid)
 
 
 def phantom(shape: tuple[int, int, int], displacement: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:

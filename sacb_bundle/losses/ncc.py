@@ -10,24 +10,38 @@ from ..ops import local_ncc
 
 
 class LocalNCCLoss(nn.Module):
-    """Minus the mean squared local correlation coefficient; -1 where the images agree everywhere.
+    """Negative mean squared local correlation coefficient; -1 if the images agree everywhere.
 
-    Unlike `monai.losses.LocalNormalizedCrossCorrelationLoss` it guards the product of the variances, not each,
-    so that flat background counts as uncorrelated.
+    Unlike `monai.losses.LocalNormalizedCrossCorrelationLoss`, it guards the product of the variances, not each
+    variance, so flat background counts as uncorrelated.
 
     Args:
         window: odd edge length of the cubic window, in voxels.
 
     Raises:
         InputError: if the window is even or smaller than 3.
+
+    Example:
+        >>> import torch
+        >>> image = torch.rand(1, 1, 16, 16, 16)
+        >>> round(LocalNCCLoss()(image, image).item(), 2)
+        -1.0
     """
 
     def __init__(self, window: int = 9) -> None:
         super().__init__()
         if window % 2 == 0 or window < 3:
-            raise InputError(f"window is {window}; the window of the NCC has an odd edge of at least 3 voxels.")
+            raise InputError(f"window is {window}; it must be an odd number of voxels, at least 3.")
         self.window = window
 
     def forward(self, warped: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
-        """Two images (B, 1, D, H, W) to a scalar."""
+        """Return the loss of two images.
+
+        Args:
+            warped: warped moving image (B, 1, D, H, W).
+            fixed: fixed image (B, 1, D, H, W).
+
+        Returns:
+            Scalar.
+        """
         return -local_ncc(warped, fixed, self.window).mean()

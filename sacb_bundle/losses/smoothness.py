@@ -12,5 +12,12 @@ class SmoothnessLoss(nn.Module):
     """`squared_differences` as a module."""
 
     def forward(self, field: torch.Tensor) -> torch.Tensor:
-        """Displacement field (B, 3, D, H, W) in voxels to a scalar."""
+        """Return the mean squared difference of a displacement field.
+
+        Args:
+            field: displacement field (B, 3, D, H, W), in voxels.
+
+        Returns:
+            Scalar, in squared voxels.
+        """
         return squared_differences(field)

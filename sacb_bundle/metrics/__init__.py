@@ -1,4 +1,7 @@
-"""Scores of a registration: overlap and surface distance of labels, folding of the displacement field."""
+"""Scores of a registration: overlap and surface distances of labels, folding of the displacement field.
+
+In every shape, D, H and W are the first, second and third axis of the array as nibabel gives it.
+"""
 
 from .folding import folding_percentage, jacobian_determinant, non_diffeomorphic_volume, sd_log_jacobian
 from .handlers import Folding, MeanDice

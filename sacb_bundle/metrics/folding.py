@@ -1,7 +1,7 @@
 """Folding and regularity of a displacement field.
 
-The transformation is the pull-back ``v -> v + u(v)``, with ``u`` in voxels. The measures need no spacing: it
-cancels out of every determinant.
+The transformation is the pull-back `v -> v + u(v)`, with `u` in voxels. The measures need no spacing because it cancels
+out of every determinant.
 """
 
 from __future__ import annotations
@@ -14,27 +14,33 @@ import torch
 from .arrays import Array, as_field
 
 LOG_FLOOR = 1e-9
-"""Smallest determinant that :func:`sd_log_jacobian` takes the logarithm of; smaller ones are raised to it."""
+"""Lower bound to which `sd_log_jacobian` clamps determinants before taking the logarithm."""
 
-_SLAB_DEPTH = 16  # of the slabs of cubes that NDV works through: enough to keep two cores busy, little memory
+_SLAB_DEPTH = 16  # cubes per slab of NDV: enough to keep two cores busy in little memory
 
 _Corner: TypeAlias = tuple[int, int, int]
 
 
 def jacobian_determinant(field: Array) -> torch.Tensor:
-    """Determinant of the Jacobian matrix of ``v + u(v)``, by finite differences.
+    """Return the determinant of the Jacobian matrix of `v + u(v)`, by finite differences.
 
-    The differences are central in the interior and one-sided at the border of the image, as in
-    ``numpy.gradient``.
+    The differences are central in the interior and one-sided at the border of the image, as in `numpy.gradient`.
 
     Args:
-        field: displacement field (3, D, H, W) in voxels, components in the order of the axes.
+        field: displacement field (3, D, H, W) in voxels, components along D, H and W.
 
     Returns:
-        The determinant (D, H, W), on the field's device. The transformation folds where it is negative.
+        Determinant (D, H, W), on the device of the field. The transformation folds where it is negative.
 
     Raises:
-        ValueError: if the field has another shape, an axis with one voxel, or values that are not finite.
+        ValueError: if the field has another shape, fewer than two voxels along an axis, or values that are not finite.
+
+    Example:
+        >>> import torch
+        >>> field = torch.zeros(3, 4, 4, 4)
+        >>> field[0] = torch.arange(4.0).reshape(4, 1, 1)  # doubles D
+        >>> jacobian_determinant(field).unique().tolist()
+        [2.0]
     """
     gradients = torch.gradient(as_field(field), dim=(1, 2, 3))
     for axis, gradient in enumerate(gradients):
@@ -43,20 +49,41 @@ def jacobian_determinant(field: Array) -> torch.Tensor:
 
 
 def folding_percentage(field: Array) -> float:
-    """Percentage of the voxels at which :func:`jacobian_determinant` is not positive.
+    """Return the percentage of voxels at which `jacobian_determinant` is not positive.
 
-    Takes and raises what :func:`jacobian_determinant` does.
+    Args:
+        field: displacement field (3, D, H, W) in voxels, components along D, H and W.
+
+    Returns:
+        Percentage, from 0 to 100.
+
+    Raises:
+        ValueError: as `jacobian_determinant`.
+
+    Example:
+        >>> import torch
+        >>> field = torch.zeros(3, 4, 4, 4)
+        >>> field[0] = -2 * torch.arange(4.0).reshape(4, 1, 1)  # reverses D
+        >>> folding_percentage(field)
+        100.0
     """
     return 100 * (jacobian_determinant(field) <= 0).double().mean().item()
 
 
 def sd_log_jacobian(field: Array) -> float:
-    """Standard deviation, over all voxels, of the natural logarithm of :func:`jacobian_determinant`.
+    """Return the standard deviation, over all voxels, of the natural logarithm of `jacobian_determinant`.
 
-    A determinant below ``LOG_FLOOR`` (1e-9), thus every one that is not positive, counts as ``LOG_FLOOR``, so
-    the result is always finite. The divisor is the number of voxels.
+    Determinants below `LOG_FLOOR` (1e-9), including all that are not positive, count as `LOG_FLOOR`, so the result is
+    always finite. The divisor is the number of voxels.
 
-    Takes and raises what :func:`jacobian_determinant` does.
+    Args:
+        field: displacement field (3, D, H, W) in voxels, components along D, H and W.
+
+    Returns:
+        Standard deviation.
+
+    Raises:
+        ValueError: as `jacobian_determinant`.
 
     Source: A. Hering et al., "Learn2Reg: comprehensive multi-task medical image registration challenge", IEEE
     Transactions on Medical Imaging 42, 2023.
@@ -66,15 +93,21 @@ def sd_log_jacobian(field: Array) -> float:
 
 
 def non_diffeomorphic_volume(field: Array) -> float:
-    """Non-diffeomorphic volume (NDV): the folded volume, in percent of the volume of the grid.
+    """Return the non-diffeomorphic volume (NDV): the folded volume, in percent of the volume of the grid.
 
-    A cube between eight neighbouring voxels is cut into five tetrahedra, one at each of four corners (1/6 of
-    the cube) and one in the middle (1/3), in either of two ways. A tetrahedron whose signed volume the
-    transformation makes negative has folded. NDV sums the sizes of the folded volumes over all cubes and
-    averages over the two ways. It sees folds that central differences miss, since those skip the voxel in the
-    middle.
+    The cube between eight neighbouring voxels is cut into five tetrahedra, one at each of four corners (1/6 of the
+    cube) and one in the middle (1/3), in either of two ways. A tetrahedron has folded if the transformation makes its
+    signed volume negative. NDV sums the absolute folded volumes over all cubes and averages the two ways. It detects
+    folds that central differences miss because they skip the middle voxel.
 
-    Takes and raises what :func:`jacobian_determinant` does.
+    Args:
+        field: displacement field (3, D, H, W) in voxels, components along D, H and W.
+
+    Returns:
+        Percentage; it can exceed 100.
+
+    Raises:
+        ValueError: as `jacobian_determinant`.
 
     Source: Y. Liu, J. Chen, S. Wei, A. Carass, J. Prince, "On finite difference Jacobian computation in
     deformable image registration", International Journal of Computer Vision, 2024.
@@ -87,13 +120,13 @@ def non_diffeomorphic_volume(field: Array) -> float:
 
 
 def _opposite(corner: _Corner, axes: set[int]) -> _Corner:
-    """The corner of the unit cube across from the given one along each of the axes."""
+    """Return the corner of the unit cube opposite the given one along each of the axes."""
     d, h, w = (1 - position if axis in axes else position for axis, position in enumerate(corner))
     return d, h, w
 
 
-# Each tetrahedron as an apex and its other corners. One at a corner of the cube reaches along the cube's
-# edges. Those at the four even corners leave the one between the odd corners, and the other way round.
+# Each tetrahedron as its apex and its other corners. A tetrahedron at a corner of the cube extends along the edges of
+# the cube. Those at the four even corners leave the one between the odd corners, and vice versa.
 _TETRAHEDRA = [
     *((apex, [_opposite(apex, axes) for axes in ({0}, {1}, {2})]) for apex in product((0, 1), (0, 1), (0, 1))),
     *((apex, [_opposite(apex, axes) for axes in ({1, 2}, {0, 2}, {0, 1})]) for apex in ((0, 0, 0), (1, 1, 1))),
@@ -101,7 +134,7 @@ _TETRAHEDRA = [
 
 
 def _folded_volume(field: torch.Tensor) -> torch.Tensor:
-    """Volume of the folded tetrahedra, averaged over the two ways to cut; a float64 scalar, in cubes."""
+    """Return the volume of the folded tetrahedra, averaged over the two ways to cut; a float64 scalar, in cubes."""
 
     def displacement(corner: _Corner) -> torch.Tensor:
         d, h, w = (slice(start, start + size - 1) for start, size in zip(corner, field.shape[1:], strict=True))
@@ -116,7 +149,7 @@ def _folded_volume(field: torch.Tensor) -> torch.Tensor:
 
     folded = torch.zeros((), dtype=torch.float64, device=field.device)
     for apex, others in _TETRAHEDRA:
-        # Unmoved, the determinant of the three edges is positive at an even apex and negative at an odd one.
+        # Without displacement, the determinant of the three edges is positive at an even apex, negative at an odd one.
         orientation = (-1) ** sum(apex)
         six_volumes = orientation * _determinant(*(edge(apex, other) for other in others))
         folded -= six_volumes.clamp_(max=0).sum(dtype=torch.float64)
@@ -124,7 +157,7 @@ def _folded_volume(field: torch.Tensor) -> torch.Tensor:
 
 
 def _determinant(first: torch.Tensor, second: torch.Tensor, third: torch.Tensor) -> torch.Tensor:
-    """Determinant of the 3 x 3 matrices with the given columns, each (3, ...)."""
+    """Return the determinant of the 3x3 matrices with the given columns, each (3, ...)."""
     return (
         first[0] * (second[1] * third[2] - second[2] * third[1])
         - first[1] * (second[0] * third[2] - second[2] * third[0])

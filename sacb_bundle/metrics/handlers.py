@@ -1,4 +1,4 @@
-"""Ignite metrics for a MONAI ``SupervisedEvaluator``: means over the pairs of an epoch, on all processes."""
+"""Ignite metrics for MONAI's `SupervisedEvaluator`: means over the pairs of an epoch, across all processes."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ class _PairMean(Metric):
     @sync_all_reduce("_sum", "_count")
     def compute(self) -> float:
         if self._count == 0:
-            raise NotComputableError(f"{type(self).__name__}: no image pair had anything to score")
+            raise NotComputableError(f"{type(self).__name__}: no image pair could be scored")
         return self._sum / self._count
 
     @abstractmethod
     def _values(self, output: Any) -> Iterable[float]:
-        """The value of each pair of a batch that has one."""
+        """Return the value of each pair of a batch that has one."""
 
 
 class MeanDice(_PairMean):
-    """Mean over the pairs of each pair's mean Dice coefficient over the labels present in both its images.
+    """Mean Dice: each pair's mean over the labels present in both its images, averaged over the pairs.
 
-    A pair without such a label does not count.
+    Pairs without such a label are ignored.
 
     Args:
         labels: label values to score.
-        output_transform: gives the warped and the fixed label maps from the engine's output, as two lists of
-            tensors (1, D, H, W): ``from_engine(["warped_labels", "fixed_labels"])``.
+        output_transform: function that gets the warped and the fixed label maps from the engine's output, as two lists
+            of tensors (1, D, H, W), for example `from_engine(["warped_labels", "fixed_labels"])`.
 
     Raises:
-        NotComputableError: from ``compute``, if no pair had a label to score.
+        NotComputableError: from `compute`, if no pair had a label to score.
     """
 
     def __init__(self, labels: Iterable[int], output_transform: Callable[[Any], Any]) -> None:
@@ -67,14 +67,14 @@ class MeanDice(_PairMean):
 
 
 class Folding(_PairMean):
-    """Mean over the pairs of the percentage of folded voxels, see :func:`folding_percentage`.
+    """Percentage of folded voxels (see `folding_percentage`), averaged over the pairs.
 
     Args:
-        output_transform: gives the displacement fields from the engine's output, as a list of tensors
-            (3, D, H, W) in voxels: ``from_engine("pred")``.
+        output_transform: function that gets the displacement fields from the engine's output, as a list of tensors
+            (3, D, H, W) in voxels, for example `from_engine("pred")`.
 
     Raises:
-        NotComputableError: from ``compute``, if there was no pair.
+        NotComputableError: from `compute`, if there was no pair.
     """
 
     def _values(self, output: Iterable[torch.Tensor]) -> Iterable[float]:

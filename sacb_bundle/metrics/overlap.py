@@ -10,10 +10,9 @@ from .arrays import Array, as_label_map_pair
 
 
 def dice(first: Array, second: Array, labels: Iterable[int]) -> dict[int, float]:
-    """Dice coefficient of each label, ``2 |A & B| / (|A| + |B|)``.
+    """Return the Dice coefficient of each label, `2 |A & B| / (|A| + |B|)`.
 
-    One joint histogram of the two maps holds every count, so that the maps are read once however many labels
-    there are.
+    One joint histogram of the two maps gives every count, so the maps are read once for any number of labels.
 
     Args:
         first: label map (D, H, W).
@@ -21,18 +20,23 @@ def dice(first: Array, second: Array, labels: Iterable[int]) -> dict[int, float]
         labels: label values to score; any integers.
 
     Returns:
-        The score, in [0, 1], of each label that is present in both maps, in ascending order of the labels.
-        A label that is missing from either map has no entry.
+        Dice, in [0, 1], of each label present in both maps, in ascending order of the labels. A label missing from
+        either map has no entry.
 
     Raises:
         ValueError: if the label maps differ in shape, are not 3-D, or hold values that are not whole numbers.
 
     Source: L. R. Dice, "Measures of the amount of ecologic association between species", Ecology 26, 1945.
+
+    Example:
+        >>> import numpy as np
+        >>> dice(np.array([[[1, 1, 2, 0]]]), np.array([[[1, 0, 2, 3]]]), labels=(1, 2, 3))
+        {1: 0.6666666666666666, 2: 1.0}
     """
     first, second = as_label_map_pair(first, second)
     names = torch.tensor(sorted(set(labels)), dtype=torch.int64, device=first.device)
 
-    # Bin 2k + 1 holds the k-th label, [name, name + 1); the even bins hold the values between the labels.
+    # Bin 2k + 1 counts the k-th label, [name, name + 1); even bins count the values between labels.
     edges = torch.stack((names, names + 1), dim=1).flatten()
     bins = len(edges) + 1
     rows, columns = (torch.bucketize(label_map, edges, right=True).flatten() for label_map in (first, second))

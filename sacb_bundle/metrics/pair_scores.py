@@ -1,4 +1,4 @@
-"""All scores of one registered pair of images."""
+"""All scores of a registered pair of images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .surface import surface_distances
 
 @dataclass(frozen=True)
 class LabelScores:
-    """Agreement of one label of the fixed image with the moving (before) and the warped one (after).
+    """Agreement of a label of the fixed image with the moving image (before) and with the warped image (after).
 
-    The distances are in mm. After the warp they are None where the label vanished, since there is no surface to
-    measure to; the Dice coefficient is then 0.
+    Distances are in mm. If the label vanished in the warp, there is no surface to measure to: the distances after are
+    None, and Dice after is 0.
     """
 
     label: int
@@ -36,16 +36,16 @@ class LabelMapScores:
     """Agreement of the labels of a pair."""
 
     labels: tuple[LabelScores, ...]
-    """One row per scored label, in ascending order."""
+    """One row per scored label, in ascending order of the labels."""
     left_out: tuple[int, ...]
-    """Labels missing from the fixed or from the moving image: they have no row."""
+    """Labels missing from the fixed or the moving image; they have no row."""
     vanished: tuple[int, ...]
-    """Scored labels that the warped image lost: Dice after is 0, the distances after are None."""
+    """Scored labels missing from the warped image; Dice after is 0, the distances after are None."""
 
 
 @dataclass(frozen=True)
 class PairScores(LabelMapScores):
-    """Scores of one registered pair; the field's measures are those of :mod:`sacb_bundle.metrics.folding`."""
+    """Scores of a registered pair; see `sacb_bundle.metrics.folding` for those of the field."""
 
     folding_percent: float
     ndv_percent: float
@@ -60,19 +60,22 @@ def score_pair(
     labels: Iterable[int],
     spacing: Sequence[float],
 ) -> PairScores:
-    """Score the registration of one pair, before and after, by its labels and its displacement field.
+    """Score the labels of a pair before and after registration, and its displacement field.
 
     Args:
         fixed: label map (D, H, W) of the fixed image.
         moving: label map (D, H, W) of the moving image.
-        warped: label map (D, H, W) of the moving image after the warp with ``field``.
-        field: displacement field (3, D, H, W) in voxels, components in the order of the axes.
+        warped: label map (D, H, W) of the moving image, warped with `field`.
+        field: displacement field (3, D, H, W) in voxels, components along D, H and W.
         labels: label values to score; any integers.
-        spacing: voxel size along (D, H, W), in mm.
+        spacing: voxel size along D, H and W, in mm.
+
+    Returns:
+        Scores of each label and of the field.
 
     Raises:
-        ValueError: if the label maps, the field or the spacing are malformed, see :func:`score_labels` and
-            :func:`jacobian_determinant`, or the field is on another grid.
+        ValueError: if the label maps, the field or the spacing are malformed, see `score_labels` and
+            `jacobian_determinant`, or the field is on another grid.
     """
     if tuple(field.shape[1:]) != tuple(fixed.shape):
         raise ValueError(f"field {tuple(field.shape)} is not on the grid of the labels {tuple(fixed.shape)}")
@@ -88,20 +91,30 @@ def score_pair(
 def score_labels(
     fixed: Array, moving: Array, warped: Array, labels: Iterable[int], spacing: Sequence[float]
 ) -> LabelMapScores:
-    """Score the labels of one pair, before and after.
+    """Score the labels of a pair before and after registration.
 
-    A label counts if both the fixed and the moving image hold it. One that is missing from either is left out
-    and listed; one that only the warped image lacks was lost in the warp, so it stays in with a Dice of 0.
+    A label is scored if both the fixed and the moving image have it; otherwise, it is listed in `left_out`. A label
+    missing only from the warped image was lost in the warp, so it counts with a Dice of 0.
 
     Args:
         fixed: label map (D, H, W) of the fixed image.
         moving: label map (D, H, W) of the moving image.
-        warped: label map (D, H, W) of the moving image after the warp.
+        warped: warped label map (D, H, W) of the moving image.
         labels: label values to score; any integers.
-        spacing: voxel size along (D, H, W), in mm.
+        spacing: voxel size along D, H and W, in mm.
+
+    Returns:
+        Scores of each label.
 
     Raises:
-        ValueError: if the label maps or the spacing are malformed, see :func:`dice` and :func:`surface_distances`.
+        ValueError: if the label maps or the spacing are malformed, see `dice` and `surface_distances`.
+
+    Example:
+        >>> import numpy as np
+        >>> fixed, moving = np.array([[[1, 1, 2, 0]]]), np.array([[[1, 0, 0, 2]]])
+        >>> scores = score_labels(fixed, moving, warped=fixed, labels=(1, 2, 3), spacing=(1, 1, 1))
+        >>> [(row.label, round(row.dice_before, 2), row.dice_after) for row in scores.labels], scores.left_out
+        ([(1, 0.67, 1.0), (2, 0.0, 1.0)], (3,))
     """
     requested = sorted(set(labels))
     fixed, moving, warped = (as_label_map(label_map) for label_map in (fixed, moving, warped))

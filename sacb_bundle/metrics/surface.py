@@ -1,4 +1,4 @@
-"""Distances between the surfaces of two label maps."""
+"""Distances between the label surfaces of two label maps."""
 
 from __future__ import annotations
 
@@ -15,36 +15,41 @@ class SurfaceDistance(NamedTuple):
     """Distances between the two surfaces of one label, in mm."""
 
     hd95: float
-    """95th percentile Hausdorff distance: the larger of the two directed 95th percentiles."""
+    """95th-percentile Hausdorff distance: the larger of the two directed 95th percentiles."""
     assd: float
-    """Average symmetric surface distance: the mean over the points of both surfaces."""
+    """Average symmetric surface distance: mean over the points of both surfaces."""
 
 
 def surface_distances(
     first: Array, second: Array, labels: Iterable[int], spacing: Sequence[float]
 ) -> dict[int, SurfaceDistance]:
-    """HD95 and ASSD of each label.
+    """Return HD95 and ASSD of each label.
 
-    The surface of a label is the set of its voxels with a face neighbour that has another label or lies
-    outside the image. The values are those of MONAI's ``HausdorffDistanceMetric(percentile=95)`` and
-    ``SurfaceDistanceMetric(symmetric=True)`` with ``spacing``.
+    The surface of a label is the set of its voxels with a face neighbour that has another label or lies outside the
+    image. The values equal those of MONAI's `HausdorffDistanceMetric(percentile=95)` and
+    `SurfaceDistanceMetric(symmetric=True)`, called with the spacing.
 
     Args:
         first: label map (D, H, W).
         second: label map (D, H, W) on the same grid.
         labels: label values to score; any integers.
-        spacing: voxel size along (D, H, W), in mm.
+        spacing: voxel size along D, H and W, in mm.
 
     Returns:
-        The distances of each label that is present in both maps, in ascending order of the labels. A label
-        that is missing from either map has no entry.
+        Distances of each label present in both maps, in ascending order of the labels. A label missing from either map
+        has no entry.
 
     Raises:
-        ValueError: if the label maps differ in shape, are not 3-D, or hold values that are not whole numbers,
-            or if the spacing is not three positive numbers.
+        ValueError: if the label maps differ in shape, are not 3-D, or hold values that are not whole numbers, or if
+            the spacing is not three positive numbers.
 
-    Source: A. A. Taha and A. Hanbury, "Metrics for evaluating 3D medical image segmentation: analysis,
-    selection, and tool", BMC Medical Imaging 15:29, 2015.
+    Source: A. A. Taha and A. Hanbury, "Metrics for evaluating 3D medical image segmentation: analysis, selection, and
+    tool", BMC Medical Imaging 15:29, 2015.
+
+    Example:
+        >>> import numpy as np
+        >>> surface_distances(np.array([[[1, 0, 0]]]), np.array([[[0, 0, 1]]]), labels=(1,), spacing=(1, 1, 2.5))
+        {1: SurfaceDistance(hd95=5.0, assd=5.0)}
     """
     names = sorted(set(labels))
     voxel_size = as_spacing(spacing)
@@ -59,7 +64,7 @@ def surface_distances(
 
 
 def _surface_points(label_map: np.ndarray, names: Sequence[int], voxel_size: np.ndarray) -> list[np.ndarray]:
-    """Surface points (P, 3) of each of the labels, in mm."""
+    """Return the surface points (P, 3) of each label, in mm."""
     points = np.argwhere(_surface_mask(label_map))
     point_labels = label_map[tuple(points.T)]
     order = np.argsort(point_labels, kind="stable")
@@ -69,7 +74,7 @@ def _surface_points(label_map: np.ndarray, names: Sequence[int], voxel_size: np.
 
 
 def _surface_mask(label_map: np.ndarray) -> np.ndarray:
-    """Where a voxel has a face neighbour with another label or outside the image: all labels at once."""
+    """Return a mask of the voxels with a face neighbour that has another label or lies outside the image."""
     surface = np.zeros(label_map.shape, dtype=bool)
     for axis in range(label_map.ndim):
         labels, on_surface = np.moveaxis(label_map, axis, 0), np.moveaxis(surface, axis, 0)
@@ -89,7 +94,7 @@ def _distance(points: np.ndarray, other_points: np.ndarray) -> SurfaceDistance:
 
 
 def _nearest(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Distance from each of the points to the nearest target."""
-    # An unbalanced tree with large leaves is quicker to build and, on surfaces, no slower to query.
+    """Return the distance from each point to the nearest target."""
+    # An unbalanced tree with large leaves is faster to build and, on surfaces, no slower to query.
     distances: np.ndarray = KDTree(targets, leafsize=32, balanced_tree=False).query(points)[0]
     return distances

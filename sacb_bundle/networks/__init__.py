@@ -1,4 +1,7 @@
-"""SACB-Net, and its blocks as modules of their own."""
+"""SACB-Net and its blocks as separate modules.
+
+In every shape, D, H and W are the first, second and third axis of the array as nibabel gives it.
+"""
 
 from .checkpoint import load_checkpoint, load_published_checkpoint
 from .clustering import LloydKMeans, TorchKMeans

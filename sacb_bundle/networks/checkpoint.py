@@ -1,4 +1,4 @@
-"""Reading of weights: the bundle's own, and those of the published implementation."""
+"""Load weights of this bundle and of the published implementation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..files import whole_file
 from .sacb_net import SACBNet
 
-# Parameter names of the published implementation, and ours. "{level - 1}" counts its levels from 0.
+# Parameter names of the published implementation, and of `SACBNet`. "{level - 1}" counts its levels from 0.
 PUBLISHED_NAMES = (
     (r"encoder\.conv0\.(\d)\.conv\.(\w+)", r"encoder.levels.0.\1.convolution.\2"),
     (r"encoder\.conv([1-4])\.1\.conv\.(\w+)", r"encoder.levels.\1.0.convolution.\2"),
@@ -32,17 +32,17 @@ PUBLISHED_BUFFER = re.compile(r"transformer\.\d+\.grid")
 
 
 def load_checkpoint(network: nn.Module, path: str | Path) -> nn.Module:
-    """Fill a network with the weights of a file.
+    """Load weights from a file into a network.
 
     Args:
-        network: any module.
-        path: a state dict, or a dict that holds one under "network" or "model" (as MONAI's handlers save).
+        network: network to fill.
+        path: file with a state dict, or with a dict that holds one under "network" or "model" (as MONAI saves).
 
     Returns:
-        the network.
+        The network.
 
     Raises:
-        InputError: if the file is missing, is no state dict, or its keys or shapes are not the network's.
+        InputError: if the file is missing or holds no state dict, or if its keys or shapes do not match the network.
     """
     content = read_weights(path)
     state = next((content[key] for key in ("network", "model") if isinstance(content.get(key), Mapping)), content)
@@ -52,23 +52,22 @@ def load_checkpoint(network: nn.Module, path: str | Path) -> nn.Module:
 
 
 def load_published_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
-    """Translate a checkpoint of the published implementation.
+    """Convert a checkpoint of the published implementation.
 
     Args:
-        path: a dict with the key "state_dict": the published parameter names, and "transformer.*.grid" buffers,
-            which are left out.
+        path: file with a dict whose key "state_dict" holds the published parameters. "transformer.*.grid" buffers are
+            ignored.
 
     Returns:
-        state dict for a `SACBNet` with the base channels and the descriptor that the shapes tell.
+        State dict for a `SACBNet` whose base channels and descriptor follow from the shapes.
 
     Raises:
-        InputError: if the file is missing, is no such dict, or has unknown, missing or misshapen keys: they are
-            listed.
+        InputError: if the file is missing or holds no such dict, or has unknown, missing or misshapen keys (listed).
     """
     content = read_weights(path)
     published = content.get("state_dict")
     if not isinstance(published, Mapping):
-        raise InputError(f'{path}: a published checkpoint holds a dict "state_dict"; this one has {list(content)}.')
+        raise InputError(f'{path}: a published checkpoint holds a dict "state_dict"; found keys {list(content)}.')
     weights = {str(name): value for name, value in published.items()}
     state = {translate(name): value for name, value in weights.items() if not PUBLISHED_BUFFER.fullmatch(name)}
     check_keys(state, network_like(state).state_dict(), path)
@@ -76,7 +75,14 @@ def load_published_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def translate(published_name: str) -> str:
-    """Our name of a published parameter; the name itself if it is unknown."""
+    """Translate a parameter name of the published implementation.
+
+    Args:
+        published_name: published name.
+
+    Returns:
+        Name in `SACBNet`, or the published name if it is unknown.
+    """
     for pattern, ours in PUBLISHED_NAMES:
         if re.fullmatch(pattern, published_name):
             return re.sub(pattern, ours, published_name)
@@ -84,7 +90,7 @@ def translate(published_name: str) -> str:
 
 
 def network_like(state: Mapping[str, torch.Tensor]) -> SACBNet:
-    """The SACBNet whose options the shapes of a state dict tell, with the defaults where they tell nothing."""
+    """Return a SACBNet with the options that the shapes of a state dict imply, and defaults for the others."""
     first, tap_mlp = (
         getattr(state.get(name), "shape", ())
         for name in ("encoder.levels.0.0.convolution.weight", "sacb.2.tap_mlp.0.weight")
@@ -96,28 +102,52 @@ def network_like(state: Mapping[str, torch.Tensor]) -> SACBNet:
 
 
 def read_weights(path: str | Path) -> dict:
-    """Read a file of tensors without running code from it."""
+    """Read a checkpoint file without executing code from it.
+
+    Args:
+        path: checkpoint file.
+
+    Returns:
+        Content of the file, on the CPU.
+
+    Raises:
+        InputError: if the file is missing or is not a dict of weights.
+    """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such checkpoint file.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file makes of the unpickler cannot be foreseen
+    except Exception as error:  # a damaged file can raise any error in the unpickler
         raise InputError(f"{path}: not a checkpoint of weights; nothing in it was executed.") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}; a checkpoint is a dict of weights.")
+        raise InputError(f"{path}: holds a {type(content).__name__}; a checkpoint must be a dict of weights.")
     return content
 
 
 def write_whole(content: dict, path: Path) -> None:
-    """Save a dict of weights so that the file appears whole or not at all."""
+    """Save a dict of weights; the file appears whole or not at all.
+
+    Args:
+        content: dict to save.
+        path: file to write.
+    """
     with whole_file(path) as unfinished:
         torch.save(content, unfinished)
 
 
 def check_keys(state: object, expected: Mapping[str, torch.Tensor], path: str | Path) -> None:
-    """Raise an InputError that lists unknown, missing and misshapen keys."""
+    """Check that a state dict has the expected keys and shapes.
+
+    Args:
+        state: state dict to check.
+        expected: state dict of the network.
+        path: file name for error messages.
+
+    Raises:
+        InputError: if `state` is not a dict, or has unknown, missing or misshapen keys (listed).
+    """
     if not isinstance(state, Mapping):
-        raise InputError(f"{path}: holds a {type(state).__name__} where a dict of weights should be.")
+        raise InputError(f"{path}: holds a {type(state).__name__}; it must hold a dict of weights.")
     problems = {
         "unknown keys": sorted(map(str, state.keys() - expected.keys())),
         "missing keys": sorted(expected.keys() - state.keys()),

@@ -1,4 +1,4 @@
-"""The convolution that every part of the network is made of."""
+"""Convolution block from which every part of the network is built."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..ops import conv_norm_leaky_relu
 
 
 class ConvBlock(nn.Module):
-    """3x3x3 convolution, instance normalisation without learned scale, leaky ReLU of slope 0.1.
+    """3x3x3 convolution, instance normalisation without learned scale, and leaky ReLU with slope 0.1.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -21,5 +21,12 @@ class ConvBlock(nn.Module):
         self.convolution = nn.Conv3d(in_channels, out_channels, kernel_size=3, padding=1)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Tensors (B, C_i, D, H, W) with in_channels channels in all to (B, out_channels, D, H, W)."""
+        """Apply the block.
+
+        Args:
+            inputs: tensors (B, C_i, D, H, W) that are concatenated along the channels, in_channels in total.
+
+        Returns:
+            Features (B, out_channels, D, H, W).
+        """
         return conv_norm_leaky_relu(inputs, self.convolution.weight, self.convolution.bias)

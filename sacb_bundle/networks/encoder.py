@@ -1,4 +1,4 @@
-"""Feature pyramid of one image."""
+"""Feature pyramid of an image."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .conv_block import ConvBlock
 
 
 class Encoder(nn.Module):
-    """Five levels of features; each level below the first halves the resolution by average pooling.
+    """Encoder with five levels of features; each level below the first halves the resolution by average pooling.
 
     Args:
-        base_channels: c. Levels 1 to 5 have 2c, 4c, 8c, 16c and 16c channels.
+        base_channels: number of base channels c; levels 1 to 5 have 2c, 4c, 8c, 16c and 16c channels.
     """
 
     def __init__(self, base_channels: int) -> None:
@@ -27,13 +27,13 @@ class Encoder(nn.Module):
             self.levels.append(nn.Sequential(ConvBlock(above, here), ConvBlock(here, here)))
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Features of levels 1 (full resolution) to 5 (a sixteenth).
+        """Return the features of levels 1 (full resolution) to 5 (one sixteenth).
 
         Args:
-            image: (B, 1, D, H, W), every spatial size divisible by 16.
+            image: image (B, 1, D, H, W), every size divisible by 16.
 
         Returns:
-            five tensors; level l is (B, channels[l], D / 2^(l-1), H / 2^(l-1), W / 2^(l-1)).
+            Five tensors; level l is (B, channels[l], D / 2^(l-1), H / 2^(l-1), W / 2^(l-1)).
         """
         features: list[torch.Tensor] = []
         for level in self.levels:

@@ -9,9 +9,9 @@ from ..ops import match_similarity
 
 
 class SimilarityMatching(nn.Module):
-    """Displacement of up to one voxel that best explains the fixed features by the moving ones.
+    """Displacement of up to one voxel that best matches the moving features to the fixed features.
 
-    It has no parameters and fits any two feature maps of one shape.
+    It has no parameters and accepts any two feature maps of the same shape.
 
     Example:
         >>> import torch
@@ -20,5 +20,13 @@ class SimilarityMatching(nn.Module):
     """
 
     def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
-        """Moving and fixed features (B, C, D, H, W) to a displacement field (B, 3, D, H, W) in voxels."""
+        """Match two feature maps.
+
+        Args:
+            moving: moving features (B, C, D, H, W).
+            fixed: fixed features (B, C, D, H, W).
+
+        Returns:
+            Displacement field (B, 3, D, H, W), in voxels.
+        """
         return match_similarity(moving, fixed)

@@ -1,4 +1,4 @@
-"""The last step of the flow estimator, at full resolution."""
+"""Refinement of the displacement field at full resolution."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .conv_block import ConvBlock
 
 
 class Refinement(nn.Module):
-    """Predicts the remaining displacement from level-1 features by convolutions instead of matching.
+    """Estimates the remaining displacement from level-1 features by convolutions instead of matching.
 
     Args:
-        channels: of the level-1 features.
+        channels: number of channels of the level-1 features.
     """
 
     def __init__(self, channels: int) -> None:
@@ -23,7 +23,15 @@ class Refinement(nn.Module):
         self.displacement = nn.Conv3d(channels, 3, kernel_size=3, padding=1)
 
     def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
-        """Warped moving and fixed features (B, C, D, H, W) to a displacement field (B, 3, D, H, W) in voxels."""
+        """Estimate the remaining displacement.
+
+        Args:
+            moving: warped moving features (B, C, D, H, W).
+            fixed: fixed features (B, C, D, H, W).
+
+        Returns:
+            Displacement field (B, 3, D, H, W) fp32, in voxels.
+        """
         first, second = self.fusion
         fused = second(first(self.features(fixed), self.features(moving)))
         return conv3d(fused, self.displacement.weight, self.displacement.bias).float()

@@ -17,31 +17,31 @@ from .conv_block import ConvBlock
 class SACB(nn.Module):
     """Convolution whose kernel adapts to the kind of tissue around each voxel.
 
-    The voxels of an image are clustered by a descriptor of their 3x3x3 patch. Each cluster's centroid gives,
-    through two small MLPs, a weight for each of the 27 taps of one shared kernel and a bias. No gradient flows
-    through the clustering.
+    The voxels of an image are clustered by a descriptor of their 3x3x3 patch. From the centroid of each cluster, two
+    small MLPs predict a weight for each of the 27 taps of one shared kernel, and a bias. No gradient flows through the
+    clustering.
 
-    With x' = conv(x), S(v) the cluster of voxel v, c_n the centroid of cluster n and W the shared kernel:
+    With x' = conv(x), cluster S(v) of voxel v, centroid c_n of cluster n and shared kernel W:
 
         y(v) = leaky_relu(sum over taps k of sigmoid(tap_mlp(c_S(v)))[k] * W[k] x'(v + k) + bias_mlp(c_S(v))) + x(v)
 
-    It takes and returns (B, C, D, H, W) and fits into any network. Cheng et al., CVPR 2025.
+    The block maps (B, C, D, H, W) to the same shape and fits into any network. Source: Cheng et al., CVPR 2025.
 
     Args:
-        channels: C.
-        num_clusters: N.
-        descriptor: "spatial" (mean of the patch per channel, C values), "channel" (mean over the channels per
-            tap, 27 values) or "mix" (both).
+        channels: number of channels C.
+        num_clusters: number of clusters N.
+        descriptor: "spatial" (mean of the patch per channel, C values), "channel" (mean over the channels per tap,
+            27 values) or "mix" (both).
         clustering_backend: "lloyd" or "torch-kmeans".
-        max_iterations: bound of the k-means iterations.
-        seed: of the k-means initial centroids.
+        max_iterations: maximum number of k-means iterations.
+        seed: seed of the initial k-means centroids.
 
     Attributes:
-        clustering: the callable from descriptors (B, V, F) fp32 to labels (B, V) int64 and centroids (B, N, F).
-            It can be replaced by any other.
+        clustering: callable from descriptors (B, V, F) fp32 to labels (B, V) int64 and centroids (B, N, F). It can be
+            replaced.
 
     Raises:
-        InputError: if `descriptor` or `clustering_backend` is none of the above, or a number is too small.
+        InputError: if `descriptor` or `clustering_backend` is unknown, or a number is too small.
 
     Example:
         >>> import torch
@@ -67,7 +67,9 @@ class SACB(nn.Module):
                 f"clustering_backend is {clustering_backend!r}; it must be one of {list(CLUSTERING_BACKENDS)}."
             )
         if num_clusters < 2 or max_iterations < 1:
-            raise InputError(f"num_clusters is {num_clusters} and max_iterations {max_iterations}; at least 2 and 1.")
+            raise InputError(
+                f"num_clusters is {num_clusters} and max_iterations {max_iterations}; they must be at least 2 and 1."
+            )
         size = descriptor_sizes[descriptor]
         self.descriptor = descriptor
         self.clustering: Clustering = CLUSTERING_BACKENDS[clustering_backend](num_clusters, max_iterations, seed)
@@ -78,7 +80,14 @@ class SACB(nn.Module):
         self.bias_mlp = mlp(size, 64, channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, D, H, W) to (B, C, D, H, W)."""
+        """Apply the block.
+
+        Args:
+            x: features (B, C, D, H, W).
+
+        Returns:
+            Features (B, C, D, H, W).
+        """
         features = self.input_conv(x)
         with torch.no_grad():
             labels, centroids = self.clustering(self.describe(features))
@@ -87,7 +96,7 @@ class SACB(nn.Module):
         return adaptive_residual_conv3d(features, self.weight, tap_weights, bias, labels, residual=x)
 
     def describe(self, features: torch.Tensor) -> torch.Tensor:
-        """Descriptor of every voxel, (B, C, D, H, W) to (B, D*H*W, F) in fp32."""
+        """Return the descriptor of every voxel of the features (B, C, D, H, W): (B, D*H*W, F) fp32."""
         if self.descriptor == "spatial":
             return spatial_descriptor(features)
         if self.descriptor == "channel":
@@ -96,7 +105,7 @@ class SACB(nn.Module):
 
 
 def mlp(in_features: int, hidden: int, out_features: int) -> nn.Sequential:
-    """Two hidden layers with ReLU, and a linear layer."""
+    """Return an MLP with two hidden ReLU layers and a linear output layer."""
     return nn.Sequential(
         nn.Linear(in_features, hidden),
         nn.ReLU(),

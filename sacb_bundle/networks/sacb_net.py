@@ -18,26 +18,26 @@ MATCHING_LEVELS = (5, 4, 3, 2)
 
 
 class SACBNet(nn.Module):
-    """Displacement field that warps a moving image onto a fixed image.
+    """Network that predicts the displacement field that warps a moving image onto a fixed image.
 
-    One encoder sees both images. From the coarsest level (a sixteenth of the resolution) to level 2, the moving
-    features are warped by the field so far, both feature maps pass a SACB, and similarity matching gives the
-    displacement that remains; at full resolution a few convolutions do.
+    One encoder processes both images. From the coarsest level (one sixteenth of the resolution) to level 2, the current
+    field warps the moving features, both feature maps pass a SACB, and similarity matching gives the remaining
+    displacement. At full resolution, a few convolutions estimate it.
 
-    Cheng et al., "SACB-Net: Spatial-awareness Convolutions for Medical Image Registration", CVPR 2025.
+    Source: Cheng et al., "SACB-Net: Spatial-awareness Convolutions for Medical Image Registration", CVPR 2025.
 
     Args:
-        base_channels: c; the five levels have 2c, 4c, 8c, 16c and 16c channels.
-        num_clusters: of the k-means in each SACB; one number, or one for each of the levels 5, 4, 3 and 2.
-        descriptor: what voxels are clustered by: "spatial", "channel" or "mix", see `SACB`.
-        sacb_levels: which of the levels 5, 4, 3 and 2 have a SACB; on the others, features are matched as they
-            are. None of them is the baseline of the paper's ablation (its Table 3).
+        base_channels: number of base channels c; the five levels have 2c, 4c, 8c, 16c and 16c channels.
+        num_clusters: number of k-means clusters in each SACB: one number, or one for each of levels 5, 4, 3 and 2.
+        descriptor: descriptor by which voxels are clustered: "spatial", "channel" or "mix", see `SACB`.
+        sacb_levels: levels (of 5, 4, 3 and 2) that have a SACB; the others match the encoder's features. An empty
+            sequence gives the baseline of the paper's ablation (its Table 3).
         clustering_backend: "lloyd" or "torch-kmeans".
-        max_iterations: bound of the k-means iterations.
-        seed: of the k-means initial centroids.
+        max_iterations: maximum number of k-means iterations.
+        seed: seed of the initial k-means centroids.
 
     Raises:
-        InputError: if `sacb_levels` names another level, or `num_clusters` is a sequence of another length than 4.
+        InputError: if `sacb_levels` has another level, or `num_clusters` is a sequence whose length is not 4.
 
     Example:
         >>> import torch
@@ -88,21 +88,21 @@ class SACBNet(nn.Module):
         self.matching = SimilarityMatching()
         self.refinement = Refinement(self.encoder.channels[1])
 
-    # A CPU gains no time from half precision, and some weight gradients are wrong there (torch 2.13, bf16,
-    # convolutions of 32 channels and more, two voxels wide).
+    # Half precision saves no time on a CPU, and some weight gradients are wrong (torch 2.13, bf16, convolutions with
+    # 32 or more channels, two voxels wide).
     @torch.autocast("cpu", enabled=False)
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Register a batch of pairs, in fp32 on the CPU and in the dtype of autocast elsewhere.
+        """Register a batch of pairs, in fp32 on the CPU and in the autocast dtype elsewhere.
 
         Args:
-            image: (B, 2, D, H, W), channel 0 moving and channel 1 fixed, every spatial size divisible by 16.
+            image: pairs (B, 2, D, H, W), channel 0 moving and channel 1 fixed, every size divisible by 16.
 
         Returns:
-            displacement field (B, 3, D, H, W) fp32, in voxels of the fixed grid, components in axis order
-            (D, H, W): warped(v) = moving(v + field(v)).
+            Displacement field (B, 3, D, H, W) fp32 in voxels of the fixed grid, components along D, H and W:
+            warped(v) = moving(v + field(v)).
 
         Raises:
-            InputError: if the image has not two channels, or a size is not divisible by 16.
+            InputError: if the image does not have two channels, or a size is not divisible by 16.
         """
         check_pair(image, self.size_divisor)
         images = torch.cat(image.chunk(2, dim=1))
@@ -118,7 +118,16 @@ class SACBNet(nn.Module):
         return compose(field, self.refinement(warp(moving, field), fixed))
 
     def match_level(self, level: int, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
-        """Displacement between the features of one level, (B, C, d, h, w) to (B, 3, d, h, w) in its voxels."""
+        """Return the displacement between the features of one level.
+
+        Args:
+            level: 5, 4, 3 or 2.
+            moving: moving features (B, C, d, h, w).
+            fixed: fixed features (B, C, d, h, w).
+
+        Returns:
+            Displacement field (B, 3, d, h, w), in voxels of the level.
+        """
         if str(level) in self.sacb:
             moving, fixed = self.sacb[str(level)](torch.cat([moving, fixed])).chunk(2)
         return self.matching(moving, fixed)

@@ -1,4 +1,7 @@
-"""Pure functions on tensors: the mathematics of SACB-Net, without modules or state."""
+"""Operations of SACB-Net as pure functions on tensors.
+
+In every shape, D, H and W are the first, second and third axis of the array as nibabel gives it.
+"""
 
 from .adaptive_conv import adaptive_residual_conv3d
 from .conv import conv3d, conv_norm_leaky_relu

@@ -1,4 +1,4 @@
-"""Spatial-awareness convolution: one kernel whose taps are scaled cluster by cluster, around a residual path."""
+"""Spatial-awareness convolution: one kernel whose taps are scaled per cluster, plus a residual."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ def adaptive_residual_conv3d(
     labels: torch.Tensor,
     residual: torch.Tensor,
 ) -> torch.Tensor:
-    """3x3x3 convolution, zero padded, whose taps are scaled by the cluster of the output voxel; leaky ReLU and sum.
+    """Apply a 3x3x3 convolution whose taps are scaled per cluster, then a leaky ReLU, and add the residual.
 
-    With S(v) = n, convolved(v) = sum over taps k of tap_weights[n, k] * weight[:, :, k] x(v + k) + bias[n], and
-    output(v) = leaky_relu(convolved(v)) + residual(v), of slope 0.1.
-    Here all N convolutions run as one with N * C_out outputs, of which each voxel keeps those of its cluster; on the
-    CPU without gradients, a matrix product with the scaled neighbourhoods saves the N - 1 that are not kept.
+    For a voxel v of cluster n, convolved(v) = sum over taps k of tap_weights[n, k] * weight[:, :, k] x(v + k) + bias[n]
+    and output(v) = leaky_relu(convolved(v)) + residual(v). x is zero padded; the leaky ReLU has slope 0.1.
+    By default, all N convolutions run as one with N * C_out outputs, and each voxel keeps those of its cluster. On the
+    CPU without gradients, a matrix product with the scaled neighbourhoods avoids computing the other N - 1.
 
     Args:
-        x: (B, C_in, D, H, W).
-        weight: (C_out, C_in, 27), taps in the order of a flattened 3x3x3 kernel.
-        tap_weights: (B, N, 27).
-        bias: (B, N, C_out).
-        labels: (B, D*H*W) int64, from 0 to N - 1, which is not checked.
-        residual: (B, C_out, D, H, W).
+        x: input features (B, C_in, D, H, W).
+        weight: shared kernel (C_out, C_in, 27), taps in the order of a flattened 3x3x3 kernel.
+        tap_weights: scale of each tap per cluster, (B, N, 27).
+        bias: bias per cluster, (B, N, C_out).
+        labels: cluster of each voxel, (B, D*H*W) int64, from 0 to N - 1 (not checked).
+        residual: features to add, (B, C_out, D, H, W).
 
     Returns:
-        (B, C_out, D, H, W), in the wider of the dtypes of the convolution and the residual.
+        Features (B, C_out, D, H, W), in the wider of the dtypes of the convolution and the residual.
 
     Raises:
-        ValueError: if the shapes do not fit.
+        ValueError: if the shapes do not match.
 
     Source: the spatial-awareness convolution of Cheng et al., CVPR 2025.
     """
@@ -55,16 +55,16 @@ def adaptive_residual_conv3d(
         or residual.shape != (batch, out_channels, *shape)
     ):
         raise ValueError(
-            f"The input is {tuple(x.shape)}, the weight {tuple(weight.shape)}, the tap weights "
-            f"{tuple(tap_weights.shape)}, the bias {tuple(bias.shape)}, the labels {tuple(labels.shape)} and the "
-            f"residual {tuple(residual.shape)}; they must be (B, C_in, D, H, W), (C_out, C_in, 27), (B, N, 27), "
+            f"Shapes do not match: input {tuple(x.shape)}, weight {tuple(weight.shape)}, tap weights "
+            f"{tuple(tap_weights.shape)}, bias {tuple(bias.shape)}, labels {tuple(labels.shape)}, residual "
+            f"{tuple(residual.shape)}; they must be (B, C_in, D, H, W), (C_out, C_in, 27), (B, N, 27), "
             "(B, N, C_out), (B, D*H*W) and (B, C_out, D, H, W)."
         )
     if runs_fused(x, channels=out_channels):
         from .triton.adaptive_conv import AdaptiveResidualConv3d
 
         with torch.cuda.device_of(x):
-            # Whether there will be a backward pass is hidden from the function itself.
+            # An autograd function cannot tell whether a backward pass will follow.
             return AdaptiveResidualConv3d.apply(
                 x.to(convolution_dtype(x)), weight, tap_weights, bias, labels, residual, torch.is_grad_enabled()
             )
@@ -91,18 +91,18 @@ def by_matrix_products(
     labels: torch.Tensor,
     residual: torch.Tensor,
 ) -> torch.Tensor:
-    """`adaptive_residual_conv3d` without gradients, some rows of voxels at a time.
+    """Compute `adaptive_residual_conv3d` without gradients, a few rows of voxels at a time.
 
-    The neighbourhoods of these rows, scaled tap by tap, and their product with the shared kernel stay in the cache.
+    The scaled neighbourhoods of these rows, and their product with the shared kernel, stay in the cache.
     """
     batch, in_channels, depth, height, width = x.shape
     out_channels = weight.shape[0]
     kernel = weight.permute(2, 1, 0).reshape(NUM_TAPS * in_channels, out_channels)
     padded = F.pad(x.movedim(1, -1), (0, 0, 1, 1, 1, 1, 1, 1))
-    # (B, D, H, W, 3, 3, 3, C), a view.
+    # A view, (B, D, H, W, 3, 3, 3, C).
     neighbourhoods = padded.unfold(1, 3, 1).unfold(2, 3, 1).unfold(3, 3, 1).movedim(4, -1)
     clusters = labels.reshape(batch, depth, height * width)
-    # Starts as the residual, to which each slab is added while it is in the cache.
+    # Start with the residual, and add each slab while it is in the cache.
     output = residual.to(torch.promote_types(weight.dtype, residual.dtype)).movedim(1, -1)
     output = output.clone(memory_format=torch.contiguous_format).reshape(batch, depth, height * width, out_channels)
     rows = max(1, CACHED_VALUES // (width * NUM_TAPS * in_channels))

@@ -1,4 +1,4 @@
-"""3x3x3 convolution, on its own and followed by instance normalisation and a leaky ReLU."""
+"""3x3x3 convolution, alone or followed by instance normalisation and a leaky ReLU."""
 
 from __future__ import annotations
 
@@ -13,15 +13,23 @@ from .tracing import suits_cpu
 
 
 def conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """3x3x3 convolution, zero padded.
+    """Apply a zero-padded 3x3x3 convolution.
 
     Args:
-        x: (B, C_in, D, H, W).
-        weight: (C_out, C_in, 3, 3, 3).
-        bias: (C_out,), or None.
+        x: input features (B, C_in, D, H, W).
+        weight: kernel (C_out, C_in, 3, 3, 3).
+        bias: bias (C_out,), or None.
 
     Returns:
-        (B, C_out, D, H, W).
+        Features (B, C_out, D, H, W).
+
+    Raises:
+        ValueError: if the shape of the weight does not match the input.
+
+    Example:
+        >>> import torch
+        >>> conv3d(torch.ones(1, 2, 4, 5, 6), torch.ones(3, 2, 3, 3, 3), None).shape
+        torch.Size([1, 3, 4, 5, 6])
     """
     check_channels([x], weight)
     if runs_fused(x, channels=len(weight)):
@@ -33,16 +41,16 @@ def conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
 
 
 def on_cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """The same for a CPU, where it takes half the time with the channels last in memory (and returns them so).
+    """Apply `conv3d` on the CPU with the channels last in memory, which halves the time; return that layout.
 
-    With fewer outputs than a vector register has lanes, it also computes neighbouring voxels along W as further
-    outputs of a kernel that is as much longer and moves as many voxels per step.
+    If there are fewer outputs than a vector register has lanes, also compute neighbouring voxels along W as further
+    outputs, with a longer kernel and a stride of as many voxels.
     """
     batch, in_channels, depth, height, width = x.shape
     out_channels = weight.shape[0]
     lanes = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
     voxels = max(n for n in (1, 2, 4) if n == 1 or (n * out_channels <= lanes and width % n == 0))
-    # The view gives a single channel the strides by which conv3d recognises the layout; contiguous() would not.
+    # conv3d recognises the layout by the strides. For a single channel, contiguous() would not set them.
     channels_last = x.movedim(1, -1).flatten(3).unflatten(3, (width, in_channels)).movedim(-1, 1)
     kernel = torch.cat([F.pad(weight, (n, voxels - 1 - n)) for n in range(voxels)])
     bias = None if bias is None else bias.repeat(voxels)
@@ -57,24 +65,27 @@ def conv_norm_leaky_relu(
     negative_slope: float = NEGATIVE_SLOPE,
     eps: float = 1e-5,
 ) -> torch.Tensor:
-    """3x3x3 convolution, zero padded, then `instance_norm_leaky_relu`.
+    """Apply a zero-padded 3x3x3 convolution, then `instance_norm_leaky_relu`.
 
-    The normalisation removes what the bias adds; its gradient is zero.
+    The normalisation cancels the bias, whose gradient is zero.
 
     Args:
-        inputs: tensors (B, C_i, D, H, W) whose channels, one tensor's after another's, are the C_in input channels.
-        weight: (C_out, C_in, 3, 3, 3).
-        bias: (C_out,), or None.
+        inputs: tensors (B, C_i, D, H, W) that are concatenated along the channels, C_in channels in total.
+        weight: kernel (C_out, C_in, 3, 3, 3).
+        bias: bias (C_out,), or None.
         negative_slope: slope of the leaky ReLU below zero, positive.
-        eps: added to the (biased) variance.
+        eps: value added to the (biased) variance.
 
     Returns:
-        (B, C_out, D, H, W).
+        Features (B, C_out, D, H, W).
+
+    Raises:
+        ValueError: if the shape of the weight does not match the inputs, or the slope is not positive.
     """
     check_channels(inputs, weight)
     if negative_slope <= 0:
         raise ValueError(
-            f"negative_slope is {negative_slope}; it must be positive, so that the activation has an inverse."
+            f"negative_slope is {negative_slope}; it must be positive, so that the activation is invertible."
         )
     if all(runs_fused(x, channels=len(weight)) for x in inputs):
         from .triton.conv_norm import ConvNormLeakyReLU
@@ -88,9 +99,9 @@ def conv_norm_leaky_relu(
 
 
 def check_channels(inputs: Sequence[torch.Tensor], weight: torch.Tensor) -> None:
-    """Raise a ValueError unless the weight is that of a 3x3x3 convolution of the inputs."""
+    """Raise a ValueError unless the weight has the shape of a 3x3x3 convolution of the inputs."""
     channels = sum(x.shape[1] for x in inputs)
     if weight.shape[1:] != (channels, 3, 3, 3):
         raise ValueError(
-            f"The weight is {tuple(weight.shape)}; for {channels} channels it is (C_out, {channels}, 3, 3, 3)."
+            f"The weight is {tuple(weight.shape)}; for {channels} channels it must be (C_out, {channels}, 3, 3, 3)."
         )

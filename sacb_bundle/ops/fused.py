@@ -1,4 +1,4 @@
-"""The switch between the plain operations and the fused kernels."""
+"""Switch between the plain operations and the fused kernels."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .tracing import is_traced
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-# Within an item of a batch the kernels count with 32 bits.
+# The kernels index the values of a batch item with 32 bits.
 MAX_VALUES = 2**30
 
 
 def has_triton() -> bool:
-    """Whether Triton is installed, of a version that the kernels were tested with."""
+    """Return whether Triton is installed in a version that the kernels were tested with (3.6 or later)."""
     for name in ("triton", "pytorch-triton"):
         with suppress(PackageNotFoundError):
             major, minor = version(name).split(".")[:2]
@@ -34,7 +34,10 @@ _enabled = os.environ.get("SACB_FUSED", "1") != "0"
 
 @contextmanager
 def fused_kernels(enabled: bool) -> Iterator[None]:
-    """Turn the fused kernels on or off within a block; the environment variable SACB_FUSED=0 does so for a program.
+    """Turn the fused kernels on or off within a block; the environment variable SACB_FUSED=0 turns them off globally.
+
+    Args:
+        enabled: whether operations may use the fused kernels.
 
     Example:
         >>> import torch
@@ -51,14 +54,17 @@ def fused_kernels(enabled: bool) -> Iterator[None]:
 
 
 def runs_fused(x: torch.Tensor, channels: int = 1) -> bool:
-    """Whether operations on this tensor take the fused kernels.
+    """Return whether operations on this tensor use the fused kernels.
 
-    They run on CUDA devices of compute capability 8.0 and above where there is Triton 3.6, for fp32, fp16 and bf16,
-    unless turned off or traced. With TRITON_INTERPRET=1 Triton interprets them, and they run on the CPU.
+    The kernels run on CUDA devices of compute capability 8.0 and above with Triton 3.6 or later, for fp32, fp16 and
+    bf16, unless they are turned off or traced. With TRITON_INTERPRET=1, Triton interprets them on the CPU.
 
     Args:
         x: an input of the operation, (B, C, ...).
-        channels: the most channels of another tensor on the same grid.
+        channels: largest number of channels of any other tensor on the same grid.
+
+    Returns:
+        True if the fused kernels are used.
     """
     if is_traced() or not (_enabled and HAS_TRITON and x.dtype in DTYPES):
         return False
@@ -69,11 +75,18 @@ def runs_fused(x: torch.Tensor, channels: int = 1) -> bool:
 
 @cache
 def has_tensor_cores(device: torch.device) -> bool:
-    """Whether the device multiplies matrices in TF32 and bf16 (compute capability 8.0 and above)."""
+    """Return whether the device multiplies matrices in TF32 and bf16 (compute capability 8.0 and above)."""
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def convolution_dtype(x: torch.Tensor) -> torch.dtype:
-    """Dtype of a convolution of x: that of autocast where autocast is on."""
+    """Return the dtype in which x is convolved.
+
+    Args:
+        x: input of the convolution.
+
+    Returns:
+        The autocast dtype where autocast is on, else the dtype of x.
+    """
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

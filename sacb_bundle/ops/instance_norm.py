@@ -13,19 +13,19 @@ NEGATIVE_SLOPE = 0.1
 def instance_norm_leaky_relu(
     x: torch.Tensor, negative_slope: float = NEGATIVE_SLOPE, eps: float = 1e-5, overwrite: bool = False
 ) -> torch.Tensor:
-    """Normalise each channel of each sample to mean 0 and variance 1, then apply a leaky ReLU.
+    """Normalise each channel of each batch item to mean 0 and variance 1, then apply a leaky ReLU.
 
-    The statistics are taken in fp32 by one plain reduction: with few channels and many voxels
-    `torch.nn.functional.instance_norm` keeps most of a GPU idle.
+    The statistics are computed in fp32 by one plain reduction: with few channels and many voxels,
+    `torch.nn.functional.instance_norm` leaves most of a GPU idle.
 
     Args:
-        x: (B, C, D, H, W).
+        x: features (B, C, D, H, W).
         negative_slope: slope of the leaky ReLU below zero.
-        eps: added to the (biased) variance.
-        overwrite: x is not needed any more, and its memory may be used; for tensors without gradient.
+        eps: value added to the (biased) variance.
+        overwrite: reuse the memory of x, which must not be needed later and must not require a gradient.
 
     Returns:
-        (B, C, D, H, W), in the dtype of x.
+        Features (B, C, D, H, W), in the dtype of x.
     """
     if suits_cpu(x):
         return on_cpu(x, negative_slope, eps, overwrite)
@@ -35,11 +35,11 @@ def instance_norm_leaky_relu(
 
 
 def on_cpu(x: torch.Tensor, negative_slope: float, eps: float, overwrite: bool) -> torch.Tensor:
-    """The same for a CPU, whose `torch.var_mean` takes longer than all the rest.
+    """Apply `instance_norm_leaky_relu` on the CPU, where `torch.var_mean` takes longer than all the rest.
 
-    It returns the channels last in memory, as `conv3d` does. Rows of W * C values, rather than C, make the inner
-    loops long. The variance is taken from the centred values, as the diagonal of their Gram matrix: one read of
-    memory, in slices of D whose sums keep fp32 exact enough.
+    The result has the channels last in memory, like that of `conv3d`. Rows of W * C values, rather than C, make the
+    inner loops long. The variance is the diagonal of the Gram matrix of the centred values: one pass over memory, in
+    slices along D whose sums stay accurate in fp32.
     """
     batch, channels, depth, height, width = x.shape
     rows = x.float().movedim(1, -1).reshape(batch, depth * height, width * channels)
@@ -52,7 +52,7 @@ def on_cpu(x: torch.Tensor, negative_slope: float, eps: float, overwrite: bool) 
         squares = torch.bmm(slices.transpose(1, 2), slices).diagonal(dim1=1, dim2=2)
     scale = torch.rsqrt(squares.reshape(batch, depth, channels).sum(dim=1) / num_voxels + eps)
     scale = scale.repeat(1, width).unsqueeze(1)
-    # In place where no gradient needs the centred values: new memory costs more than the arithmetic.
+    # In place unless a gradient needs the centred values: new memory costs more than the arithmetic.
     normalised = centred * scale if centred.requires_grad else centred.mul_(scale)
     activated = F.leaky_relu_(normalised, negative_slope)
     return activated.reshape(batch, depth, height, width, channels).movedim(-1, 1).to(x.dtype)

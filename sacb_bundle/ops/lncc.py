@@ -1,4 +1,4 @@
-"""Local normalised cross-correlation by box sums."""
+"""Local normalised cross-correlation computed with box sums."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from .fused import runs_fused
 
 
 def box_sum(x: torch.Tensor, window: int, step: int = 1) -> torch.Tensor:
-    """Sum over a cubic window around each voxel, zeros outside, one axis after the other.
+    """Sum over a cubic window around each voxel, with zeros outside the image.
 
     Args:
-        x: (B, C, D, H, W).
-        window: odd edge length in voxels.
-        step: along each axis, from one voxel that has a sum to the next.
+        x: images (B, C, D, H, W).
+        window: odd edge length of the window, in voxels.
+        step: distance between voxels at which the sum is computed, along each axis, in voxels.
 
     Returns:
-        (B, C, D, H, W), sizes divided by the step and rounded up.
+        Sums (B, C, D, H, W), sizes divided by the step and rounded up.
     """
     for axis in range(3):
         kernel, stride, padding = [1, 1, 1], [1, 1, 1], [0, 0, 0]
@@ -29,23 +29,32 @@ def box_sum(x: torch.Tensor, window: int, step: int = 1) -> torch.Tensor:
 def local_ncc(
     first: torch.Tensor, second: torch.Tensor, window: int = 9, eps: float = 1e-5, step: int = 1
 ) -> torch.Tensor:
-    """Squared correlation coefficient of two images in a window around each voxel.
+    """Return the squared correlation coefficient of two images in a window around each voxel.
 
-    cross^2 / (variance_first * variance_second + eps), each a sum over the window with the windowed means
-    removed. Computed in fp32.
+    cross^2 / (variance_first * variance_second + eps), each a sum over the window after subtracting the window mean.
+    Computed in fp32.
 
     Args:
-        first: (B, 1, D, H, W).
-        second: (B, 1, D, H, W).
-        window: odd edge length in voxels.
-        eps: added to the product of the variances.
-        step: along each axis, from one voxel that is looked at to the next.
+        first: image (B, 1, D, H, W).
+        second: image (B, 1, D, H, W).
+        window: odd edge length of the cubic window, in voxels.
+        eps: value added to the product of the variances.
+        step: distance between voxels at which the coefficient is computed, along each axis, in voxels.
 
     Returns:
-        (B, 1, D, H, W), sizes divided by the step and rounded up.
+        Squared coefficients (B, 1, D, H, W), sizes divided by the step and rounded up.
+
+    Raises:
+        ValueError: if the shapes differ or an image has more than one channel.
 
     Source: B. B. Avants et al., "Symmetric diffeomorphic image registration with cross-correlation", Medical Image
-    Analysis 12, 2008, with the guard of the variances that the published SACB-Net has.
+    Analysis 12, 2008, with eps as in the published SACB-Net.
+
+    Example:
+        >>> import torch
+        >>> image = torch.rand(1, 1, 9, 9, 9)
+        >>> bool(local_ncc(image, 2 * image).mean() > 0.99)
+        True
     """
     if first.shape != second.shape or first.shape[1] != 1:
         raise ValueError(
@@ -55,7 +64,7 @@ def local_ncc(
         from .triton.lncc import LocalNCC
 
         with torch.cuda.device_of(first):
-            # Whether there will be a backward pass is hidden from the function itself.
+            # An autograd function cannot tell whether a backward pass will follow.
             return LocalNCC.apply(first, second, window, eps, torch.is_grad_enabled())
     first, second = first.float(), second.float()
     moments = torch.cat([first, second, first * first, second * second, first * second], dim=1)

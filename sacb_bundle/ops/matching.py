@@ -1,4 +1,4 @@
-"""Similarity matching: where in its 3x3x3 neighbourhood does a voxel find itself again?"""
+"""Similarity matching of feature maps within 3x3x3 neighbourhoods."""
 
 from __future__ import annotations
 
@@ -11,22 +11,30 @@ from .tracing import goes_by_slabs
 
 
 def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
-    """Expected offset of each fixed voxel under a softmax over its 27 moving neighbours.
+    """Return the expected offset of each fixed voxel under a softmax over its 27 moving neighbours.
 
-    The logits are the inner products of the fixed features at v with the moving features at v + k, zeros
-    outside; products and softmax are taken in fp32.
+    The logits are the inner products of the fixed features at v and the moving features at v + k, which are zero
+    outside the image. Products and softmax are computed in fp32.
 
     Args:
-        moving: (B, C, D, H, W).
-        fixed: (B, C, D, H, W).
+        moving: moving features (B, C, D, H, W).
+        fixed: fixed features (B, C, D, H, W).
 
     Returns:
-        displacement field (B, 3, D, H, W), in voxels, each component within [-1, 1].
+        Displacement field (B, 3, D, H, W) in voxels, each component within [-1, 1].
+
+    Raises:
+        ValueError: if the shapes differ.
 
     Source: the similarity matching of Cheng et al., CVPR 2025.
+
+    Example:
+        >>> import torch
+        >>> match_similarity(torch.rand(1, 8, 4, 5, 6), torch.rand(1, 8, 4, 5, 6)).shape
+        torch.Size([1, 3, 4, 5, 6])
     """
     if moving.shape != fixed.shape:
-        raise ValueError(f"The moving features are {tuple(moving.shape)}, the fixed ones {tuple(fixed.shape)}.")
+        raise ValueError(f"Shapes differ: moving features {tuple(moving.shape)}, fixed {tuple(fixed.shape)}.")
     if runs_fused(moving, channels=3):
         from .triton.matching import MatchSimilarity
 
@@ -36,7 +44,7 @@ def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
     fixed = fixed.float().contiguous()
     if not goes_by_slabs(moving):
         return expected_offset(padded, fixed)
-    # Slabs whose products stay in the cache.
+    # Slabs small enough for their products to stay in the cache.
     depth, step = moving.shape[2], max(1, CACHED_VALUES // moving[:, :, 0].numel())
     return torch.cat(
         [expected_offset(padded[:, :, d : d + step + 2], fixed[:, :, d : d + step]) for d in range(0, depth, step)],
@@ -45,10 +53,10 @@ def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
 
 
 def expected_offset(padded: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
-    """The same for moving features (B, C, D + 2, H + 2, W + 2) that bring their neighbours along."""
+    """Compute `match_similarity` from padded moving features, (B, C, D + 2, H + 2, W + 2)."""
     logits = torch.stack([(fixed * neighbour).sum(dim=1) for neighbour in shifted(padded)], dim=1)
     weights = logits.softmax(dim=1).unflatten(1, (3, 3, 3))
-    # Along each axis, the weight of the neighbours one step further minus that of those one step back.
+    # Along each axis, the weight of the neighbours at +1 minus the weight of those at -1.
     return torch.stack(
         [weights.select(axis, 2).sum(dim=(1, 2)) - weights.select(axis, 0).sum(dim=(1, 2)) for axis in (1, 2, 3)], dim=1
     )

@@ -8,16 +8,24 @@ from .fused import runs_fused
 
 
 def halve(x: torch.Tensor) -> torch.Tensor:
-    """Mean of each 2x2x2 voxels.
+    """Average each block of 2x2x2 voxels.
 
-    One axis after the other, which keeps the memory layout and, with the channels last, is much faster on the CPU
-    than `torch.nn.functional.avg_pool3d`.
+    The averages are taken along one axis after the other. This keeps the memory layout and, with the channels last,
+    is much faster on the CPU than `torch.nn.functional.avg_pool3d`.
 
     Args:
-        x: (B, C, D, H, W) with even sizes.
+        x: features (B, C, D, H, W) with even sizes.
 
     Returns:
-        (B, C, D/2, H/2, W/2).
+        Features (B, C, D/2, H/2, W/2).
+
+    Raises:
+        ValueError: if a size is odd.
+
+    Example:
+        >>> import torch
+        >>> halve(torch.arange(8.0).reshape(1, 1, 2, 2, 2)).item()
+        3.5
     """
     if any(size % 2 for size in x.shape[2:]):
         raise ValueError(f"The input is {tuple(x.shape)}; D, H and W must be even.")

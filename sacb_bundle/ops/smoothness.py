@@ -8,17 +8,24 @@ from .fused import runs_fused
 
 
 def squared_differences(field: torch.Tensor) -> torch.Tensor:
-    """Mean squared forward difference of a field, averaged over the three axes.
+    """Return the mean squared forward difference of a displacement field, averaged over the three axes.
 
-    `monai.losses.DiffusionLoss` takes central differences; weights of one do not transfer to the other.
+    `monai.losses.DiffusionLoss` uses central differences; smoothness weights do not transfer from one to the other.
 
     Args:
-        field: (B, 3, D, H, W), in voxels.
+        field: displacement field (B, 3, D, H, W), in voxels.
 
     Returns:
-        scalar, in squared voxels.
+        Scalar, in squared voxels.
 
-    Source: the regularisation of Cheng et al., CVPR 2025: lambda times this is added to the NCC.
+    Source: the regularisation of Cheng et al., CVPR 2025, which is weighted by lambda and added to the NCC loss.
+
+    Example:
+        >>> import torch
+        >>> field = torch.zeros(1, 3, 4, 4, 4)
+        >>> field[:, 0] = 3 * torch.arange(4.0).reshape(4, 1, 1)
+        >>> squared_differences(field).item()
+        1.0
     """
     if runs_fused(field):
         from .triton.smoothness import SquaredDifferences

@@ -1,7 +1,7 @@
-"""What differs while a network is being traced or exported, for a program that runs on other sizes and devices.
+"""Support for tracing and exporting a network that then runs on other sizes and devices.
 
-A trace keeps the Python numbers that do not come from the sizes of tensors, and the devices of tensors that are made on
-the way. So, in a trace, operations do without what suits the CPU or one size alone, and count by other tensors.
+A trace fixes Python numbers that do not derive from tensor sizes, and the devices of tensors created on the way. Traced
+operations therefore avoid special paths for the CPU or for one size, and derive indices from other tensors.
 """
 
 from __future__ import annotations
@@ -10,22 +10,43 @@ import torch
 
 
 def is_traced() -> bool:
-    """Whether `torch.jit.trace` or `torch.export` is recording what goes on."""
+    """Return whether `torch.jit.trace` or `torch.export` is recording."""
     return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
 def suits_cpu(x: torch.Tensor) -> bool:
-    """Whether an operation takes the way that is faster on the CPU."""
+    """Return whether an operation takes its faster path for the CPU.
+
+    Args:
+        x: input of the operation.
+
+    Returns:
+        True on the CPU, unless tracing.
+    """
     return x.device.type == "cpu" and not is_traced()
 
 
 def goes_by_slabs(x: torch.Tensor) -> bool:
-    """Whether an operation handles a tensor a part at a time: on the CPU, where no gradient needs the parts."""
+    """Return whether an operation processes a tensor in slabs.
+
+    Args:
+        x: input of the operation.
+
+    Returns:
+        True on the CPU without gradients, unless tracing.
+    """
     return suits_cpu(x) and not torch.is_grad_enabled()
 
 
 def numbers(x: torch.Tensor) -> torch.Tensor:
-    """The numbers from 0, as many as x (V,) has values, in the dtype and on the device of x."""
+    """Return the numbers 0 to V - 1.
+
+    Args:
+        x: tensor (V,) that gives the length, dtype and device.
+
+    Returns:
+        Numbers (V,).
+    """
     if is_traced():
         return torch.ones_like(x).cumsum(0) - 1
     return torch.arange(len(x), dtype=x.dtype, device=x.device)

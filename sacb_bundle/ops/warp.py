@@ -12,17 +12,27 @@ from .tracing import numbers, suits_cpu
 
 
 def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
-    """Sample the image at v + field(v); zeros outside.
+    """Sample the image at v + field(v), with zeros outside the image.
 
-    Coordinates stay in fp32 whatever the dtype of the image: half precision cannot tell voxel 200 from 200.1.
+    Coordinates stay in fp32 for every image dtype: half precision cannot tell voxel 200 from 200.1.
 
     Args:
-        image: (B, C, D, H, W).
-        field: displacement field (B, 3, D, H, W), in voxels, components in axis order (D, H, W).
+        image: image (B, C, D, H, W).
+        field: displacement field (B, 3, D, H, W) in voxels, components along D, H and W.
         mode: "bilinear" (trilinear in 3D) or "nearest", as in `torch.nn.functional.grid_sample`.
 
     Returns:
-        (B, C, D, H, W), in the dtype of the image.
+        Warped image (B, C, D, H, W), in the dtype of the image.
+
+    Raises:
+        ValueError: if the field is not on the grid of the image.
+
+    Example:
+        >>> import torch
+        >>> field = torch.zeros(1, 3, 1, 1, 4)
+        >>> field[:, 2] = 1
+        >>> warp(torch.tensor([5.0, 6, 7, 8]).reshape(1, 1, 1, 1, 4), field).flatten().tolist()
+        [6.0, 7.0, 8.0, 0.0]
     """
     check_field(image, field)
     if runs_fused(image, channels=3) and mode == "bilinear":
@@ -30,7 +40,7 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
 
         with torch.cuda.device_of(image):
             return Warp.apply(image, field, False)
-    # grid_sample wants (x, y, z) = (W, H, D), each from -1 at the first voxel's centre to 1 at the last's.
+    # grid_sample takes (x, y, z) = (W, H, D), from -1 at the centre of the first voxel to 1 at that of the last.
     coordinates = [
         (voxel_index(field, axis) + field[:, axis].float()) * (2 / max(field.shape[axis + 2] - 1, 1)) - 1
         for axis in (2, 1, 0)
@@ -39,8 +49,8 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
     sample = partial(F.grid_sample, mode=mode, padding_mode="zeros", align_corners=True)
     needs_gradient = image.requires_grad and torch.is_grad_enabled()
     if suits_cpu(image) and len(image) == 1 and not needs_gradient:
-        # Here grid_sample shares its work among threads by items of the batch: make each slab of the grid an item
-        # (but not where each item would get an image gradient of its own).
+        # On the CPU, grid_sample assigns batch items to threads: make each slab of the grid an item (unless each item
+        # would get its own image gradient).
         depth, threads = grid.shape[1], torch.get_num_threads()
         slabs = next((number for number in range(threads, depth) if depth % number == 0), depth)
         items = sample(image.float().expand(slabs, -1, -1, -1, -1), grid.unflatten(1, (slabs, -1)).squeeze(0))
@@ -51,28 +61,36 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
 
 
 def voxel_index(field: torch.Tensor, axis: int) -> torch.Tensor:
-    """Index of each voxel along an axis of a field (B, 3, D, H, W), in a shape that broadcasts to (B, D, H, W)."""
+    """Return the voxel index along an axis of a field (B, 3, D, H, W), broadcastable to (B, D, H, W)."""
     shape = [1, 1, 1]
     shape[axis] = field.shape[axis + 2]
     return numbers(field.movedim(axis + 2, 0)[:, 0, 0, 0, 0].float()).reshape(shape)
 
 
 def check_field(image: torch.Tensor, field: torch.Tensor) -> None:
-    """Raise a ValueError unless the field is one for the image's grid."""
+    """Raise a ValueError unless the field is on the grid of the image."""
     expected = (len(image), 3, *image.shape[2:])
     if field.shape != expected:
         raise ValueError(f"The field is {tuple(field.shape)}; for an image {tuple(image.shape)} it must be {expected}.")
 
 
 def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Field whose warp equals warping by `first`, then by `second`: first(v + second(v)) + second(v).
+    """Return the field whose warp equals warping by `first`, then by `second`: first(v + second(v)) + second(v).
 
     Args:
-        first: (B, 3, D, H, W), in voxels.
-        second: (B, 3, D, H, W), in voxels.
+        first: displacement field (B, 3, D, H, W), in voxels.
+        second: displacement field (B, 3, D, H, W), in voxels.
 
     Returns:
-        (B, 3, D, H, W), in voxels.
+        Displacement field (B, 3, D, H, W), in voxels.
+
+    Raises:
+        ValueError: if the fields are on different grids.
+
+    Example:
+        >>> import torch
+        >>> compose(torch.ones(1, 3, 4, 4, 4), torch.ones(1, 3, 4, 4, 4))[0, :, 0, 0, 0].tolist()
+        [2.0, 2.0, 2.0]
     """
     check_field(first, second)
     if runs_fused(first):
@@ -84,13 +102,18 @@ def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def upsample_field(field: torch.Tensor) -> torch.Tensor:
-    """Field on a grid of twice the size, its values in the smaller voxels of that grid.
+    """Upsample a displacement field to a grid of twice the size, in voxels of that grid.
 
     Args:
-        field: (B, 3, D, H, W), in voxels.
+        field: displacement field (B, 3, D, H, W), in voxels.
 
     Returns:
-        (B, 3, 2D, 2H, 2W), in voxels of the new grid.
+        Displacement field (B, 3, 2D, 2H, 2W), in voxels of the new grid.
+
+    Example:
+        >>> import torch
+        >>> upsample_field(torch.ones(1, 3, 2, 2, 2)).unique().tolist()
+        [2.0]
     """
     if runs_fused(field, channels=24):
         from .triton.upsample import UpsampleField

@@ -41,7 +41,7 @@ def test_ncc_of_flat_background_is_zero_with_zero_gradient() -> None:
 def test_smoothness_of_a_linear_field() -> None:
     field = torch.zeros(1, 3, 4, 5, 6)
     field[0, 0] = 2 * torch.arange(4.0).reshape(4, 1, 1)
-    # Only the differences of one component of three, along one axis of three, are 2.
+    # Differences are 2 for one of three components along one of three axes, else 0.
     assert SmoothnessLoss()(field).item() == pytest.approx(4 / 9)
 
 

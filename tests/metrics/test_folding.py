@@ -18,7 +18,7 @@ Field = np.ndarray
 
 
 def _linear(matrix: list[list[float]]) -> Field:
-    """The field whose transformation is v -> matrix @ v."""
+    """Return the field whose transformation is v -> matrix @ v."""
     grid = np.indices(SHAPE, dtype=np.float64)
     return np.einsum("ij,jdhw->idhw", np.array(matrix) - np.eye(3), grid)
 
@@ -28,7 +28,7 @@ def _random(amplitude: float) -> Field:
 
 
 def _zigzag(amplitude: float) -> Field:
-    """Planes that move to and fro along the first axis: +a, -a, +a, ..."""
+    """Return a field that moves planes back and forth along the first axis: +a, -a, +a, ..."""
     field = np.zeros((3, 21, 6, 5))
     field[0] = amplitude * (-1.0) ** np.arange(21)[:, None, None]
     return field
@@ -102,7 +102,7 @@ def _signed_volume(*corners: np.ndarray) -> float:
 
 
 def _ndv_by_definition(field: Field) -> float:
-    """Cut each cube, one after the other, into tetrahedra that are positive before the transformation."""
+    """Cut each cube into tetrahedra that are positive before the transformation, one cube at a time."""
     points = np.moveaxis(np.indices(field.shape[1:]) + field, 0, -1)
     corners = [np.array(corner) for corner in itertools.product((0, 1), repeat=3)]
     cuts = []
@@ -131,7 +131,7 @@ def test_ndv_is_the_sum_over_tetrahedra() -> None:
 def test_ndv_sees_the_zigzag_that_central_differences_miss(amplitude: float, ndv: float) -> None:
     field = _zigzag(amplitude)
     assert (jacobian_determinant(field)[1:-1] == 1).all()
-    # Every other layer of cubes is 1 - 2 a thick.
+    # Every other layer of cubes has a thickness of 1 - 2 a.
     assert non_diffeomorphic_volume(field) == pytest.approx(ndv)
 
 

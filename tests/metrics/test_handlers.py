@@ -22,7 +22,7 @@ FLAT = torch.zeros(3, *SHAPE)
 
 
 def _reflection(height: int) -> torch.Tensor:
-    """A field that folds the voxels of index below ``height`` on the first axis of a grid of two rows."""
+    """Return a field on the test grid that folds the voxels below `height` on the first axis."""
     field = torch.zeros(3, *SHAPE)
     field[1, :height] = -2.0 * torch.arange(SHAPE[1])[:, None]
     return field
@@ -110,7 +110,7 @@ def test_warped_and_fixed_lists_must_pair_up() -> None:
 def test_sums_and_counts_are_reduced_over_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     metric = Folding(from_engine("pred"))
     metric.update([_reflection(SHAPE[0])])
-    others = iter((20.0, 3))  # the sum and the count of the other process
+    others = iter((20.0, 3))  # sum and count of the other process
     monkeypatch.setattr(idist, "get_world_size", lambda: 2)
     monkeypatch.setattr(idist, "all_reduce", lambda value: value + next(others))
     assert metric.compute() == pytest.approx((100 + 20) / (1 + 3))
@@ -133,7 +133,7 @@ def test_in_a_monai_evaluator_from_a_config() -> None:
 
     def iteration(engine: SupervisedEvaluator, batch: dict[str, torch.Tensor]) -> Any:
         engine.state.output = dict(batch)
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)  # on which MONAI decollates the output
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)  # MONAI decollates the output on this event
         return engine.state.output
 
     pairs = [{**PERFECT, "pred": FLAT}, {**APART, "pred": _reflection(SHAPE[0])}]

@@ -9,7 +9,7 @@ from sacb_bundle.metrics import surface_distances
 from .label_maps import SHAPE, moved, regions, voxels
 
 LABELS = (0, 1, 2, 3, 4, 5)
-SPACING = (1.5, 0.8, 2.25)
+SPACING_MM = (1.5, 0.8, 2.25)
 
 
 def _box(*bounds: tuple[int, int], label: int = 1) -> np.ndarray:
@@ -33,7 +33,7 @@ def _check_against_monai(first: np.ndarray, second: np.ndarray, spacing: tuple[f
         assert score.assd == pytest.approx(assd[label], abs=1e-4)
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), SPACING])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), SPACING_MM])
 @pytest.mark.parametrize("offset", [(0, 0, 0), (1, 0, 0), (2, -1, 3)])
 @pytest.mark.parametrize("seed", range(2))
 def test_random_regions_agree_with_monai(
@@ -58,12 +58,12 @@ def test_random_regions_agree_with_monai(
     ],
 )
 def test_special_cases_agree_with_monai(first: np.ndarray, second: np.ndarray) -> None:
-    _check_against_monai(first, second, SPACING)
+    _check_against_monai(first, second, SPACING_MM)
 
 
 def test_is_in_millimetres_along_each_axis() -> None:
-    scores = surface_distances(voxels((3, 3, 3)), voxels((5, 4, 6)), (1,), SPACING)
-    expected = np.linalg.norm(np.multiply((2, 1, 3), SPACING))
+    scores = surface_distances(voxels((3, 3, 3)), voxels((5, 4, 6)), (1,), SPACING_MM)
+    expected = np.linalg.norm(np.multiply((2, 1, 3), SPACING_MM))
     assert scores[1] == pytest.approx((expected, expected))
 
 
@@ -71,6 +71,6 @@ def test_labels_may_be_any_integers() -> None:
     names = np.array([-7, 3, 4, 1000, 2**40, 17])
     first = regions(0, LABELS)
     second = moved(first, (1, 1, 0))
-    plain = surface_distances(first, second, LABELS, SPACING)
-    renamed = surface_distances(names[first], names[second], names.tolist(), SPACING)
+    plain = surface_distances(first, second, LABELS, SPACING_MM)
+    renamed = surface_distances(names[first], names[second], names.tolist(), SPACING_MM)
     assert renamed == {int(names[label]): score for label, score in plain.items()}

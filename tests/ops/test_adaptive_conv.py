@@ -9,7 +9,7 @@ from sacb_bundle.ops.neighbourhood import neighbours
 
 
 def by_definition(x, weight, tap_weights, bias, residual, labels):
-    """Every voxel's own kernel, applied to its own patch; leaky ReLU and sum."""
+    """Apply each voxel's own kernel to its patch, then a leaky ReLU, and add the residual."""
     patches = torch.stack([patch.flatten(2) for patch in neighbours(x)], dim=-1)
     output = torch.zeros(x.shape[0], weight.shape[0], labels.shape[1], dtype=x.dtype)
     for item in range(x.shape[0]):

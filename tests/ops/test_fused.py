@@ -1,4 +1,4 @@
-"""Every fused kernel against the plain operation: values and gradients, interpreted where there is no GPU."""
+"""Compare values and gradients of every fused kernel with the plain operation, interpreted without a GPU."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from sacb_bundle.ops.fused import HAS_TRITON, runs_fused
 pytestmark = pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-# The interpreter multiplies matrices with NumPy, which has no bf16.
+# The interpreter multiplies matrices with NumPy, which lacks bf16.
 HALVES = (torch.float16, torch.bfloat16) if torch.cuda.is_available() else (torch.float16,)
-# Odd, and more than the tiles of one program in every direction.
+# Odd sizes, and more than the tiles of one program along every axis.
 SHAPE = (3, 6, 25)
 
 
@@ -51,7 +51,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 def assert_same(
     operation: Callable[..., torch.Tensor], *inputs: torch.Tensor, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Values and gradients agree with the plain operation in fp32, within the rounding of the dtype."""
+    """Check that values and gradients agree with the plain fp32 operation within the rounding of the dtype."""
     assert runs_fused(inputs[0])
     tolerance = 2e-5 if dtype == torch.float32 else 2e-2
     rounded = [value.to(dtype) for value in inputs]
@@ -69,7 +69,7 @@ def assert_same(
         assert error < tolerance, f"{'value' if number == 0 else f'gradient {number - 1}'} is off by {error:.1e}"
 
 
-# Channels of the input and of the output, batch, and shape.
+# Input channels, output channels, batch size, shape.
 CONVOLUTIONS = [
     (1, 4, 1, (5, 6, 7)),
     (2, 3, 2, SHAPE),
@@ -150,7 +150,7 @@ def test_adaptive_residual_conv3d(channels, batch, num_clusters, shape, dtype) -
         random(batch, num_clusters, channels),
         random(batch, channels, *shape, seed=2),
     ]
-    if dtype != torch.float32:  # rounding must not decide about the sign of what the leaky ReLU is given
+    if dtype != torch.float32:  # rounding must not change the sign of the leaky ReLU's input
         inputs[0], inputs[1] = inputs[0].abs(), inputs[1].abs() * random(channels, 1, 1, seed=4).sign()
         inputs[3] = torch.zeros_like(inputs[3])
 
@@ -158,7 +158,7 @@ def test_adaptive_residual_conv3d(channels, batch, num_clusters, shape, dtype) -
         return adaptive_residual_conv3d(x, weight, tap_weights, bias, labels, residual)
 
     assert_same(operation, *inputs, dtype=dtype)
-    with torch.no_grad():  # another kernel, which keeps nothing
+    with torch.no_grad():  # another kernel, which saves nothing
         values = [operation(*(value.to(dtype) for value in inputs))]
         with fused_kernels(False):
             values.append(operation(*(value.to(dtype).float() for value in inputs)))
@@ -296,7 +296,7 @@ def test_kmeans(batch, features, num_clusters) -> None:
     points = random(batch, 500, features)
     start = initial_centroids(points, num_clusters, seed=0)
     if num_clusters > 2:
-        start[:, 1] = 100  # nothing is near: an empty cluster
+        start[:, 1] = 100  # far from all points: an empty cluster
     labels, centroids = kmeans(points, start, max_iterations=3)
     with fused_kernels(False):
         expected_labels, expected_centroids = kmeans(points, start, max_iterations=3)

@@ -1,1 +1,1 @@
-"""Fused CUDA kernels, one file for each operation of `sacb_bundle.ops`, written in Triton."""
+"""Fused CUDA kernels in Triton, one file per operation of `sacb_bundle.ops`."""

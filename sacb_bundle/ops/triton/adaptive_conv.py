@@ -1,4 +1,4 @@
-"""Spatial-awareness convolution: each tap is scaled voxel by voxel on its way into the matrix product."""
+"""Spatial-awareness convolution that scales each tap voxel by voxel just before the matrix product."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def adaptive_residual_conv3d_kernel(
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Output of a stretch of voxels, or the gradient of the input there: then the tap weights of the voxel read count.
+    """Compute the output of a block of voxels, or the gradient of the input there.
 
-    The weight is (27, IN, OUT). On request, the signs of what the leaky ReLU is given are kept as bits, one number per
-    voxel and `BLOCK_OUT` channels.
+    The gradient uses the tap weights of the voxel that is read. The weight is (27, IN, OUT). With `KEEPS_SIGNS`, the
+    signs of the input of the leaky ReLU are stored as bits, one integer per voxel and `BLOCK_OUT` channels.
     """
     CHUNKS: tl.constexpr = (IN + BLOCK_K - 1) // BLOCK_K
     batch = tl.program_id(1).to(tl.int64)
@@ -101,7 +101,7 @@ def leaky_relu_gradient_kernel(
     BLOCK_OUT: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradient of what the leaky ReLU was given, from that of its result and the signs that were kept."""
+    """Compute the gradient of the input of the leaky ReLU from that of its output and the stored signs."""
     batch = tl.program_id(1).to(tl.int64)
     voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     channel = tl.arange(0, BLOCK_C)
@@ -124,7 +124,7 @@ def launch(
     out: torch.Tensor,
     signs: torch.Tensor | None,
 ) -> None:
-    """Convolve by the weight (27, C_in, C_out), tap by tap; without a residual, the gradient of the input."""
+    """Convolve with the weight (27, C_in, C_out), or compute the gradient of the input if `residual` is None."""
     batch, in_channels, depth, height, width = x.shape
     out_channels = out.shape[1]
     tiling = AdaptiveTiling.of(in_channels, out_channels)
@@ -157,7 +157,7 @@ def launch(
 
 
 def leaky_relu_gradient(upstream: torch.Tensor, signs: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Gradient of what the leaky ReLU was given, in the dtype of the convolution's input."""
+    """Return the gradient of the input of the leaky ReLU, in the dtype of the convolution's input."""
     batch, channels = upstream.shape[:2]
     out = torch.empty_like(upstream, dtype=x.dtype)
     num_voxels = upstream.shape[2:].numel()
@@ -178,7 +178,7 @@ def leaky_relu_gradient(upstream: torch.Tensor, signs: torch.Tensor, x: torch.Te
 
 
 class AdaptiveResidualConv3d(torch.autograd.Function):
-    """See `sacb_bundle.ops.adaptive_residual_conv3d`."""
+    """Autograd function of `sacb_bundle.ops.adaptive_residual_conv3d`."""
 
     @staticmethod
     def forward(
@@ -191,7 +191,7 @@ class AdaptiveResidualConv3d(torch.autograd.Function):
         residual: torch.Tensor,
         has_backward: bool,
     ) -> torch.Tensor:
-        """Convolve; for a backward pass keeps its inputs, and the signs of what the leaky ReLU is given."""
+        """Convolve; for a backward pass, save the inputs and the signs of the input of the leaky ReLU."""
         x, residual = channels_last(x), channels_last(residual)
         tap_weights, labels = tap_weights.float().contiguous(), labels.contiguous()
         out = torch.empty_like(residual, dtype=torch.promote_types(x.dtype, residual.dtype))
@@ -207,7 +207,7 @@ class AdaptiveResidualConv3d(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradients of all but the labels."""
+        """Return the gradients of all inputs except the labels."""
         x, weight, tap_weights, labels, signs = ctx.saved_tensors
         grad_residual = upstream.to(ctx.residual_dtype) if ctx.needs_input_grad[5] else None
         upstream = leaky_relu_gradient(channels_last(upstream), signs, x)

@@ -1,4 +1,4 @@
-"""Gradients of the parameters of the spatial-awareness convolution."""
+"""Parameter gradients of the spatial-awareness convolution."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def adaptive_weight_kernel(
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradient of one tap of the weight over every num_programs(0)-th unit, a stretch of voxels."""
+    """Sum the gradient of one tap of the weight over every num_programs(0)-th unit, a block of voxels."""
     worker, num_workers = tl.program_id(0), tl.num_programs(0)
     tap = tl.program_id(1)
     in_blocks = (IN + BLOCK_IN - 1) // BLOCK_IN
@@ -80,7 +80,7 @@ def cluster_gradient_kernel(
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of tap weights and bias of every cluster, over a worker's share of voxels and output channels."""
+    """Sum the gradients of the tap weights and the bias of all clusters over one worker's voxels and outputs."""
     CHUNKS: tl.constexpr = (IN + BLOCK_K - 1) // BLOCK_K
     batch = tl.program_id(1).to(tl.int64)
     num_voxels = depth * height * width
@@ -139,7 +139,17 @@ def cluster_gradient_kernel(
 def weight_gradient(
     x: torch.Tensor, gradient: torch.Tensor, tap_weights: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
-    """Gradient of the weight (C_out, C_in, 27), fp32, summed over the batch."""
+    """Return the gradient of the weight, summed over the batch.
+
+    Args:
+        x: input of the convolution (B, C_in, D, H, W), channels last.
+        gradient: gradient of the convolution's output (B, C_out, D, H, W), channels last.
+        tap_weights: scale of each tap per cluster, (B, N, 27).
+        labels: cluster of each voxel, (B, D*H*W).
+
+    Returns:
+        Gradient (C_out, C_in, 27) fp32.
+    """
     batch, in_channels, depth, height, width = x.shape
     out_channels = gradient.shape[1]
     block_in, block_out = (min(max(16, next_power_of_2(c)), 32) for c in (in_channels, out_channels))
@@ -173,7 +183,18 @@ def weight_gradient(
 def cluster_gradients(
     x: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, num_clusters: int, gradient: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradients of tap weights (B, N, 27) and bias (B, N, C_out), fp32."""
+    """Return the gradients of the tap weights and the bias.
+
+    Args:
+        x: input of the convolution (B, C_in, D, H, W), channels last.
+        weight: shared kernel (C_out, C_in, 27).
+        labels: cluster of each voxel, (B, D*H*W).
+        num_clusters: number of clusters N.
+        gradient: gradient of the convolution's output (B, C_out, D, H, W), channels last.
+
+    Returns:
+        Gradients of the tap weights (B, N, 27) and the bias (B, N, C_out), fp32.
+    """
     batch, in_channels, depth, height, width = x.shape
     out_channels = gradient.shape[1]
     tiling = AdaptiveTiling.of(in_channels, out_channels)

@@ -1,4 +1,4 @@
-"""How the kernels of the spatial-awareness convolution cut their work."""
+"""Tiling of the kernels of the spatial-awareness convolution."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .tiles import cdiv, compiled, neighbour, next_power_of_2
 
 @dataclass(frozen=True)
 class AdaptiveTiling:
-    """How the convolution is cut: sizes that the kernels are compiled for.
+    """Tile sizes of the convolution, which are compile-time constants of the kernels.
 
     Attributes:
-        in_channels: of the input.
-        out_channels: of the output.
-        block_k: input channels in one matrix product.
-        block_out: output channels of one program.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        block_k: number of input channels per matrix product.
+        block_out: number of output channels per program.
     """
 
     in_channels: int
@@ -28,23 +28,32 @@ class AdaptiveTiling:
 
     @classmethod
     def of(cls, in_channels: int, out_channels: int) -> AdaptiveTiling:
-        """Tiling for a number of channels."""
+        """Return the tiling for a number of input and output channels."""
         block_k, block_out = (min(max(16, next_power_of_2(c)), 64) for c in (in_channels, out_channels))
         return cls(in_channels, out_channels, block_k, block_out)
 
     @property
     def out_blocks(self) -> int:
-        """Programs that share the output channels of a stretch of voxels."""
+        """Number of programs that share the output channels of a block of voxels."""
         return cdiv(self.out_channels, self.block_out)
 
 
 @compiled
 def neighbour_at_tap(voxel, tap, depth, height, width):
-    """`neighbour` at the offset of a tap."""
+    """Return `neighbour` at the offset of a tap."""
     return neighbour(voxel, tap // 9 - 1, tap // 3 % 3 - 1, tap % 3 - 1, depth, height, width)
 
 
 def tap_by_tap(weight: torch.Tensor, dtype: torch.dtype, transposed: bool = False) -> torch.Tensor:
-    """Weight (C_out, C_in, 27) as (27, C_in, C_out); that of the transposed convolution, (27, C_out, C_in)."""
+    """Return the weight with the taps first.
+
+    Args:
+        weight: kernel (C_out, C_in, 27).
+        dtype: dtype of the result.
+        transposed: return the weight of the transposed convolution.
+
+    Returns:
+        Weight (27, C_in, C_out), or (27, C_out, C_in) if transposed.
+    """
     laid_out = weight.permute(2, 0, 1).flip(0) if transposed else weight.permute(2, 1, 0)
     return laid_out.to(dtype).contiguous()

@@ -1,9 +1,9 @@
 """3x3x3 convolution of feature maps with few channels.
 
-A program computes a stretch of voxels in `PLANES` adjacent planes by matrix products: rows are voxels, columns are
-(plane, output channel), and the sum runs over input channels. The planes share the input they read; the weights are
-laid out for that beforehand, with zeros where a row of input is out of reach of a plane. The three taps along W are
-summed apart and shifted against each other at the end, so that each row of input is read once and not three times.
+A program computes a block of voxels in `PLANES` adjacent planes by matrix products: rows are voxels, columns are
+(plane, output channel), and the sum runs over input channels. The planes share the input that they read. The weights
+are laid out accordingly, with zeros for each row of input that a plane does not use. The three taps along W are summed
+separately and shifted against each other at the end, so that each row of input is read once instead of three times.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from .tiles import block_size, cdiv, channels_last, compiled, dot_precision, emp
 
 @dataclass(frozen=True)
 class ConvTiling:
-    """How a convolution is cut: sizes that the kernel is compiled for.
+    """Tile sizes of a convolution, which are compile-time constants of the kernel.
 
     Attributes:
-        in_channels: of the input.
-        out_channels: of the output.
-        planes: adjacent planes that one program computes.
-        rows: of input in one matrix product; several where they have few channels.
-        block_in: input channels in one matrix product, a power of two.
-        block_out: output channels of one program, a power of two.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        planes: number of adjacent planes per program.
+        rows: number of rows of input per matrix product; more than one if they have few channels.
+        block_in: number of input channels per matrix product, a power of two.
+        block_out: number of output channels per program, a power of two.
     """
 
     in_channels: int
@@ -41,29 +41,29 @@ class ConvTiling:
 
     @classmethod
     def of(cls, in_channels: int, out_channels: int) -> ConvTiling:
-        """Tiling for a number of channels. A matrix product takes at least 16 rows and columns of weights."""
+        """Return the tiling for a number of channels. A matrix product has at least 16 rows and columns of weights."""
         block_in, block_out = (min(next_power_of_2(channels), 32) for channels in (in_channels, out_channels))
         planes = max(1, min(4, 16 // block_out))
         return cls(in_channels, out_channels, planes, max(1, 16 // block_in), block_in, max(block_out, 16 // planes))
 
     @property
     def chunks(self) -> int:
-        """Blocks of input channels."""
+        """Number of blocks of input channels."""
         return cdiv(self.in_channels, self.block_in)
 
     @property
     def out_blocks(self) -> int:
-        """Programs that share the output channels of a stretch of voxels."""
+        """Number of programs that share the output channels of a block of voxels."""
         return cdiv(self.out_channels, self.block_out)
 
     @property
     def steps(self) -> int:
-        """Matrix products for one tap along W."""
+        """Number of matrix products per tap along W."""
         return cdiv((self.planes + 2) * 3, self.rows) * self.chunks
 
     @property
     def columns(self) -> int:
-        """Columns of the result: plane and output channel."""
+        """Number of columns (plane, output channel) of the result."""
         return self.planes * self.block_out
 
 
@@ -83,7 +83,7 @@ def lay_out_weight_kernel(
     TRANSPOSED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """To [out block, group of rows, chunk, tap along W, (row, input channel), (plane, output channel)]."""
+    """Write [out block, group of rows, chunk, tap along W, (row, input channel), (plane, output channel)]."""
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     out_channel, rest = index % block_out, index // block_out
     plane, rest = rest % planes, rest // planes
@@ -105,7 +105,7 @@ def lay_out_weight_kernel(
 
 
 def lay_out_weight(weight: torch.Tensor, tiling: ConvTiling, dtype: torch.dtype, transposed: bool) -> torch.Tensor:
-    """Weight (C_out, C_in, 3, 3, 3) as `conv3d_kernel` reads it; that of the transposed convolution if so."""
+    """Return the weight (C_out, C_in, 3, 3, 3), or its transpose, in the layout that `conv3d_kernel` reads."""
     size = tiling.out_blocks * tiling.steps * 3 * tiling.rows * tiling.block_in * tiling.columns
     laid_out = torch.empty(size, dtype=dtype, device=weight.device)
     block = block_size(1024)
@@ -152,7 +152,7 @@ def conv3d_kernel(
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Output of one stretch of voxels in `PLANES` planes, and on request its mean and squared deviation."""
+    """Compute the output of a block of voxels in `PLANES` planes, and optionally its mean and squared deviation."""
     COLUMNS: tl.constexpr = PLANES * BLOCK_OUT
     TAP_SIZE: tl.constexpr = ROWS * BLOCK_IN * COLUMNS
     out_blocks = (OUT + BLOCK_OUT - 1) // BLOCK_OUT
@@ -160,7 +160,7 @@ def conv3d_kernel(
     out_block = tl.program_id(2) % out_blocks
     first_plane = tl.program_id(1) * PLANES
     area = height * width
-    # One voxel more on either side: the neighbours along W.
+    # One extra voxel on either side: the neighbours along W.
     position = tl.arange(0, BLOCK)
     place = tl.program_id(0) * (BLOCK - 2) - 1 + position
     in_plane = (place >= 0) & (place < area)
@@ -232,19 +232,19 @@ def conv3d(
     planar: bool = False,
     addend: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """3x3x3 convolution, zero padded, or the gradient of its input.
+    """Apply a zero-padded 3x3x3 convolution, or compute the gradient of its input.
 
     Args:
-        x: (B, C_in, D, H, W); for the gradient of the input, the gradient of the output.
-        weight: (C_out, C_in, 3, 3, 3).
-        bias: (C_out,).
+        x: input (B, C_in, D, H, W); for the gradient of the input, the gradient of the output.
+        weight: kernel (C_out, C_in, 3, 3, 3).
+        bias: bias (C_out,).
         transposed: compute the gradient of the input, with C_in channels.
-        moments: return count, mean and sum of squared deviations of stretches of the output.
-        planar: lay out the result channel by channel.
-        addend: a former result that this one is added to, in place.
+        moments: return count, mean and sum of squared deviations of blocks of the output.
+        planar: store the result channel by channel.
+        addend: earlier result, to which this one is added in place.
 
     Returns:
-        (B, C_out, D, H, W), and moments (B, C_out, 3, programs), empty where they are not asked for.
+        Result (B, C_out, D, H, W), and moments (B, C_out, 3, programs), empty unless requested.
     """
     x = channels_last(x)
     batch, in_channels, depth, height, width = x.shape
@@ -288,11 +288,11 @@ def conv3d(
 
 
 class Conv3d(torch.autograd.Function):
-    """See `sacb_bundle.ops.conv3d`."""
+    """Autograd function of `sacb_bundle.ops.conv3d`."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """Convolve, into one plane of memory per channel."""
+        """Convolve, and store the result channel by channel."""
         x = channels_last(x)
         ctx.save_for_backward(x, weight)
         return conv3d(x, weight, bias, planar=True)[0]
@@ -300,7 +300,7 @@ class Conv3d(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradients of input, weight and bias."""
+        """Return the gradients of input, weight and bias."""
         x, weight = ctx.saved_tensors
         grad_bias = upstream.float().sum(dim=(0, 2, 3, 4)).to(weight.dtype) if ctx.needs_input_grad[2] else None
         upstream = channels_last(upstream)

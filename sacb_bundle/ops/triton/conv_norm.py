@@ -1,4 +1,4 @@
-"""Convolution, instance normalisation and leaky ReLU, keeping nothing but the result for the backward pass."""
+"""Convolution, instance normalisation and leaky ReLU that save only inputs and result for the backward pass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .tiles import block_size, cdiv, channels_last, compiled, next_power_of_2, n
 
 @compiled
 def combine_moments_kernel(moments, statistics, count, eps, BLOCK: tl.constexpr):
-    """Mean and 1 / sqrt(variance + eps) of one channel, from count, mean and squared deviations of its parts."""
+    """Compute mean and 1 / sqrt(variance + eps) of a channel from the moments of its blocks."""
     channel = tl.program_id(0)
     moments += channel * 3 * count
     total = tl.zeros((BLOCK,), dtype=tl.float32)
@@ -40,7 +40,7 @@ def combine_moments_kernel(moments, statistics, count, eps, BLOCK: tl.constexpr)
 
 @compiled
 def normalise_kernel(x, statistics, size, slope, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
-    """In place: leaky ReLU of (x - mean) * rstd."""
+    """Replace x by the leaky ReLU of (x - mean) * rstd."""
     batch = tl.program_id(1).to(tl.int64)
     element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = element < size
@@ -52,7 +52,7 @@ def normalise_kernel(x, statistics, size, slope, CHANNELS: tl.constexpr, BLOCK: 
 
 @compiled
 def normalised_and_gradient(y, upstream, offset, inside, slope):
-    """What the leaky ReLU was given, recovered from its result, and the gradient there."""
+    """Return the input of the leaky ReLU, recovered from its output, and the gradient of that input."""
     values = tl.load(y + offset, mask=inside, other=0).to(tl.float32)
     gradient = tl.load(upstream + offset, mask=inside, other=0).to(tl.float32)
     positive = values > 0
@@ -63,7 +63,7 @@ def normalised_and_gradient(y, upstream, offset, inside, slope):
 def gradient_sums_kernel(
     y, upstream, sums, num_voxels, slope, CHANNELS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """Per channel, sums of the gradient and of its product with the normalised values."""
+    """Sum the gradient, and its product with the normalised values, per channel."""
     batch = tl.program_id(1).to(tl.int64)
     channel = tl.arange(0, BLOCK_C)
     y += batch * num_voxels * CHANNELS
@@ -84,7 +84,7 @@ def gradient_sums_kernel(
 
 @compiled
 def norm_gradient_kernel(y, upstream, statistics, means, out, size, slope, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
-    """Gradient of the normalisation's input: rstd * (g - mean(g) - z * mean(g z))."""
+    """Compute the gradient of the normalisation's input: rstd * (g - mean(g) - z * mean(g z))."""
     batch = tl.program_id(1).to(tl.int64)
     element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = element < size
@@ -98,10 +98,10 @@ def norm_gradient_kernel(y, upstream, statistics, means, out, size, slope, CHANN
 
 
 class ConvNormLeakyReLU(torch.autograd.Function):
-    """See `sacb_bundle.ops.conv_norm_leaky_relu`.
+    """Autograd function of `sacb_bundle.ops.conv_norm_leaky_relu`.
 
-    The backward pass gets along with the result: a leaky ReLU can be undone, and so the result tells the normalised
-    values. It is also the next layer's input, so that each feature map is kept once.
+    A leaky ReLU is invertible, so the backward pass recovers the normalised values from the result. The result is also
+    the input of the next layer, so each feature map is stored once.
     """
 
     @staticmethod
@@ -113,7 +113,7 @@ class ConvNormLeakyReLU(torch.autograd.Function):
         eps: float,
         *inputs: torch.Tensor,
     ) -> torch.Tensor:
-        """Convolve with moments, normalise in place. The bias has no effect: the mean is removed."""
+        """Convolve with moments, then normalise in place. The normalisation cancels the bias."""
         inputs = tuple(channels_last(x) for x in inputs)
         parts = split_weight(weight, inputs)
         y = None
@@ -134,7 +134,7 @@ class ConvNormLeakyReLU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradients of weight, bias (zero) and inputs."""
+        """Return the gradients of weight, bias (zero) and inputs."""
         weight, y, statistics, *inputs = ctx.saved_tensors
         upstream = channels_last(upstream)
         batch, channels = y.shape[:2]
@@ -162,5 +162,5 @@ class ConvNormLeakyReLU(torch.autograd.Function):
 
 
 def split_weight(weight: torch.Tensor, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """The part of the weight that each input meets."""
+    """Return the part of the weight that applies to each input."""
     return weight.split([x.shape[1] for x in inputs], dim=1)

@@ -1,4 +1,4 @@
-"""Gradient of the weight of a 3x3x3 convolution of feature maps with few channels."""
+"""Weight gradient of a 3x3x3 convolution of feature maps with few channels."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def conv3d_weight_kernel(
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradient of the weight over every num_programs(0)-th unit: a stretch of voxels in `PLANES` planes.
+    """Sum the gradient of the weight over every num_programs(0)-th unit: a block of voxels in `PLANES` planes.
 
-    Rows of the matrix products are (tap along W, input channel), columns (tap along D, output channel); there is one
-    product for each tap along H, and the sum runs over the voxels.
+    Rows of the matrix products are (tap along W, input channel), columns are (tap along D, output channel). There is
+    one product per tap along H, and the sum runs over the voxels.
     """
     worker, num_workers = tl.program_id(0), tl.num_programs(0)
     in_blocks = (IN + BLOCK_IN - 1) // BLOCK_IN
@@ -80,14 +80,14 @@ def conv3d_weight_kernel(
 
 
 def conv3d_weight_gradient(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """Gradient of the weight of `conv3d`, summed over the batch.
+    """Return the gradient of the weight of `conv3d`, summed over the batch.
 
     Args:
         x: input (B, C_in, D, H, W).
-        gradient: of the output, (B, C_out, D, H, W).
+        gradient: gradient of the output (B, C_out, D, H, W).
 
     Returns:
-        (C_out, C_in, 3, 3, 3) fp32.
+        Gradient (C_out, C_in, 3, 3, 3) fp32.
     """
     x, gradient = channels_last(x), channels_last(gradient)
     batch, in_channels, depth, height, width = x.shape

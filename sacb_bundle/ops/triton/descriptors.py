@@ -10,7 +10,7 @@ from .tiles import block_size, cdiv, channels_last, compiled, next_power_of_2
 
 @compiled
 def patch_mean_kernel(x, out, depth, height, width, CHANNELS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK: tl.constexpr):
-    """Patch means of a stretch of voxels."""
+    """Compute the patch means of a block of voxels."""
     num_voxels = depth * height * width
     base = tl.program_id(1).to(tl.int64) * num_voxels * CHANNELS
     voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -35,7 +35,14 @@ def patch_mean_kernel(x, out, depth, height, width, CHANNELS: tl.constexpr, BLOC
 
 
 def spatial_descriptor(x: torch.Tensor) -> torch.Tensor:
-    """See `sacb_bundle.ops.spatial_descriptor`; without gradients."""
+    """Compute `sacb_bundle.ops.spatial_descriptor` without gradients.
+
+    Args:
+        x: features (B, C, D, H, W).
+
+    Returns:
+        Descriptors (B, D*H*W, C) fp32.
+    """
     x = channels_last(x.detach())
     batch, channels, depth, height, width = x.shape
     num_voxels = depth * height * width

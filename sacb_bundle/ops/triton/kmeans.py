@@ -1,4 +1,4 @@
-"""Lloyd's k-means: an iteration reads the points once and writes sums of clusters, never a distance."""
+"""Lloyd's k-means: each iteration reads the points once and writes cluster sums but no distances."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def assign_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Nearest centroid of each point, and number and sum of the points of each cluster, over a worker's share."""
+    """Find the nearest centroid of each point; count and sum the points per cluster over one worker's share."""
     batch = tl.program_id(1).to(tl.int64)
     points += batch * num_points * FEATURES
     feature = tl.arange(0, BLOCK_F)
@@ -31,7 +31,7 @@ def assign_kernel(
         mask=(feature < FEATURES)[:, None] & (cluster < num_clusters)[None, :],
         other=0,
     )
-    # The squared norm of the point is the same for every centroid and left out of the distance.
+    # The distance omits the squared norm of the point, which is the same for every centroid.
     norm = tl.where(cluster < num_clusters, tl.sum(centre * centre, axis=0), float("inf"))
     total = tl.zeros((BLOCK_N, BLOCK_F), dtype=tl.float32)
     count = tl.zeros((BLOCK_N,), dtype=tl.float32)
@@ -43,7 +43,7 @@ def assign_kernel(
             other=0,
         )
         distance = norm[None, :] - 2 * tl.dot(values, centre, input_precision="tf32x3")
-        # NaN would win even where there is no cluster.
+        # NaN could otherwise select a cluster that does not exist.
         label = tl.minimum(tl.argmin(distance, axis=1, tie_break_left=True), num_clusters - 1)
         tl.store(labels + batch * num_points + point, label.to(tl.int64), mask=point < num_points)
         member = ((label[:, None] == cluster[None, :]) & (point < num_points)[:, None]).to(tl.float32)
@@ -61,7 +61,7 @@ def assign_kernel(
 def move_kernel(
     sums, centroids, workers, num_clusters, FEATURES: tl.constexpr, BLOCK_F: tl.constexpr, BLOCK_W: tl.constexpr
 ):
-    """Centroid of one cluster: the mean of its points; as it was where there are none."""
+    """Move one centroid to the mean of its points; a centroid without points stays."""
     cluster = tl.program_id(0)
     batch = tl.program_id(1)
     column = tl.arange(0, BLOCK_F)
@@ -82,7 +82,16 @@ def move_kernel(
 
 
 def kmeans(points: torch.Tensor, centroids: torch.Tensor, max_iterations: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """See `sacb_bundle.ops.kmeans`; points and centroids fp32."""
+    """Compute `sacb_bundle.ops.kmeans`.
+
+    Args:
+        points: points (B, V, F) fp32.
+        centroids: initial centroids (B, N, F) fp32.
+        max_iterations: number of iterations.
+
+    Returns:
+        Labels (B, V) int64 and centroids (B, N, F) fp32.
+    """
     points, centroids = points.contiguous(), centroids.clone(memory_format=torch.contiguous_format)
     batch, num_points, features = points.shape
     num_clusters = centroids.shape[1]

@@ -1,4 +1,4 @@
-"""Local normalised cross-correlation: box sums one axis after the other, fused with what comes before and after."""
+"""Local normalised cross-correlation: box sums along one axis after another, fused with the steps before and after."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tiles import block_size, cdiv, compiled
 
 @compiled
 def moments_kernel(first, second, out, num_voxels, size_along, window, BLOCK: tl.constexpr):
-    """Window sums along the last axis of both images, their squares and their product."""
+    """Sum both images, their squares and their product over the window along W."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     coordinate = voxel % size_along
     sum_1 = tl.zeros((BLOCK,), dtype=tl.float32)
@@ -38,7 +38,7 @@ def moments_kernel(first, second, out, num_voxels, size_along, window, BLOCK: tl
 
 @compiled
 def window_sum(x, voxel, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
-    """Sum along one axis around each voxel, zeros outside."""
+    """Return the sum over the window along one axis around each voxel, with zeros outside the image."""
     coordinate = voxel // stride % size_along
     total = tl.zeros((BLOCK,), dtype=tl.float32)
     for shift in range(-(window // 2), window // 2 + 1):
@@ -49,7 +49,7 @@ def window_sum(x, voxel, num_voxels, stride, size_along, window, BLOCK: tl.const
 
 @compiled
 def window_sum_kernel(x, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
-    """`window_sum` of every map."""
+    """Compute `window_sum` of every map."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     start = tl.program_id(1).to(tl.int64) * num_voxels
     total = window_sum(x + start, voxel, num_voxels, stride, size_along, window, BLOCK)
@@ -70,7 +70,7 @@ def correlation_kernel(
     HAS_SLOPES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Sum along the first axis, then the correlation, and its derivatives by the sums of a, of a * a and of a * b."""
+    """Sum along D; compute the correlation and its derivatives by the sums of a, of a * a and of a * b."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = voxel < num_voxels
     sum_1 = window_sum(sums, voxel, num_voxels, stride, size_along, window, BLOCK)
@@ -93,7 +93,7 @@ def correlation_kernel(
 
 @compiled
 def weighted_window_sum_kernel(x, weight, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
-    """Sum along one axis of every map times a common weight."""
+    """Sum every map, multiplied by a common weight, over the window along one axis."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     start = tl.program_id(1).to(tl.int64) * num_voxels
     coordinate = voxel // stride % size_along
@@ -107,7 +107,7 @@ def weighted_window_sum_kernel(x, weight, out, num_voxels, stride, size_along, w
 
 @compiled
 def gradient_kernel(sums, first, second, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
-    """Sum along the last axis, then the gradient of the first image."""
+    """Sum along W, then compute the gradient of the first image."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = voxel < num_voxels
     result = window_sum(sums, voxel, num_voxels, stride, size_along, window, BLOCK)
@@ -121,7 +121,7 @@ def gradient_kernel(sums, first, second, out, num_voxels, stride, size_along, wi
 def correlation(
     first: torch.Tensor, second: torch.Tensor, window: int, eps: float, with_slopes: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Correlation (B, 1, D, H, W), and its derivatives by the sums of the first image (3, B * D * H * W), or none."""
+    """Return the correlation (B, 1, D, H, W) and its derivatives by the first image's sums (3, B*D*H*W), or none."""
     depth, height, width = first.shape[2:]
     maps = first.new_empty((5, first.numel()), dtype=torch.float32)
     summed = torch.empty_like(maps)
@@ -140,7 +140,7 @@ def correlation(
 def gradient_of_first(
     first: torch.Tensor, second: torch.Tensor, slopes: torch.Tensor, upstream: torch.Tensor, window: int
 ) -> torch.Tensor:
-    """Gradient of the first image from the derivatives by its sums."""
+    """Return the gradient of the first image from the derivatives by its sums."""
     depth, height, width = first.shape[2:]
     num_voxels, block = first.numel(), block_size(1024)
     blocks = cdiv(num_voxels, block)
@@ -155,13 +155,13 @@ def gradient_of_first(
 
 
 class LocalNCC(torch.autograd.Function):
-    """See `sacb_bundle.ops.local_ncc`."""
+    """Autograd function of `sacb_bundle.ops.local_ncc`."""
 
     @staticmethod
     def forward(
         ctx: Any, first: torch.Tensor, second: torch.Tensor, window: int, eps: float, has_backward: bool
     ) -> torch.Tensor:
-        """Correlation; for a backward pass keeps three maps if the first image has a gradient."""
+        """Return the correlation; for a backward pass, save three maps if the first image needs a gradient."""
         first, second = first.contiguous(), second.contiguous()
         out, slopes = correlation(first, second, window, eps, has_backward and ctx.needs_input_grad[0])
         ctx.save_for_backward(first, second, slopes)
@@ -171,7 +171,7 @@ class LocalNCC(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradients of both images; the fixed image, which hardly ever has one, is worked out anew."""
+        """Return the gradients of both images; recompute the maps of the second, which seldom needs one."""
         first, second, slopes = ctx.saved_tensors
         upstream = upstream.contiguous()
         grad_first = grad_second = None

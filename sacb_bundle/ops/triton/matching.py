@@ -1,4 +1,4 @@
-"""Similarity matching with an online softmax: three numbers are written per voxel, and no logits."""
+"""Similarity matching with an online softmax: writes three components per voxel and no logits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def match_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Expected offset of a stretch of voxels, and the logarithm of the sum of their exponentials."""
+    """Compute the expected offset of a block of voxels, and the logarithm of the sum of their exponentials."""
     num_voxels = depth * height * width
     batch = tl.program_id(1).to(tl.int64)
     voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -47,7 +47,7 @@ def match_kernel(
                     mask=(inside & in_image)[:, None] & in_channels[None, :],
                     other=0,
                 ).to(tl.float32)
-                # Outside the image the features are zero and so is the logit, which takes part in the softmax.
+                # Outside the image, features and logit are zero; the logit takes part in the softmax.
                 logit = tl.sum(here * there, axis=1)
                 new_largest = tl.maximum(largest, logit)
                 shrink, weight = tl.exp(largest - new_largest), tl.exp(logit - new_largest)
@@ -65,7 +65,7 @@ def match_kernel(
 
 @compiled
 def logit_gradient(logit, voxel, inside, out, log_sums, upstream, shift_d, shift_h, shift_w, num_voxels):
-    """Gradient of a logit of each voxel: its softmax weight times upstream * (offset - expected offset)."""
+    """Return the gradient of each voxel's logit: its softmax weight times upstream * (offset - expected offset)."""
     weight = tl.exp(logit - tl.load(log_sums + voxel, mask=inside, other=0))
     slope = tl.load(upstream + voxel, mask=inside, other=0) * (shift_d - tl.load(out + voxel, mask=inside, other=0))
     voxel += num_voxels
@@ -91,9 +91,9 @@ def match_gradient_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of both features at a stretch of voxels; the logits are computed again rather than kept.
+    """Compute the gradients of both feature maps at a block of voxels, recomputing the logits.
 
-    A moving voxel gathers from the fixed voxels that saw it, so that nothing is added across programs.
+    A moving voxel gathers from the fixed voxels that read it, so programs add nothing to each other's results.
     """
     num_voxels = depth * height * width
     batch = tl.program_id(1).to(tl.int64)
@@ -135,11 +135,11 @@ def match_gradient_kernel(
 
 
 class MatchSimilarity(torch.autograd.Function):
-    """See `sacb_bundle.ops.match_similarity`."""
+    """Autograd function of `sacb_bundle.ops.match_similarity`."""
 
     @staticmethod
     def forward(ctx: Any, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
-        """Expected offsets; keeps them and one number per voxel for the backward pass."""
+        """Return the expected offsets; save them and one number per voxel for the backward pass."""
         moving, fixed = channels_last(moving), channels_last(fixed)
         batch, _, *shape = moving.shape
         out = moving.new_empty((batch, 3, *shape), dtype=torch.float32)
@@ -152,7 +152,7 @@ class MatchSimilarity(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gradients of moving and fixed features."""
+        """Return the gradients of moving and fixed features."""
         moving, fixed, out, log_sums = ctx.saved_tensors
         grad_moving, grad_fixed = torch.empty_like(moving), torch.empty_like(fixed)
         grid, sizes = launch_sizes(moving)
@@ -163,7 +163,7 @@ class MatchSimilarity(torch.autograd.Function):
 
 
 def launch_sizes(features: torch.Tensor) -> tuple[tuple[int, int], tuple[int, ...]]:
-    """Programs of a launch, and the sizes and constants that both kernels take."""
+    """Return the launch grid, and the sizes and constants that both kernels take."""
     batch, channels, *shape = features.shape
     block = block_size(64)
     grid = (cdiv(features.shape[2:].numel(), block), batch)

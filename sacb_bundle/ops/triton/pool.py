@@ -1,4 +1,4 @@
-"""Average pooling that keeps the channels of a voxel side by side."""
+"""Average pooling with the channels last in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tiles import block_size, cdiv, channels_last, compiled, empty_channels_las
 
 @compiled
 def halve_kernel(x, out, size, depth, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
-    """Mean of 2x2x2 voxels; depth, height and width are those of the result."""
+    """Average each block of 2x2x2 voxels; depth, height and width are those of the result."""
     element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = element < size
     channel, voxel = element % CHANNELS, element // CHANNELS
@@ -29,7 +29,7 @@ def halve_kernel(x, out, size, depth, height, width, CHANNELS: tl.constexpr, BLO
 
 @compiled
 def halve_gradient_kernel(upstream, out, size, depth, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
-    """An eighth of the gradient of the voxel that each took part in; the sizes are those of the full grid."""
+    """Give each voxel an eighth of the gradient of its average; the sizes are those of the full grid."""
     element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = element < size
     channel, voxel = element % CHANNELS, element // CHANNELS
@@ -41,11 +41,11 @@ def halve_gradient_kernel(upstream, out, size, depth, height, width, CHANNELS: t
 
 
 class Halve(torch.autograd.Function):
-    """See `sacb_bundle.ops.halve`."""
+    """Autograd function of `sacb_bundle.ops.halve`."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        """Mean of 2x2x2 voxels."""
+        """Return the mean of each block of 2x2x2 voxels."""
         x = channels_last(x)
         batch, channels, depth, height, width = x.shape
         out = empty_channels_last((batch, channels, depth // 2, height // 2, width // 2), x)
@@ -56,7 +56,7 @@ class Halve(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> torch.Tensor:
-        """An eighth of the gradient to each."""
+        """Return an eighth of the gradient for each voxel."""
         batch, channels, depth, height, width = upstream.shape
         out = empty_channels_last((batch, channels, depth * 2, height * 2, width * 2), upstream)
         block = block_size(1024)

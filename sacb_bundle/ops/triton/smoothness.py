@@ -1,4 +1,4 @@
-"""Squared differences of a displacement field without writing a difference."""
+"""Mean squared differences of a displacement field, without storing the differences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tiles import block_size, cdiv, compiled
 
 @compiled
 def forward_difference(x, element, stride, size, inside):
-    """Difference to the next voxel along one axis; zero at the last."""
+    """Return the difference to the next voxel along one axis; zero at the last."""
     has_next = inside & (element // stride % size < size - 1)
     following = tl.load(x + element + stride, mask=has_next, other=0)
     return following - tl.load(x + element, mask=has_next, other=0)
@@ -21,7 +21,7 @@ def forward_difference(x, element, stride, size, inside):
 
 @compiled
 def backward_difference(x, element, stride, size, inside):
-    """Difference from the previous voxel along one axis; zero at the first."""
+    """Return the difference from the previous voxel along one axis; zero at the first."""
     has_previous = inside & (element // stride % size > 0)
     previous = tl.load(x + element - stride, mask=has_previous, other=0)
     return tl.load(x + element, mask=has_previous, other=0) - previous
@@ -31,7 +31,7 @@ def backward_difference(x, element, stride, size, inside):
 def squared_differences_kernel(
     x, sums, num_elements, depth, height, width, factor_d, factor_h, factor_w, BLOCK: tl.constexpr
 ):
-    """Weighted sum of the squared differences along the three axes over a stretch of elements."""
+    """Compute the weighted sum of squared differences along the three axes over a block of elements."""
     element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = element < num_elements
     along_d = forward_difference(x, element, height * width, depth, inside)
@@ -45,7 +45,7 @@ def squared_differences_kernel(
 def squared_differences_gradient_kernel(
     x, upstream, out, num_elements, depth, height, width, factor_d, factor_h, factor_w, BLOCK: tl.constexpr
 ):
-    """Gradient of that sum: twice the backward minus the forward differences."""
+    """Compute the gradient of that sum: twice the backward minus the forward differences."""
     element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = element < num_elements
     area = height * width
@@ -58,11 +58,11 @@ def squared_differences_gradient_kernel(
 
 
 class SquaredDifferences(torch.autograd.Function):
-    """See `sacb_bundle.ops.squared_differences`."""
+    """Autograd function of `sacb_bundle.ops.squared_differences`."""
 
     @staticmethod
     def forward(ctx: Any, field: torch.Tensor) -> torch.Tensor:
-        """Scalar; keeps the field alone."""
+        """Return a scalar; save only the field."""
         field = field.float().contiguous()
         ctx.save_for_backward(field)
         block = block_size(1024)
@@ -73,7 +73,7 @@ class SquaredDifferences(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> torch.Tensor:
-        """Gradient of the field."""
+        """Return the gradient of the field."""
         (field,) = ctx.saved_tensors
         out, block = torch.empty_like(field), block_size(1024)
         squared_differences_gradient_kernel[(cdiv(field.numel(), block),)](
@@ -83,7 +83,7 @@ class SquaredDifferences(torch.autograd.Function):
 
 
 def sizes_of(field: torch.Tensor) -> tuple[float, ...]:
-    """Number of elements, sizes, and what one squared difference along each axis adds to the mean."""
+    """Return the number of elements, the sizes, and the weight of a squared difference along each axis in the mean."""
     shape = field.shape[2:]
     factors = [size / (3 * field.numel() * max(size - 1, 1)) for size in shape]
     return (field.numel(), *shape, *factors)

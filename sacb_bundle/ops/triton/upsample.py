@@ -1,4 +1,4 @@
-"""Upsampling of displacement fields, whose gradient is gathered rather than scattered."""
+"""Upsampling of displacement fields with a gradient that is gathered, not scattered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tiles import block_size, cdiv, compiled
 
 @compiled
 def corner_of(fine, scale, size, side: tl.constexpr):
-    """Along one axis: index of the lower (0) or upper (1) coarse neighbour of a fine voxel, and its weight."""
+    """Return the index of a fine voxel's lower (0) or upper (1) coarse neighbour along one axis, and its weight."""
     position = fine.to(tl.float32) * scale
     lower = tl.floor(position)
     weight = position - lower
@@ -24,7 +24,7 @@ def corner_of(fine, scale, size, side: tl.constexpr):
 
 @compiled
 def upsample_kernel(field, out, num_fine, depth, height, width, scale_d, scale_h, scale_w, BLOCK: tl.constexpr):
-    """One component of one field at twice the size, values doubled."""
+    """Upsample one component of one field to twice the size, and double its values."""
     voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     component = tl.program_id(1).to(tl.int64)
     inside = voxel < num_fine
@@ -43,14 +43,14 @@ def upsample_kernel(field, out, num_fine, depth, height, width, scale_d, scale_h
 
 @compiled
 def first_fine(coarse, scale):
-    """The first of the at most five fine voxels along one axis that a coarse voxel takes part in."""
-    # The scale is at least a third, or zero along an axis of one voxel.
+    """Return the first of the up to five fine voxels along one axis that a coarse voxel contributes to."""
+    # The scale is at least 1/3, or 0 along an axis of one voxel.
     return tl.floor((coarse - 1).to(tl.float32) / tl.maximum(scale, 1 / 3)).to(tl.int32) + 1
 
 
 @compiled
 def share_of(fine, coarse, scale, size):
-    """Weight of a coarse voxel in a fine one along one axis; zero for a fine voxel outside."""
+    """Return the weight of a coarse voxel in a fine voxel along one axis; zero if the fine voxel is outside."""
     weight = tl.maximum(0.0, 1 - tl.abs(fine.to(tl.float32) * scale - coarse.to(tl.float32)))
     return tl.where((fine >= 0) & (fine < 2 * size), weight, 0)
 
@@ -59,7 +59,7 @@ def share_of(fine, coarse, scale, size):
 def upsample_gradient_kernel(
     upstream, out, num_coarse, depth, height, width, scale_d, scale_h, scale_w, BLOCK: tl.constexpr
 ):
-    """Gradient of one component of one coarse field."""
+    """Compute the gradient of one component of one coarse field."""
     voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     component = tl.program_id(1).to(tl.int64)
     inside = voxel < num_coarse
@@ -80,11 +80,11 @@ def upsample_gradient_kernel(
 
 
 class UpsampleField(torch.autograd.Function):
-    """See `sacb_bundle.ops.upsample_field`."""
+    """Autograd function of `sacb_bundle.ops.upsample_field`."""
 
     @staticmethod
     def forward(ctx: Any, field: torch.Tensor) -> torch.Tensor:
-        """Field (B, 3, D, H, W) at twice the size."""
+        """Return the field (B, 3, D, H, W) at twice the size."""
         field = field.float().contiguous()
         batch, _, depth, height, width = field.shape
         out = field.new_empty((batch, 3, 2 * depth, 2 * height, 2 * width))
@@ -97,7 +97,7 @@ class UpsampleField(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> torch.Tensor:
-        """Gradient of the coarse field."""
+        """Return the gradient of the coarse field."""
         batch, _, *shape = upstream.shape
         depth, height, width = (size // 2 for size in shape)
         out = upstream.new_empty((batch, 3, depth, height, width))
@@ -109,5 +109,5 @@ class UpsampleField(torch.autograd.Function):
 
 
 def scales(field: torch.Tensor) -> list[float]:
-    """Per axis, coarse voxels from one fine voxel to the next; both grids share their first and last voxel centre."""
+    """Return the distance between fine voxels in coarse voxels per axis; first and last voxel centres coincide."""
     return [(size - 1) / (2 * size - 1) for size in field.shape[2:]]

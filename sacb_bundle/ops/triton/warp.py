@@ -1,8 +1,8 @@
 """Linear sampling of an image at displaced voxels.
 
-Many voxels may sample the same one, so that its gradient is a sum across programs in no fixed order. It is therefore
-added up in whole numbers of a small unit, whose sum, unlike that of floating-point numbers, does not depend on the
-order: training is repeatable.
+Many voxels may sample the same one, so the gradient of the image is a sum across programs in no fixed order. It is
+accumulated in integer multiples of a small unit: unlike a sum of floating-point numbers, an integer sum does not depend
+on the order, so training is repeatable.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .tiles import block_size, cdiv, channels_last, compiled, next_power_of_2
 
 @compiled
 def displaced(field, voxel, inside, depth, height, width):
-    """Where each voxel samples the image, in voxels."""
+    """Return the position, in voxels, at which each voxel samples the image."""
     num_voxels = depth * height * width
     d = (voxel // (height * width)).to(tl.float32) + tl.load(field + voxel, mask=inside, other=0)
     h = (voxel // width % height).to(tl.float32) + tl.load(field + num_voxels + voxel, mask=inside, other=0)
@@ -28,7 +28,7 @@ def displaced(field, voxel, inside, depth, height, width):
 
 @compiled
 def corner_weight(position, side: tl.constexpr, size):
-    """Along one axis: index of the lower (0) or upper (1) neighbour, its weight, the slope of it, and if it exists."""
+    """Return a lower (0) or upper (1) neighbour along one axis: index, weight, slope of the weight, and existence."""
     lower = tl.floor(position)
     index = lower + side
     exists = (index >= 0) & (index <= size - 1)
@@ -41,7 +41,7 @@ def corner_weight(position, side: tl.constexpr, size):
 
 @compiled
 def offset_of(voxel, channel, num_voxels, CHANNELS: tl.constexpr, LAST: tl.constexpr):
-    """Place in memory of the channels of each voxel: side by side, or one after the other."""
+    """Return the memory offset of each voxel's channels: channels last, or one channel after another."""
     if LAST:
         return voxel[:, None] * CHANNELS + channel[None, :]
     else:
@@ -62,7 +62,7 @@ def warp_kernel(
     LAST: tl.constexpr,
     ADDS_FIELD: tl.constexpr,
 ):
-    """Sample all channels at a stretch of voxels; on request add the field, as composition does."""
+    """Sample all channels at a block of voxels; with `ADDS_FIELD`, add the field, as composition does."""
     num_voxels = depth * height * width
     batch = tl.program_id(1).to(tl.int64)
     voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -113,7 +113,7 @@ def warp_gradient_kernel(
     TO_IMAGE: tl.constexpr,
     TO_FIELD: tl.constexpr,
 ):
-    """Gradients of the image, in units of 1 / `units`, and of the field."""
+    """Compute the gradients of the image, in units of 1 / `units`, and of the field."""
     num_voxels = depth * height * width
     batch = tl.program_id(1).to(tl.int64)
     voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -163,11 +163,11 @@ def warp_gradient_kernel(
 
 
 class Warp(torch.autograd.Function):
-    """See `sacb_bundle.ops.warp`, and `sacb_bundle.ops.compose` where the field is added."""
+    """Autograd function of `sacb_bundle.ops.warp`, or of `sacb_bundle.ops.compose` if `adds_field`."""
 
     @staticmethod
     def forward(ctx: Any, image: torch.Tensor, field: torch.Tensor, adds_field: bool) -> torch.Tensor:
-        """Sample the image, whose layout the result takes over."""
+        """Sample the image; the result has the memory layout of the image."""
         field = field.float().contiguous()
         if adds_field:
             image = image.float()
@@ -183,12 +183,12 @@ class Warp(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
-        """Gradients of image and field."""
+        """Return the gradients of image and field."""
         image, field = ctx.saved_tensors
         to_image, to_field, _ = ctx.needs_input_grad
         upstream = channels_last(upstream) if is_channels_last(image) else upstream.contiguous()
         sums = torch.zeros_like(image if to_image else image[:0], dtype=torch.int64)
-        # An item's largest gradient becomes a number of which 64 bits hold as many as there are voxels.
+        # Scale the largest gradient of a batch item so that 64 bits hold its sum over all voxels.
         exponent = min(40, 62 - image.shape[2:].numel().bit_length())
         largest = torch.linalg.vector_norm(upstream, float("inf"), dim=(1, 2, 3, 4)).float()
         units = 2.0**exponent / largest.clamp(min=1e-25)
@@ -211,12 +211,12 @@ class Warp(torch.autograd.Function):
 
 
 def is_channels_last(image: torch.Tensor) -> bool:
-    """Whether the channels of a voxel lie side by side; a single channel counts as one after the other."""
+    """Return whether the channels are last in memory; False for a single channel."""
     return image.shape[1] > 1 and image.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def launch_sizes(image: torch.Tensor) -> tuple[tuple[int, int], tuple[int, ...]]:
-    """Programs of a launch, and the sizes and constants that both kernels take."""
+    """Return the launch grid, and the sizes and constants that both kernels take."""
     channels = image.shape[1]
     block_c = next_power_of_2(channels)
     block = block_size(max(1, 1024 // block_c))
