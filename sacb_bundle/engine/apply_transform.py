@@ -1,9 +1,10 @@
-"""What the config apply.json runs."""
+"""Applying a transform to files, which the config apply.json runs."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,17 +16,18 @@ from ..errors import InputError
 from ..files import check_results, whole_file
 from ..spatial import (
     Grid,
+    Series,
     Transform,
+    as_series,
     check_label_interpolation,
-    read_finite,
-    read_label_map,
     read_transform,
     read_volume,
-    resample,
+    series_dtype,
     volume_name,
     warp_points,
+    warp_series,
     with_points_moved,
-    write_volume,
+    write_series,
 )
 
 logger = logging.getLogger(__name__)
@@ -44,16 +46,19 @@ def apply_transform(
 ) -> None:
     """Carry images, label maps and points of the moving image over to the fixed image.
 
+    Images and label maps may be series, such as time series in 4-D files or images of several channels. Each frame is
+    warped by itself, and only one is in memory at a time.
+
     Args:
-        transform: from fixed to moving, see `sacb_bundle.spatial.read_transform`.
-        reference: image on whose grid the results lie, the fixed image as a rule.
-        images: to warp by linear interpolation.
-        labels: label maps to warp.
-        points: CSV or markups, see `sacb_bundle.spatial.with_points_moved`.
-        output_dir: folder of the results, which have the names of the files; volumes are written as .nii.gz.
+        transform: file of the transform from fixed to moving, see `sacb_bundle.spatial.read_transform`.
+        reference: file of the image on whose grid the results lie, as a rule the fixed image.
+        images: files of images, which are interpolated linearly.
+        labels: files of label maps.
+        points: files of points, see `sacb_bundle.spatial.with_points_moved`.
+        output_dir: folder of the results, which have the names of the files; images are written as .nii.gz.
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
-        points_space: "LPS" or "RAS", what the coordinates of a CSV are in.
-        device: to compute on.
+        points_space: "LPS" or "RAS", the coordinate system of a CSV.
+        device: device to compute on.
 
     Raises:
         InputError: if a file is not what it should be, or the transform is not one of these images. Nothing is
@@ -81,16 +86,18 @@ def apply_transform(
             f"{reference} has {grid}, which reaches beyond {transform} with {whole.displacement.grid}. Is it another "
             "image's transform?"
         )
-    sources = [read_finite(path) for path in images] + [read_label_map(path) for path in labels]
+    sources = [checked_series(path, number >= len(images)) for number, path in enumerate(volumes)]
     for path, source in zip(volumes, sources, strict=True):
-        if not whole.reaches(grid, source.grid):
+        if not whole.reaches(grid, source.series.grid):
             raise InputError(f"{path}: the transform takes no part of {reference} into it. Is it another image's?")
     texts = [with_points_moved(Path(path), partial(moved_points, whole, grid, path), points_space) for path in points]
-    with tqdm(total=grid.shape[0], desc="warping", unit="plane", delay=2) as bar:
-        result = resample(whole, grid, sources[: len(images)], sources[len(images) :], label_interpolation, bar.update)
-    warped = [*result.images, *result.labels]
-    for volume, target in zip(warped, targets, strict=False):
-        write_volume(volume, target)
+    num_planes = grid.shape[0] * sum(len(source.series) for source in sources)
+    with tqdm(total=num_planes, desc="warping", unit="plane", delay=2) as bar:
+        for source, target in zip(sources, targets, strict=False):
+            frames = warp_series(
+                whole, grid, source.series, source.labels, label_interpolation, source.dtype, bar.update
+            )
+            write_series(frames, target, grid, source.series.axes)
     for text, target in zip(texts, targets[len(volumes) :], strict=True):
         with whole_file(target) as unfinished:
             unfinished.write_text(text, encoding="utf-8", newline="")
@@ -98,8 +105,33 @@ def apply_transform(
         logger.info("wrote %s", target)
 
 
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A series to warp, whose frames have all been read and checked once.
+
+    Attributes:
+        series: images or label maps.
+        labels: whether they are label maps.
+        dtype: type of number of the warped series.
+    """
+
+    series: Series
+    labels: bool
+    dtype: np.dtype
+
+
+def checked_series(path: str | Path, labels: bool) -> Source:
+    """Open a file and check all its frames, without keeping them.
+
+    Raises:
+        InputError: if the file, or a frame of it, is not what it should be.
+    """
+    series = as_series(path, "moving")
+    return Source(series, labels, series_dtype(series, labels))
+
+
 def moved_points(transform: Transform, fixed: Grid, path: str | Path, points: np.ndarray) -> np.ndarray:
-    """`warp_points`, with a warning where they leave the fixed image."""
+    """Warp points, and warn if some leave the fixed image, see `warp_points`."""
     moved = warp_points(transform, points)
     outside = ~fixed.contains(moved)
     if outside.any():

@@ -9,6 +9,8 @@ from .inverse import inverse_error, invert, round_trip_error
 from .nifti import NIFTI_ENDINGS
 from .points import warp_points, with_points_moved
 from .resampling import Resampled, averaged, check_label_interpolation, resample
+from .series import Series, TrailingAxes, as_series, series_dtype, warp_series
+from .series_results import series_in_type_of, write_series
 from .transform import Transform
 from .transform_files import read_transform, write_composite, write_displacement, write_learn2reg
 from .volume import Volume, as_finite, as_image, as_label_map, canonical, hash_of_voxels
@@ -32,12 +34,15 @@ __all__ = [
     "DisplacementField",
     "Grid",
     "Resampled",
+    "Series",
+    "TrailingAxes",
     "Transform",
     "Volume",
     "align",
     "as_finite",
     "as_image",
     "as_label_map",
+    "as_series",
     "as_volume",
     "averaged",
     "canonical",
@@ -58,13 +63,17 @@ __all__ = [
     "read_volume",
     "resample",
     "round_trip_error",
+    "series_dtype",
+    "series_in_type_of",
     "source_name",
     "volume_name",
     "warp_points",
+    "warp_series",
     "with_points_moved",
     "working_grid",
     "write_composite",
     "write_displacement",
     "write_learn2reg",
+    "write_series",
     "write_volume",
 ]

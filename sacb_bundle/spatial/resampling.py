@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +22,12 @@ LABEL_SAMPLERS = {"nearest": sample_nearest, "linear": sample_by_vote}
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """What lay in the moving image, on a grid of the fixed one, in the order that it was given.
+    """Images and label maps of the moving image on a grid of the fixed one, in the order in which they were given.
 
     Attributes:
-        images: rounded to their own type of number if that is one of integers, and none is too large for fp32 to hold
-            it exactly; else in fp32.
-        labels: in the smallest unsigned type that holds them.
+        images: volumes of (D, H, W), rounded to their own type of integers if fp32 holds each of their values exactly,
+            else in fp32.
+        labels: volumes of (D, H, W), in the smallest unsigned type that holds their labels.
         displacement: the whole transform on the grid, on the CPU.
     """
 
@@ -46,42 +46,104 @@ def resample(
 ) -> Resampled:
     """Pull images and label maps onto a grid, each voxel interpolated once.
 
-    Where the transform leads outside, an image is its minimum (air in a CT, not water), and a label map 0.
+    Where the transform leads outside, an image is its minimum (air in a CT, not water), and a label map is 0.
 
     Args:
-        transform: from the grid's world to that of the images.
-        grid: of the results.
-        images: interpolated linearly.
+        transform: transform from the grid's world to that of the images.
+        grid: grid of the results.
+        images: images, interpolated linearly.
         labels: label maps, int32.
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
-        progress: is told the number of planes after each slab.
+        progress: function that is called with the number of planes after each slab.
+
+    Raises:
+        InputError: if `label_interpolation` has another value.
+    """
+    vectors = torch.empty((3, *grid.shape))
+
+    def slabs() -> Iterator[tuple[slice, torch.Tensor]]:
+        for planes in grid.slabs():
+            own = grid.positions(planes, transform.device)
+            positions = transform(own)
+            vectors[:, planes] = (positions - own).cpu()
+            yield planes, positions
+
+    warped = resample_at(slabs(), grid, images, labels, label_interpolation, progress)
+    return Resampled(warped[: len(images)], warped[len(images) :], DisplacementField(vectors, grid))
+
+
+def resample_at(
+    slabs: Iterable[tuple[slice, torch.Tensor]],
+    grid: Grid,
+    images: Sequence[Volume],
+    labels: Sequence[Volume],
+    label_interpolation: str,
+    progress: Callable[[int], object] = lambda planes: None,
+) -> list[Volume]:
+    """Pull images and label maps onto a grid whose voxels have known positions in them.
+
+    Args:
+        slabs: slabs of the grid, and the world coordinates (3, d, H, W) in mm, RAS, of their voxels in the moving
+            image, see `Transform.on_slabs`.
+        grid: grid of the results.
+        images: images, see `resample`.
+        labels: label maps, see `resample`.
+        label_interpolation: interpolation of label maps, see `resample`.
+        progress: function that is called with the number of planes after each slab.
+
+    Returns:
+        results for the images, then those for the label maps.
     """
     check_label_interpolation(label_interpolation)
-    device = transform.device
-    sources = [*images, *labels]
-    tensors = [to_tensor(volume.values, torch.float32, device) for volume in images]
-    tensors += [to_tensor(volume.values, torch.int32, device) for volume in labels]
-    outside = [float(volume.values.min()) for volume in images] + [0 for _ in labels]
     sample_label = LABEL_SAMPLERS[label_interpolation]
-    samplers = [sample_image for _ in images] + [sample_label for _ in labels]
-    dtypes = [result_dtype(volume) for volume in images]
-    dtypes += [np.min_scalar_type(int(volume.values.max())) for volume in labels]
-    results = [np.empty(grid.shape, dtype) for dtype in dtypes]
-    vectors = torch.empty((3, *grid.shape))
-    for planes in grid.slabs():
-        own = grid.positions(planes, device)
-        positions = transform(own)
-        vectors[:, planes] = (positions - own).cpu()
-        for source, tensor, background, sample, result in zip(
-            sources, tensors, outside, samplers, results, strict=True
-        ):
-            to_index = torch.from_numpy(np.linalg.inv(source.grid.affine)).to(positions)
-            index = map_affinely(to_index, positions)
-            sampled = torch.where(is_inside(index, source.grid.shape), sample(tensor, index), background)
-            result[planes] = (sampled.round() if result.dtype.kind in "iu" else sampled).cpu().numpy()
+    tasks = [
+        Task(volume, torch.float32, sample_image, float(volume.values.min()), result_dtype(volume.values), grid)
+        for volume in images
+    ]
+    tasks += [
+        Task(volume, torch.int32, sample_label, 0, label_dtype(int(volume.values.max())), grid) for volume in labels
+    ]
+    for planes, positions in slabs:
+        for task in tasks:
+            task.fill(planes, positions)
         progress(planes.stop - planes.start)
-    warped = [Volume(result, grid) for result in results]
-    return Resampled(warped[: len(images)], warped[len(images) :], DisplacementField(vectors, grid))
+    return [Volume(task.result, grid) for task in tasks]
+
+
+class Task:
+    """One image or label map that is being resampled, slab by slab.
+
+    Args:
+        source: what to resample.
+        dtype: type of number to sample it in.
+        sample: function from values (D, H, W) and voxel indices (3, d, h, w) to sampled values (d, h, w).
+        background: value of voxels that lie outside of the source.
+        result_dtype: type of number of the result.
+        grid: grid of the result.
+    """
+
+    def __init__(
+        self,
+        source: Volume,
+        dtype: torch.dtype,
+        sample: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        background: float,
+        result_dtype: np.dtype,
+        grid: Grid,
+    ) -> None:
+        self.source, self.dtype, self.sample, self.background = source, dtype, sample, background
+        self.result = np.empty(grid.shape, result_dtype)
+        self.values: torch.Tensor | None = None
+
+    def fill(self, planes: slice, positions: torch.Tensor) -> None:
+        """Sample the source at world coordinates (3, d, H, W) for a slab of the result."""
+        if self.values is None:
+            self.values = to_tensor(self.source.values, self.dtype, positions.device)
+        to_index = torch.from_numpy(np.linalg.inv(self.source.grid.affine)).to(positions)
+        index = map_affinely(to_index, positions)
+        inside = is_inside(index, self.source.grid.shape)
+        sampled = torch.where(inside, self.sample(self.values, index), self.background)
+        self.result[planes] = (sampled.round() if self.result.dtype.kind in "iu" else sampled).cpu().numpy()
 
 
 def check_label_interpolation(name: str) -> None:
@@ -91,21 +153,25 @@ def check_label_interpolation(name: str) -> None:
 
 
 def sample_image(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """`sample_linear` of one channel, (D, H, W)."""
+    """Interpolate one channel (D, H, W) linearly, see `sample_linear`."""
     return sample_linear(values[None], index)[0]
 
 
-def result_dtype(image: Volume) -> np.dtype:
-    """Type of number of a warped image."""
-    values = image.values
+def result_dtype(values: np.ndarray) -> np.dtype:
+    """Return the type of number of a warped image: its own if it is one of integers that fp32 holds, else fp32."""
     exact = values.dtype.kind in "iu" and max(abs(int(values.min())), abs(int(values.max()))) <= LARGEST_EXACT
     return values.dtype.newbyteorder("=") if exact else np.dtype(np.float32)
 
 
-def averaged(volume: Volume, spacing: float) -> Volume:
-    """Image, fp32, whose voxels are means of blocks of voxels, as large as fit into a spacing in mm.
+def label_dtype(largest: int) -> np.dtype:
+    """Return the type of number of a warped label map with this largest label: the smallest unsigned one."""
+    return np.min_scalar_type(largest)
 
-    It is what to sample for a coarser grid, on which single voxels would be noise.
+
+def averaged(volume: Volume, spacing: float) -> Volume:
+    """Average an image over blocks of voxels, as large as fit into a spacing in mm.
+
+    A coarser grid is to be sampled from the result, an fp32 image, since single voxels would be noise on it.
     """
     factors = [max(1, int(spacing / length + 0.01)) for length in volume.grid.spacing]
     values = volume.values
@@ -122,7 +188,7 @@ def averaged(volume: Volume, spacing: float) -> Volume:
 
 
 def to_tensor(values: np.ndarray, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Tensor of an array of any byte order."""
+    """Convert an array of any byte order to a tensor."""
     native = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="), copy=False))
     if native.dtype in (np.uint16, np.uint32, np.uint64):
         native = native.astype(np.int64 if native.dtype != np.uint16 else np.int32)

@@ -1,0 +1,288 @@
+"""Series of 3-D frames on one grid: time series, diffusion and vector images, of any length, one frame at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+import torch
+from isal import igzip
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.spatialimages import SpatialImage
+
+from ..errors import InputError
+from .grid import Grid
+from .image_types import affine_of_nibabel, array_of_meta_tensor, is_meta_tensor, source_name, unknown_type
+from .itk import itk_grid
+from .nifti import check_nifti, is_compressed, is_nifti, read_nifti_header
+from .resampling import check_label_interpolation, label_dtype, resample_at, result_dtype
+from .transform import Transform
+from .volume import Volume, as_finite, as_label_map, check_real, checked_grid, without_trailing_ones
+from .volume_files import read_itk, read_volume, reading_image, reading_voxels
+
+BLOCK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class TrailingAxes:
+    """Axes after the first three of an array, such as time or channels.
+
+    Attributes:
+        shape: lengths of the axes; none for a 3-D image.
+        steps: distance of neighbouring frames along each axis, in the unit; 0 where it is not known.
+        unit: "sec", "msec", "usec" or "unknown", as nibabel names it.
+        intent: code, parameters and name of a NIfTI intent, such as that of a vector image.
+    """
+
+    shape: tuple[int, ...] = ()
+    steps: tuple[float, ...] = ()
+    unit: str = "unknown"
+    intent: tuple[int, tuple[float, ...], str] = (0, (), "")
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames."""
+        return int(np.prod(self.shape, dtype=int))
+
+    def indices(self) -> Iterator[tuple[int, ...]]:
+        """Yield the index of each frame along the axes, the first axis fastest, as NIfTI stores them."""
+        for number in range(self.num_frames):
+            yield tuple(int(index) for index in np.unravel_index(number, self.shape, order="F")) if self.shape else ()
+
+
+NO_AXES = TrailingAxes()
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """3-D frames on one grid, which are read one at a time.
+
+    Attributes:
+        grid: grid of each frame.
+        axes: trailing axes of the array that holds the frames.
+        name: name of the image in error messages.
+        opened: function that opens the (D, H, W, ...) array of all frames, which need not be in memory.
+    """
+
+    grid: Grid
+    axes: TrailingAxes
+    name: str
+    opened: Callable[[], AbstractContextManager[Any]]
+
+    def __len__(self) -> int:
+        return self.axes.num_frames
+
+    def frames(self, labels: bool = False) -> Iterator[Volume]:
+        """Read the frames in order, from the first one each time, and check each of them.
+
+        Args:
+            labels: whether the frames are label maps, which are given as int32.
+
+        Raises:
+            InputError: if a frame is damaged or does not pass `as_finite`, or `as_label_map` for labels.
+        """
+        check = as_label_map if labels else as_finite
+        for number, values in enumerate(self._arrays()):
+            name = f"{self.name}, frame {number + 1}" if self.axes.shape else self.name
+            yield check(Volume(values, self.grid), name)
+
+    def _arrays(self) -> Iterator[np.ndarray]:
+        """Read the (D, H, W) arrays of the frames."""
+        with reading_voxels(self.name), self.opened() as array:
+            for index in self.axes.indices():
+                values = np.asanyarray(array[(slice(None), slice(None), slice(None), *index)])
+                yield values.reshape(self.grid.shape)
+
+
+def as_series(image: object, name: str) -> Series:
+    """Convert an image of one or more 3-D frames to a series.
+
+    Frames of a NIfTI file are read when they are asked for. Other files are read whole.
+
+    Args:
+        image: image of a type that `as_volume` takes, with any number of trailing axes: a NIfTI file or nibabel image
+            of shape (D, H, W, ...), a SimpleITK image of more than three dimensions or of vectors, or a MetaTensor of
+            shape (C, D, H, W). Trailing axes of length 1 at the end are dropped.
+        name: role of the image in error messages, such as "moving".
+
+    Raises:
+        InputError: if the image is of another type, it is damaged, its voxels are not real numbers, its frames are not
+            3-D, or the axes of its affine are not at right angles.
+    """
+    source = source_name(image, name)
+    if isinstance(image, (str, Path)):
+        return read_series(Path(image))
+    if isinstance(image, Volume):
+        return series_of_array(image.values, image.grid.affine, source)
+    if isinstance(image, SpatialImage):
+        affine = affine_of_nibabel(image, source)
+        axes = axes_of_header(image.header, image.shape)
+        return series_of_array(forward_only(image.dataobj), affine, source, axes)
+    if isinstance(image, sitk.Image):
+        return series_of_itk(image, source)
+    if is_meta_tensor(image):
+        return series_of_array(*array_of_meta_tensor(image, source), source)
+    raise unknown_type(image, name)
+
+
+def read_series(path: Path) -> Series:
+    """Open a file of one or more 3-D frames, see `as_series`."""
+    with reading_image(path):
+        if not is_nifti(path):
+            return series_of_itk(read_itk(path), str(path))
+        header = read_nifti_header(path)
+        shape = header.get_data_shape()
+        if len(without_trailing_ones(shape)) <= 3:
+            volume = read_volume(path)
+            return series_of_array(volume.values, volume.grid.affine, str(path))
+        check_nifti(header, str(path))
+        opened = partial(open_nifti, path, header)
+        return checked_series(
+            shape, header.get_data_dtype(), header.get_best_affine(), str(path), axes_of_header(header, shape), opened
+        )
+
+
+@contextmanager
+def open_nifti(path: Path, header: nib.Nifti1Header) -> Iterator[ArrayProxy]:
+    """Open the array of a NIfTI file for reading from its first voxel to its last.
+
+    A compressed file is decompressed once, as its voxels are read. After the last one, its checksum is compared.
+    """
+    with igzip.open(path) if is_compressed(path) else open(path, "rb") as stream:
+        yield ArrayProxy(stream, header, mmap=False)
+        while stream.read(BLOCK_BYTES):
+            pass
+
+
+def forward_only(array: Any) -> Any:
+    """Let an array that nibabel reads from a file keep the file open, so that frames in order decompress it once."""
+    if type(array) is not ArrayProxy or not isinstance(array.file_like, (str, Path)):
+        return array
+    spec = (array.shape, array.dtype, array.offset, array.slope, array.inter)
+    return ArrayProxy(array.file_like, spec, mmap=False, order=array.order, keep_file_open=True)
+
+
+def series_of_itk(image: sitk.Image, name: str) -> Series:
+    """Convert an ITK image of three or more dimensions, of one value or a vector a voxel."""
+    if image.GetDimension() < 3:
+        raise InputError(f"{name}: has {image.GetDimension()} dimensions; 3-D volumes are needed.")
+    array = sitk.GetArrayFromImage(image)
+    # ITK's axes come in reverse order, but for that of channels.
+    array = np.moveaxis(array, -1, 0).transpose() if image.GetNumberOfComponentsPerPixel() > 1 else array.transpose()
+    steps = tuple(image.GetSpacing()[3:]) + (0.0,) * (array.ndim - image.GetDimension())
+    return series_of_array(array, itk_grid(image).affine, name, TrailingAxes(array.shape[3:], steps))
+
+
+def series_of_array(array: Any, affine: np.ndarray, name: str, axes: TrailingAxes | None = None) -> Series:
+    """Make a series of a (D, H, W, ...) array that can be indexed, see `checked_series`."""
+    axes = axes or TrailingAxes(array.shape[3:], (0.0,) * len(array.shape[3:]))
+    return checked_series(array.shape, array.dtype, affine, name, axes, lambda: nullcontext(array))
+
+
+def checked_series(
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    affine: np.ndarray,
+    name: str,
+    axes: TrailingAxes,
+    opened: Callable[[], AbstractContextManager[Any]],
+) -> Series:
+    """Make a series, and check what is known before its voxels are read.
+
+    Args:
+        shape: shape (D, H, W, ...) of the array.
+        dtype: type of number that is stored.
+        affine: 4x4 matrix from voxel indices to world coordinates, in mm, RAS.
+        name: name of the image in error messages.
+        axes: trailing axes of the array; those of length 1 at the end are dropped.
+        opened: function that opens the array.
+
+    Raises:
+        InputError: if the voxels are not real numbers, there is no 3-D frame, or the axes of the affine are not at
+            right angles.
+    """
+    check_real(dtype, name)
+    if 0 in shape:
+        raise InputError(f"{name}: has shape {shape}, which is empty; at least one 3-D volume is needed.")
+    grid = checked_grid(shape[:3], affine, name)
+    length = len(without_trailing_ones(shape)) - 3
+    axes = replace(axes, shape=tuple(axes.shape[:length]), steps=tuple(axes.steps[:length])) if length else NO_AXES
+    return Series(grid, axes, name, opened)
+
+
+def axes_of_header(header: Any, shape: tuple[int, ...]) -> TrailingAxes:
+    """Return the trailing axes of an array of a shape, as a header of nibabel describes them."""
+    steps = tuple(abs(float(step)) for step in header.get_zooms()[3:])
+    steps = (*steps, *[0.0] * len(shape))[: max(0, len(shape) - 3)]
+    if isinstance(header, nib.Nifti1Header):
+        code, parameters, name = header.get_intent("code")
+        return TrailingAxes(shape[3:], steps, header.get_xyzt_units()[1], (code, parameters, name))
+    return TrailingAxes(shape[3:], steps, "msec" if isinstance(header, nib.MGHImage.header_class) else "unknown")
+
+
+def series_dtype(series: Series, labels: bool = False) -> np.dtype:
+    """Read and check every frame, and return the type of number of the warped series.
+
+    Args:
+        series: images or label maps.
+        labels: whether the frames are label maps.
+
+    Returns:
+        for label maps, the smallest unsigned type that holds all labels. For images, their own type if it is one of
+        integers and fp32 holds each value exactly, as it does for all of 8 and 16 bits; else fp32.
+
+    Raises:
+        InputError: for the same reasons as in `Series.frames`.
+    """
+    if labels:
+        return label_dtype(max(int(frame.values.max()) for frame in series.frames(labels)))
+    dtypes = {result_dtype(frame.values) for frame in series.frames()}
+    return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
+
+
+def warp_series(
+    transform: Transform,
+    grid: Grid,
+    series: Series,
+    labels: bool = False,
+    label_interpolation: str = "nearest",
+    dtype: np.dtype | None = None,
+    progress: Callable[[int], object] = lambda planes: None,
+) -> Iterator[np.ndarray]:
+    """Pull the frames of a series onto a grid, one at a time, each by itself as in `resample`.
+
+    The components of vectors stay as they are: they are warped as images, and not turned.
+
+    Args:
+        transform: transform from the grid's world to that of the series.
+        grid: grid of the results.
+        series: images or label maps.
+        labels: whether the frames are label maps.
+        label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
+        dtype: type of number of the results; by default, that of `series_dtype`, which reads the series once more.
+        progress: function that is called with the number of planes after each slab.
+
+    Yields:
+        (D, H, W) array of each frame, on the grid.
+
+    Raises:
+        InputError: for the same reasons as in `Series.frames`.
+    """
+    check_label_interpolation(label_interpolation)
+    dtype = dtype or series_dtype(series, labels)
+    slabs: Iterable[tuple[slice, torch.Tensor]] = transform.on_slabs(grid)
+    if len(series) > 1:
+        slabs = list(slabs)  # every frame has the same positions
+    for frame in series.frames(labels):
+        if dtype.kind == "f":
+            frame = replace(frame, values=frame.values.astype(np.float32))
+        kinds = ([], [frame]) if labels else ([frame], [])
+        (warped,) = resample_at(slabs, grid, *kinds, label_interpolation, progress)
+        yield warped.values.astype(dtype, copy=False)
