@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from uuid import uuid4
 
 from .errors import InputError
 
+BLOCK_BYTES = 2**22
 PACKAGE = Path(__file__).resolve().parent
 UNFINISHED = re.compile(r"unfinished-[0-9a-f]{32}(\..*)?")
 
@@ -27,6 +29,24 @@ def bundle_root() -> Path:
     """
     installed = PACKAGE / "_bundle"
     return installed if installed.is_dir() else PACKAGE.parent
+
+
+def shipped_weights() -> Path:
+    """Return the path of the weights that ship with the bundle."""
+    return bundle_root() / "models" / "model.pt"
+
+
+def file_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with reading(path), open(path, "rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def make_folder(path: str | Path) -> None:

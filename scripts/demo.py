@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 from monai.bundle import ConfigWorkflow
 
-from sacb_bundle.data.phantom import SPACING, phantom_pair
+from sacb_bundle.data.phantom import SPACING_MM, phantom_pair
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,7 +44,7 @@ def main() -> None:
 def write_pair(output: Path) -> Path:
     """Write the phantom pair as NIfTI files, and a data list that names them."""
     output.mkdir(parents=True, exist_ok=True)
-    affine = np.diag([SPACING, SPACING, SPACING, 1])
+    affine = np.diag([SPACING_MM, SPACING_MM, SPACING_MM, 1])
     for role, (image, labels) in phantom_pair().items():
         nib.save(nib.Nifti1Image(image, affine), output / f"{role}.nii.gz")
         nib.save(nib.Nifti1Image(labels, affine), output / f"{role}_labels.nii.gz")

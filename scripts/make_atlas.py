@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sacb_bundle.data.atlases import IMAGE, LABELS, NAMES
-from sacb_bundle.data.phantom import SPACING, phantom
+from sacb_bundle.data.phantom import SPACING_MM, phantom
 from sacb_bundle.errors import InputError
 from sacb_bundle.files import make_folder
 from sacb_bundle.spatial import Grid, Volume, write_volume
@@ -37,7 +37,7 @@ def main() -> None:
         make_folder(output)
     except InputError as error:
         sys.exit(f"error: {error}")
-    grid = Grid(SHAPE, np.diag([SPACING, SPACING, SPACING, 1.0]))
+    grid = Grid(SHAPE, np.diag([SPACING_MM, SPACING_MM, SPACING_MM, 1.0]))
     for values, name in zip(phantom(SHAPE), (IMAGE, LABELS), strict=True):
         write_volume(Volume(values, grid), output / name)
     (output / NAMES).write_text(json.dumps(LABEL_NAMES, indent=2) + "\n", encoding="utf-8")

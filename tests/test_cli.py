@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from sacb_bundle.cli import main
+from sacb_bundle.commands import main
 from sacb_bundle.data import phantom_pair
 from sacb_bundle.metrics import dice
 from tests.engine.workflows import ROOT
@@ -279,7 +279,7 @@ def test_help_shows_an_example(verb: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_console_script_runs_from_anywhere(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from sacb_bundle.cli import main; raise SystemExit(main())", "evaluate"]
+    command = [sys.executable, "-c", "from sacb_bundle.commands import main; raise SystemExit(main())", "evaluate"]
     environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 1

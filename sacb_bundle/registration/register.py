@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from ..checks import default_device, usable_device
-from ..files import bundle_root
+from ..files import file_hash, shipped_weights
 from ..networks import load_network
+from ..spatial import check_label_interpolation
 from .pair import as_pair
 from .prepare import Prepared, Settings, prepare
 from .result import Registration
@@ -28,6 +29,8 @@ class Registrar:
         initial: alignment before the network: "none" for images that are aligned, "center", "rigid" or "affine".
         modality: how intensities are scaled: "mr", "ct", another rule of `intensities.RULES`, or "auto" to choose for
             each image.
+        label_interpolation: how label maps are warped: "nearest", or "linear" for the label with the largest linear
+            weight.
         amp: whether to compute in fp16; by default, on a GPU.
 
     Raises:
@@ -49,12 +52,16 @@ class Registrar:
         spacing: float | None = None,
         initial: str = "affine",
         modality: str = "auto",
+        label_interpolation: str = "nearest",
         amp: bool | None = None,
     ) -> None:
-        self.weights = Path(weights) if weights is not None else bundle_root() / "models" / "model.pt"
+        check_label_interpolation(label_interpolation)
+        self.label_interpolation = label_interpolation
+        self.weights = Path(weights) if weights is not None else shipped_weights()
         self.device = default_device() if device is None else usable_device(device)
         self.amp = self.device.type == "cuda" if amp is None else amp
         self.network, self.info = load_network(self.weights, self.device)
+        self.weights_hash = file_hash(self.weights)
         self.settings = Settings(
             spacing_mm=self.info.spacing_mm if spacing is None else spacing,
             size_divisor=int(self.network.size_divisor),
@@ -97,7 +104,14 @@ class Registrar:
         # 3. Let the network predict the displacement field on that grid.
         field = self.predict(prepared)
         # 4. Compose alignment and field. Whatever is warped is interpolated once, from its own grid to the fixed one.
-        return Registration(pair, prepared, field, moving_source=moving)
+        return Registration(
+            pair,
+            prepared,
+            field,
+            label_interpolation=self.label_interpolation,
+            moving_source=moving,
+            weights=self.weights_hash,
+        )
 
     def predict(self, prepared: Prepared) -> torch.Tensor:
         """Return the displacement field (3, D, H, W) fp32 of a prepared pair, in voxels of its working grid."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -135,17 +135,15 @@ class Registration:
 
     def carry(self, image: Any, labels: bool) -> Any:
         """Warp an image or a label map."""
-        kind = "labels" if labels else "image"
-        series = as_series(image, kind)
+        role = "label" if labels else "further"
+        series = as_series(image, role)
         if not self.transform.reaches(self.fixed_grid, series.grid):
             raise InputError(
-                f"{source_name(image, kind)}: the transform takes no part of the fixed image into it. Does it belong to "
+                f"{source_name(image, role)}: the transform takes no part of the fixed image into it. Does it belong to "
                 "the moving image?"
             )
-        frames: Iterator[np.ndarray] = warp_series(
-            self.transform, self.fixed_grid, series, labels, self.label_interpolation
-        )
-        return series_in_type_of(image, frames, self.fixed_grid, series)
+        frames = warp_series(self.transform, self.fixed_grid, series, labels, self.label_interpolation)
+        return series_in_type_of(image, frames, self.fixed_grid, series.axes)
 
     def warp_points(self, points: np.ndarray) -> np.ndarray:
         """Carry points of the moving image over to the fixed image, as warping does with the image itself.
@@ -243,6 +241,8 @@ class Registration:
         check_folder(folder)
         with replaced_results(folder) as unfinished:
             written = write_outputs(self, unfinished, formats)
-            own = {"id": folder.resolve().name, "hashes": self.pair.hashes, "weights": self.weights}
-            write_record(unfinished, **{**own, "measures": self.measures(), **(facts or {})})
+            record: dict[str, Any] = {"id": folder.resolve().name, "hashes": self.pair.hashes, "weights": self.weights, **(facts or {})}
+            if "measures" not in record:
+                record["measures"] = self.measures()
+            write_record(unfinished, **record)
         return {name: folder / path.name for name, path in written.items()}

@@ -16,7 +16,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError
-from ..files import reading
+from ..files import file_hash
 from .grid import Grid
 from .itk import itk_grid
 from .nifti import NIFTI_ENDINGS, check_nifti, is_nifti, nifti_image, nifti_of_bytes, read_nifti_header, write_nifti
@@ -34,7 +34,6 @@ from .volume import (
 
 ITK_ENDINGS = (".mha", ".mhd", ".nrrd", ".nhdr")
 VOLUME_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS)
-BLOCK_BYTES = 2**22
 # Errors that readers raise for a damaged file. (isal's stubs take its error for an instance.)
 DAMAGES: tuple[type[Exception], ...] = (
     EOFError, OSError, OverflowError, isal_zlib.error, zlib.error, HeaderDataError, ValueError, RuntimeError,
@@ -107,11 +106,7 @@ def content_hash(path: str | Path) -> str:
     path = Path(path)
     if path.name.lower().endswith(ITK_ENDINGS):
         return read_volume(path).sha256
-    digest = hashlib.sha256()
-    with reading(path), open(path, "rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_hash(path)
 
 
 def volume_name(path: str | Path) -> str:

@@ -2,7 +2,7 @@
 
 from .cases import Cases
 from .evaluator import CaseEvaluator
-from .fingerprint import file_hash, versions
+from .fingerprint import versions
 from .loading import CaseDataset, CaseLoader
 from .plan import Plan, Planner
 from .report import write_report
@@ -16,7 +16,6 @@ __all__ = [
     "Plan",
     "Planner",
     "Study",
-    "file_hash",
     "versions",
     "write_report",
 ]

@@ -1,4 +1,4 @@
-"""What a result depends on, as hashes of contents."""
+"""Hashes of all that a result depends on."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def input_hashes(pair: Mapping[Any, Any]) -> dict[str, str]:
     Raises:
         InputError: if one cannot be read.
     """
-    return {key: file_hash(pair[key]) for key in INPUTS if key in pair}
+    return {key: scan_hash(pair[key]) for key in INPUTS if key in pair}
 
 
-def file_hash(path: str | Path) -> str:
+def scan_hash(path: str | Path) -> str:
     """`content_hash` of a file, taken anew only if its size or time of change differs.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sacb_bundle.cli import main
+from sacb_bundle.commands import main
 from sacb_bundle.metrics import dice
 from sacb_bundle.spatial import (
     DisplacementField,

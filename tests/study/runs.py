@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from sacb_bundle.cli import main
+from sacb_bundle.commands import main
 
 SMALL = ["--device", "cpu", "--initial", "none"]
 RESULTS = ["case.json", "initial.tfm", "picture.jpg", "transform.nii.gz", "warped.nii.gz", "warped_labels.nii.gz"]

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from sacb_bundle.cli import main
+from sacb_bundle.commands import main
 from sacb_bundle.engine import RegistrationInferer
 from sacb_bundle.metrics import dice
 from sacb_bundle.study.part import Part

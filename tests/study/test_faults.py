@@ -19,7 +19,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from sacb_bundle.cli import main
+from sacb_bundle.commands import main
 from sacb_bundle.errors import InputError
 from sacb_bundle.study import CaseDataset, CaseLoader, Cases
 from sacb_bundle.transforms import MeasureRegistrationd
@@ -312,7 +312,7 @@ def test_a_read_only_folder_is_refused_before_work_starts(
 
 def test_torchrun_ends_with_one_report_though_a_case_fails(table: Path, model: Path, tmp_path: Path) -> None:
     (tmp_path / "scans" / "moving 1_images.nii.gz").write_bytes(b"broken")
-    program = "import torch; torch.set_num_threads(1); from sacb_bundle.cli import main; raise SystemExit(main())"
+    program = "import torch; torch.set_num_threads(1); from sacb_bundle.commands import main; raise SystemExit(main())"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
     options = ["batch", "--pairs", table, "--output", tmp_path / "out", "--model", model, "--jobs", "0", *SMALL]
     command = [*launcher, sys.executable, "-c", program, *map(str, options)]

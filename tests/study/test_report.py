@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sacb_bundle.cli import main
+from sacb_bundle.commands import main
 from sacb_bundle.study.flags import flags_of
 from sacb_bundle.study.records import read_records
 from sacb_bundle.study.report import write_report

@@ -1,0 +1,33 @@
+"""`sacb invert`: invert a transform."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .options import add_device, add_transform, file, show_log
+
+RESULTS = "The error is printed, and written as a map in mm beside the inverse (NAME_error.nii.gz)."
+EXAMPLE = "sacb invert --transform out/transform.nii.gz --reference m.nii.gz --output inverse.nii.gz"
+
+
+def add_options(verb: argparse.ArgumentParser) -> None:
+    """Add the options of the verb."""
+    add_transform(verb, required=True)
+    verb.add_argument("--output", type=Path, required=True, metavar="FILE", help="the inverse, .nii.gz")
+    verb.add_argument(
+        "--reference",
+        type=file,
+        help="image on whose grid the inverse lies, the moving one (default: the transform's grid)",
+    )
+    add_device(verb)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Invert."""
+    show_log()
+    from ..checks import default_device, usable_device
+    from .invert_transform import invert_transform
+
+    device = default_device() if options.device is None else usable_device(options.device)
+    invert_transform(options.transform, options.output, options.reference, device)

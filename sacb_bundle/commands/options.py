@@ -1,0 +1,106 @@
+"""Options that several verbs share, and types of values."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+from ..registration.outputs import OUTPUTS, formats
+
+INITIAL = ("none", "center", "rigid", "affine")
+
+
+def add_transform(verb: argparse.ArgumentParser, required: bool) -> None:
+    """Add --transform."""
+    verb.add_argument(
+        "--transform",
+        type=file,
+        required=required,
+        help="transform.nii.gz of a registration, or an ITK transform (.h5, .tfm, .mat)",
+    )
+
+
+def add_label_interpolation(verb: argparse.ArgumentParser) -> None:
+    """Add --label-interpolation."""
+    verb.add_argument(
+        "--label-interpolation",
+        choices=("nearest", "linear"),
+        default="nearest",
+        help="interpolation of label maps; linear: the label with the largest linear weight (default: nearest)",
+    )
+
+
+def add_registration_options(verb: argparse.ArgumentParser) -> None:
+    """Add the options that say how pairs are registered."""
+    verb.add_argument(
+        "--initial",
+        choices=INITIAL,
+        default="affine",
+        help="alignment before the network (default: affine; none for scans that are aligned)",
+    )
+    verb.add_argument(
+        "--modality",
+        metavar="NAME",
+        default="auto",
+        help="rule that scales intensities: mr, ct, or auto, which takes CT if a voxel of the working grid is below -500 "
+        "(default: auto)",
+    )
+    verb.add_argument(
+        "--spacing", type=float, metavar="MM", help="spacing that the network works at (default: that of its training)"
+    )
+    verb.add_argument(
+        "--formats",
+        nargs="+",
+        choices=formats(),
+        default=[],
+        help="also write: "
+        + "; ".join(f"{name}: {OUTPUTS[name].file.replace('{', '').replace('}', '')}" for name in formats()),
+    )
+    add_label_interpolation(verb)
+    verb.add_argument(
+        "--model", type=file, help="weights, beside which a JSON file says how to use them (default: those that ship)"
+    )
+    add_device(verb)
+
+
+def add_device(verb: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    verb.add_argument("--device", help="cpu, cuda or cuda:N (default: the first GPU if there is one)")
+
+
+def show_log(quiet: tuple[str, ...] = ()) -> None:
+    """Print the progress that the package logs, and no warnings of libraries about themselves.
+
+    Args:
+        quiet: modules of the package of which only warnings are printed.
+    """
+    warnings.filterwarnings("ignore")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    for module in quiet:
+        logging.getLogger(f"sacb_bundle.{module}").setLevel(logging.WARNING)
+
+
+def file(text: str) -> Path:
+    """Return the path of a file that is there."""
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text}: no such file")
+    return path
+
+
+def folder(text: str) -> Path:
+    """Return the path of a folder that is there."""
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: no such folder")
+    return path
+
+
+def number(text: str) -> int:
+    """Return a whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: not a whole number from 0")
+    return int(text)

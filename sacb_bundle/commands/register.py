@@ -1,0 +1,73 @@
+"""`sacb register`: register two scans."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from .options import add_registration_options, file, show_log
+
+RESULTS = (
+    "It writes into OUTPUT, on the fixed image's own grid: warped.nii.gz, transform.nii.gz (an ITK displacement field, LPS "
+    "mm), initial.tfm, warped_labels.nii.gz, a picture and a record. With both label maps it prints their scores."
+)
+EXAMPLE = "sacb register --fixed f.nii.gz --moving m.nii.gz --moving-labels l.nii.gz --output out"
+IMAGES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask")
+
+
+def add_options(verb: argparse.ArgumentParser) -> None:
+    """Add the options of the verb."""
+    verb.add_argument("--fixed", type=file, required=True, help=".nii, .nii.gz, .mha, .mhd, .nrrd or .nhdr")
+    verb.add_argument("--moving", type=file, required=True, help="the same; its grid need not be that of fixed")
+    verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the results")
+    verb.add_argument("--fixed-labels", type=file, help="label map on the fixed image's grid, to score")
+    verb.add_argument("--moving-labels", type=file, help="label map on the moving image's grid, to warp and to score")
+    verb.add_argument("--fixed-mask", type=file, help="not 0 where the fixed image counts")
+    verb.add_argument("--moving-mask", type=file, help="not 0 where the moving image counts")
+    add_registration_options(verb)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Register, write, and print the scores."""
+    show_log()
+    from ..registration.register import Registrar
+    from ..registration.result_folder import check_folder, check_not_read
+
+    images = {role: path for role in IMAGES if (path := getattr(options, role)) is not None}
+    check_folder(options.output)
+    check_not_read({options.output.resolve()}, list(images.values()))
+    start = time.perf_counter()
+    registrar = Registrar(
+        options.model,
+        device=options.device,
+        spacing=options.spacing,
+        initial=options.initial,
+        modality=options.modality,
+        label_interpolation=options.label_interpolation,
+    )
+    result = registrar(**images)
+    measures = result.measures()
+    facts = {
+        "inputs": {role: str(path.absolute()) for role, path in images.items()},
+        "seconds": {"register": time.perf_counter() - start},
+        "measures": measures,
+    }
+    result.save(options.output, options.formats, facts=facts)
+    print_measures(measures)
+    print(f"the results are in {options.output}")
+
+
+def print_measures(measures: dict[str, Any]) -> None:
+    """Print how well the images, and the label maps if there are any, agree before and after."""
+    print(f"{'':<22}{'aligned':>10}{'registered':>12}")
+    for name, score, unit in (
+        ("similarity (NCC)", "similarity", ""), ("Dice", "dice", ""), ("HD95", "hd95", " mm"), ("ASSD", "assd", " mm")
+    ):  # fmt: skip
+        before, after = measures.get(f"{score}_before"), measures.get(f"{score}_after")
+        if before is not None and after is not None:
+            print(f"{name + unit:<22}{before:>10.3f}{after:>12.3f}")
+    print(f"{'folding':<22}{measures['folding_percent']:>22.3f} % of the voxels")
+    if measures.get("vanished"):
+        print(f"labels that vanished: {', '.join(map(str, measures['vanished']))}")

@@ -1,0 +1,23 @@
+"""`sacb report`: make the report of a study anew."""
+
+from __future__ import annotations
+
+import argparse
+
+from .options import folder, show_log
+
+RESULTS = "It writes cases.csv, labels.csv, summary.json and report.html into OUTPUT."
+EXAMPLE = "sacb report study"
+
+
+def add_options(verb: argparse.ArgumentParser) -> None:
+    """Add the options of the verb."""
+    verb.add_argument("output", type=folder, metavar="OUTPUT", help="folder of the results of sacb batch")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the tables and the report."""
+    show_log()
+    from ..study.report import write_report
+
+    write_report(options.output)

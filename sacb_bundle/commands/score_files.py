@@ -1,0 +1,76 @@
+"""Score label maps and transforms in files."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..files import check_results, whole_file
+from ..metrics import dice, folding_percentage, non_diffeomorphic_volume, sd_log_jacobian, surface_distances
+from ..spatial import read_label_map, read_transform
+
+
+def score_registration(
+    fixed_labels: Path | None, warped_labels: Path | None, transform: Path | None, output: Path | None
+) -> None:
+    """Print how well labels agree, and whether a transform folds.
+
+    Args:
+        fixed_labels: label map of the fixed image.
+        warped_labels: label map that was warped onto its grid.
+        transform: transform, see `sacb_bundle.spatial.read_transform`.
+        output: CSV file for the scores of each label.
+
+    Raises:
+        InputError: if a file is not what it should be, or there is nothing to score.
+    """
+    if bool(fixed_labels) != bool(warped_labels):
+        raise InputError("Labels are scored in pairs: name both fixed_labels and warped_labels.")
+    if not fixed_labels and not transform:
+        raise InputError("There is nothing to score: name fixed_labels and warped_labels, or a transform, or all.")
+    if output and not fixed_labels:
+        raise InputError(f"output is {output}, but without labels there is no table to write.")
+    if output:
+        check_results([output], [path for path in (fixed_labels, warped_labels, transform) if path])
+    if fixed_labels and warped_labels:
+        rows = score_labels(fixed_labels, warped_labels)
+        for name, unit in (("dice", ""), ("hd95", " mm"), ("assd", " mm")):
+            values = [value for row in rows if (value := row[name]) is not None]
+            mean = f"{np.mean(values):.4f}{unit}, mean over {len(values)} labels" if values else "no label to measure"
+            print(f"{name:<20}{mean}")
+        if output:
+            with whole_file(output) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as stream:
+                writer = csv.DictWriter(stream, ["label", "dice", "hd95", "assd"])
+                writer.writeheader()
+                writer.writerows(rows)
+    if transform:
+        displacement = read_transform(transform).displacement
+        if displacement is None:
+            print("The transform is affine and does not fold.")
+            return
+        field = displacement.in_voxels_of(displacement.grid)
+        print(f"{'folding':<20}{folding_percentage(field):.4f} % of the voxels")
+        print(f"{'folded volume (NDV)':<20}{non_diffeomorphic_volume(field):.4f} %")
+        print(f"{'SD of log Jacobian':<20}{sd_log_jacobian(field):.4f}")
+
+
+def score_labels(fixed_path: str | Path, warped_path: str | Path) -> list[dict[str, float | None]]:
+    """Dice, and HD95 and ASSD in mm, of each label of the fixed map; no distances where the warped map lacks it."""
+    fixed, warped = read_label_map(fixed_path), read_label_map(warped_path)
+    if not warped.grid.coincides_with(fixed.grid):
+        raise InputError(
+            f"{warped_path} has {warped.grid}, but {fixed_path} has {fixed.grid}; both must lie on one grid."
+        )
+    labels = [int(label) for label in np.unique(fixed.values) if label]
+    if not labels:
+        raise InputError(f"{fixed_path}: every voxel is 0; there is no label to score.")
+    overlap = dice(fixed.values, warped.values, labels)
+    distances = surface_distances(fixed.values, warped.values, labels, fixed.grid.spacing)
+    rows: list[dict[str, float | None]] = []
+    for label in labels:
+        hd95, assd = distances.get(label, (None, None))
+        rows.append({"label": label, "dice": overlap.get(label, 0.0), "hd95": hd95, "assd": assd})
+    return rows

@@ -1,0 +1,75 @@
+"""`sacb train`: train a network."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import bundle_root
+from .options import INITIAL, add_device, file, folder, number, show_log
+
+RESULTS = (
+    "It runs configs/train.json and writes into OUTPUT: the best weights (model.pt, with model.json, for --model of other "
+    "verbs), the state to continue from (last.pt), and TensorBoard logs. The weights that ship stay as they are."
+)
+EXAMPLE = "sacb train --dataset DIR --config oasis --output runs/mine"
+
+
+def add_options(verb: argparse.ArgumentParser) -> None:
+    """Add the options of the verb."""
+    data = verb.add_mutually_exclusive_group(required=True)
+    data.add_argument("--dataset", type=folder, metavar="DIR", help="folder with images/ and, to validate, labels/")
+    data.add_argument("--pairs", type=file, metavar="LIST", help="CSV or JSON list of pairs, such as follow-up scans")
+    verb.add_argument("--output", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run (default: runs)")
+    verb.add_argument(
+        "--config", metavar="NAME", help="settings of a data set: a name in configs/datasets, or a JSON file"
+    )
+    verb.add_argument("--max-epochs", type=number, metavar="N", help="number of epochs (default: 300, or the config's)")
+    verb.add_argument("--initial", choices=INITIAL, help="alignment of scans that do not share a grid (default: affine)")
+    verb.add_argument("--spacing", type=float, metavar="MM", help="spacing of their common grid (default: 2)")
+    verb.add_argument("--modality", metavar="NAME", help="rule that scales intensities: mr, ct or auto (default: mr)")
+    verb.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        type=file,
+        metavar="STATE",
+        help="continue from OUTPUT/last.pt, or from another state; with more --max-epochs, extend the training",
+    )
+    verb.add_argument("--seed", type=number, help="seed of the shuffles and the augmentation (default: 0)")
+    add_device(verb)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train."""
+    show_log()
+    from .workflow import run_workflow
+
+    names: dict[str, Any] = {
+        "dataset_dir": options.dataset, "data_list": options.pairs, "output_dir": options.output,
+    }  # fmt: skip
+    names |= {name: getattr(options, name) for name in ("max_epochs", "initial", "spacing", "modality", "seed", "device")}
+    try:
+        run_workflow("train", "train", overlays(options.config), resume=options.resume, **names)
+    except KeyboardInterrupt:
+        print("Interrupted. It continues with --resume.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def overlays(config: str | None) -> tuple[str, ...]:
+    """Return the path of the config of a data set.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if config is None:
+        return ()
+    shipped = bundle_root() / "configs" / "datasets"
+    for path in (Path(config), shipped / f"{config}.json"):
+        if path.is_file():
+            return (str(path),)
+    names = ", ".join(sorted(path.stem for path in shipped.glob("*.json")))
+    raise InputError(f"config is {config}; it must be a JSON file, or one of {names}.")
