@@ -25,7 +25,7 @@ import torch
 from benchmark_operations import K_MEANS_ITERATIONS, Operation, Shape, network_operations
 from torch import nn
 
-from sacb_bundle.losses import LocalNCCLoss, RegistrationLoss
+from sacb_bundle.losses import LocalNCCLoss, RegistrationLoss, SmoothnessLoss
 from sacb_bundle.networks import SACBNet
 from sacb_bundle.ops import fused_kernels
 from sacb_bundle.ops.fused import runs_fused
@@ -160,7 +160,7 @@ def network_costs(bench: Bench, shape: Shape, num_clusters: int, parts: Sequence
     network = SACBNet(num_clusters=num_clusters, max_iterations=K_MEANS_ITERATIONS).to(bench.device)
     # Smooth noise: flat images and white noise do not cluster representatively.
     image = nn.functional.avg_pool3d(torch.rand(1, 2, *shape), 5, stride=1, padding=2).to(bench.device)
-    loss = RegistrationLoss(LocalNCCLoss(), 1.0)
+    loss = RegistrationLoss(LocalNCCLoss(), SmoothnessLoss(), 1.0)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
 
     def infer() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from .options import add_registration_options, file, folder, number, show_log
 
 RESULTS = (
-    "OUTPUT holds cases.csv, labels.csv, summary.json, report.html, and a folder for each pair with what `sacb register` "
-    "writes. A pair that fails does not stop the others."
+    "OUTPUT holds cases.csv, labels.csv, summary.json, report.html, and a folder for each pair with what "
+    "`sacb register` writes. A pair that fails does not stop the others."
 )
 EXAMPLE = (
     "sacb batch --pairs pairs.csv --output study\n"

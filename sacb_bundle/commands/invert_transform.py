@@ -22,9 +22,7 @@ from ..spatial import (
 )
 
 
-def invert_transform(
-    transform: Path, output: Path, reference: Path | None, device: torch.device
-) -> None:
+def invert_transform(transform: Path, output: Path, reference: Path | None, device: torch.device) -> None:
     """Write the inverse of a transform as an ITK displacement field, and its error as a map beside it.
 
     The error, in mm, is the distance of each voxel of the transform from itself after transform and inverse. It is

@@ -45,8 +45,8 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
         "--modality",
         metavar="NAME",
         default="auto",
-        help="rule that scales intensities: mr, ct, or auto, which takes CT if a voxel of the working grid is below -500 "
-        "(default: auto)",
+        help="rule that scales intensities: mr, ct, or auto, which takes CT if a voxel of the working grid is below "
+        "-500 (default: auto)",
     )
     verb.add_argument(
         "--spacing", type=float, metavar="MM", help="spacing that the network works at (default: that of its training)"

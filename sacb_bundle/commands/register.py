@@ -10,8 +10,8 @@ from typing import Any
 from .options import add_registration_options, file, show_log
 
 RESULTS = (
-    "It writes into OUTPUT, on the fixed image's own grid: warped.nii.gz, transform.nii.gz (an ITK displacement field, LPS "
-    "mm), initial.tfm, warped_labels.nii.gz, a picture and a record. With both label maps it prints their scores."
+    "It writes into OUTPUT, on the fixed image's own grid: warped.nii.gz, transform.nii.gz (an ITK displacement field, "
+    "LPS mm), initial.tfm, warped_labels.nii.gz, a picture and a record. With both label maps it prints their scores."
 )
 EXAMPLE = "sacb register --fixed f.nii.gz --moving m.nii.gz --moving-labels l.nii.gz --output out"
 IMAGES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask")

@@ -12,8 +12,8 @@ from ..files import bundle_root
 from .options import INITIAL, add_device, file, folder, number, show_log
 
 RESULTS = (
-    "It runs configs/train.json and writes into OUTPUT: the best weights (model.pt, with model.json, for --model of other "
-    "verbs), the state to continue from (last.pt), and TensorBoard logs. The weights that ship stay as they are."
+    "It runs configs/train.json and writes into OUTPUT: the best weights (model.pt, with model.json, for --model of "
+    "other verbs), the state to continue from (last.pt), and TensorBoard logs. The weights that ship stay as they are."
 )
 EXAMPLE = "sacb train --dataset DIR --config oasis --output runs/mine"
 
@@ -23,12 +23,16 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     data = verb.add_mutually_exclusive_group(required=True)
     data.add_argument("--dataset", type=folder, metavar="DIR", help="folder with images/ and, to validate, labels/")
     data.add_argument("--pairs", type=file, metavar="LIST", help="CSV or JSON list of pairs, such as follow-up scans")
-    verb.add_argument("--output", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run (default: runs)")
+    verb.add_argument(
+        "--output", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run (default: runs)"
+    )
     verb.add_argument(
         "--config", metavar="NAME", help="settings of a data set: a name in configs/datasets, or a JSON file"
     )
     verb.add_argument("--max-epochs", type=number, metavar="N", help="number of epochs (default: 300, or the config's)")
-    verb.add_argument("--initial", choices=INITIAL, help="alignment of scans that do not share a grid (default: affine)")
+    verb.add_argument(
+        "--initial", choices=INITIAL, help="alignment of scans that do not share a grid (default: affine)"
+    )
     verb.add_argument("--spacing", type=float, metavar="MM", help="spacing of their common grid (default: 2)")
     verb.add_argument("--modality", metavar="NAME", help="rule that scales intensities: mr, ct or auto (default: mr)")
     verb.add_argument(
@@ -51,7 +55,9 @@ def run(options: argparse.Namespace) -> None:
     names: dict[str, Any] = {
         "dataset_dir": options.dataset, "data_list": options.pairs, "output_dir": options.output,
     }  # fmt: skip
-    names |= {name: getattr(options, name) for name in ("max_epochs", "initial", "spacing", "modality", "seed", "device")}
+    names |= {
+        name: getattr(options, name) for name in ("max_epochs", "initial", "spacing", "modality", "seed", "device")
+    }
     try:
         run_workflow("train", "train", overlays(options.config), resume=options.resume, **names)
     except KeyboardInterrupt:

@@ -30,8 +30,8 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
 
             - a table, .csv, with the columns fixed and moving, and optionally fixed_labels, moving_labels, fixed_mask,
               moving_mask (not 0 where the image counts) and id (the name of the pair's results);
-            - JSON, a list of objects with "moving" and "fixed", and optionally "moving_labels", "fixed_labels" (label maps),
-              "moving_mask", "fixed_mask" and "id";
+            - JSON, a list of objects with "moving" and "fixed", and optionally "moving_labels", "fixed_labels" (label
+              maps), "moving_mask", "fixed_mask" and "id";
             - JSON, the description of a data set of the Learn2Reg challenge, whose pairs to validate on, or else to
               test on, are taken, with the label maps that lie in labelsXX beside imagesXX.
 
@@ -101,7 +101,9 @@ def read_json_list(source: Path) -> list[dict[str, str]]:
         raise InputError(f'{source}: must be a list of objects with "moving" and "fixed".')
     content = [{ALIASES.get(key, key): value for key, value in pair.items()} for pair in content]
     for number, pair in enumerate(content, start=1):
-        if not {"moving", "fixed"} <= pair.keys() <= set(PAIR_KEYS) or not all(isinstance(v, str) for v in pair.values()):
+        if not {"moving", "fixed"} <= pair.keys() <= set(PAIR_KEYS) or not all(
+            isinstance(v, str) for v in pair.values()
+        ):
             raise InputError(
                 f"{source}: pair {number} has the keys {sorted(pair)}; it needs moving and fixed, may have "
                 "moving_labels, fixed_labels, moving_mask, fixed_mask and id, and every value is a string."

@@ -14,8 +14,8 @@ from .pairs import pair_indices
 class PairDataset(Dataset):
     """Pairs of subjects, or pairs that belong together, such as follow-up scans; each is loaded and prepared once.
 
-    An item is {"image": (2, D, H, W), moving and fixed}, with "moving_labels" and "fixed_labels" (1, D, H, W) where both
-    images have label maps.
+    An item is {"image": (2, D, H, W), moving and fixed}, with "moving_labels" and "fixed_labels" (1, D, H, W) where
+    both images have label maps.
 
     Args:
         data: subjects, {"image": path} with or without "label": path; or pairs, see `sacb_bundle.data.Pair`.

@@ -24,7 +24,9 @@ def training_info(
         dataset: pairs that it is trained on.
         data: name of the data set.
     """
-    images = [dataset.item(number)["image"].numpy() for number in range(min(len(dataset.loaded), LARGEST_NUMBER_OF_IMAGES))]
+    images = [
+        dataset.item(number)["image"].numpy() for number in range(min(len(dataset.loaded), LARGEST_NUMBER_OF_IMAGES))
+    ]
     of_images = [values for image in images for channel in image if (values := deciles(channel))]
     kind = "subjects" if dataset.of_subjects else "pairs"
     return WeightsInfo(

@@ -67,8 +67,8 @@ class TrainingState:
                 )
         if "total_iters" in schedule and schedule["total_iters"] < max(state["epoch"], saved.get("total_iters", 0)):
             raise InputError(
-                f"{path}: this training of {saved.get('total_iters')} epochs has done {state['epoch']}; continue it with "
-                f"max_epochs of at least {saved.get('total_iters')}, not {schedule['total_iters']}."
+                f"{path}: this training of {saved.get('total_iters')} epochs has done {state['epoch']}; continue "
+                f"it with max_epochs of at least {saved.get('total_iters')}, not {schedule['total_iters']}."
             )
         return state
 
@@ -82,11 +82,11 @@ class TrainingState:
         """Continue from the state that was read, if any."""
         if self.start is None:
             return
-        total_epochs = self.parts["lr_scheduler"].state_dict().get("total_iters")
+        scheduled = self.parts["lr_scheduler"].state_dict().get("total_iters")
         for name, part in self.parts.items():
             part.load_state_dict(self.start[name])
-        if total_epochs != self.start["lr_scheduler"].get("total_iters"):
-            self.extend(total_epochs)
+        if scheduled is not None and scheduled != self.start["lr_scheduler"].get("total_iters"):
+            self.extend(scheduled)
         restore_random_state(self.start["random_state"])
         engine.state.epoch = self.start["epoch"]
         engine.state.iteration = self.start["epoch"] * engine.state.epoch_length

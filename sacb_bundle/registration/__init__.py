@@ -1,1 +1,1 @@
-"""Register images: read, align, predict, warp, measure, write. Nothing here knows studies, MONAI or the command line."""
+"""Register images: read, align, predict, warp, measure and write, without studies, MONAI or the command line."""

@@ -100,8 +100,12 @@ OUTPUTS = {
         "transform.nii.gz", "alignment and field as one ITK displacement field (LPS, mm)", write_transform
     ),
     "initial": Output("initial.tfm", "the alignment alone, an ITK affine transform", write_alignment),
-    "picture": Output("picture.jpg", "slices, differences, warped grid, displacement, outlines of labels", write_picture),
-    "h5": Output("transform.h5", "ITK composite, which holds the time of writing", write_composite_transform, optional=True),
+    "picture": Output(
+        "picture.jpg", "slices, differences, warped grid, displacement, outlines of labels", write_picture
+    ),
+    "h5": Output(
+        "transform.h5", "ITK composite, which holds the time of writing", write_composite_transform, optional=True
+    ),
     "tfm": Output("transform.tfm", "ITK composite, as text", write_composite_transform, optional=True),
     "learn2reg": Output(
         "disp_{fixed}_{moving}.nii.gz",

@@ -41,12 +41,12 @@ class Pair:
         return {role: volume.sha256 for role, volume in vars(self).items() if getattr(volume, "sha256", "")}
 
 
-def as_pair(images: Mapping[str, Any]) -> Pair:
+def as_pair(images: Mapping[Any, Any]) -> Pair:
     """Read a pair, each file once.
 
     Args:
-        images: "fixed" and "moving", and "fixed_labels", "moving_labels", "fixed_mask" and "moving_mask" where there are
-            any: paths or images in memory, see `sacb_bundle.spatial.as_volume`.
+        images: "fixed" and "moving", and "fixed_labels", "moving_labels", "fixed_mask" and "moving_mask" where
+            there are any: paths or images in memory, see `sacb_bundle.spatial.as_volume`.
 
     Raises:
         InputError: if one is not what it should be, or a label map or mask does not lie on its image's grid.

@@ -98,9 +98,7 @@ def prepare(pair: Pair, settings: Settings) -> Prepared:
         kept = resample(Transform(), grid, labels=[common]).labels[0].values > 0
         on_grid = {role: np.where(kept, image, image.min()) for role, image in on_grid.items()}
 
-    modalities = {
-        role: modality_of(image, settings.modality, settings.trained_on) for role, image in on_grid.items()
-    }
+    modalities = {role: modality_of(image, settings.modality, settings.trained_on) for role, image in on_grid.items()}
     if settings.trained_on != "auto" and set(modalities.values()) != {settings.trained_on}:
         logger.warning(
             "The network was trained on %s; fixed is %s and moving is %s. The result may be worse than the alignment "
@@ -126,7 +124,9 @@ def averaged_mask(mask: Volume | None, spacing_mm: float) -> Volume | None:
 def report(grid: Grid, initial: np.ndarray, only_common: bool) -> None:
     """Log the working grid and the alignment."""
     logger.info("working grid: %s", grid)
-    logger.info("the alignment moves by %.1f mm, turns by %.1f degrees, scales by %.3f", *motion(initial, grid).values())
+    logger.info(
+        "the alignment moves by %.1f mm, turns by %.1f degrees, scales by %.3f", *motion(initial, grid).values()
+    )
     if only_common:
         logger.info("only what both images show is registered; beyond, the field goes on smoothly")
 

@@ -64,7 +64,7 @@ class Registrar:
         self.weights_hash = file_hash(self.weights)
         self.settings = Settings(
             spacing_mm=self.info.spacing_mm if spacing is None else spacing,
-            size_divisor=int(self.network.size_divisor),
+            size_divisor=self.network.size_divisor,  # type: ignore[arg-type]
             trained_on=self.info.modality,
             initial=initial,
             modality=modality,

@@ -139,8 +139,8 @@ class Registration:
         series = as_series(image, role)
         if not self.transform.reaches(self.fixed_grid, series.grid):
             raise InputError(
-                f"{source_name(image, role)}: the transform takes no part of the fixed image into it. Does it belong to "
-                "the moving image?"
+                f"{source_name(image, role)}: the transform takes no part of the fixed image into it. Does it "
+                "belong to the moving image?"
             )
         frames = warp_series(self.transform, self.fixed_grid, series, labels, self.label_interpolation)
         return series_in_type_of(image, frames, self.fixed_grid, series.axes)
@@ -241,7 +241,12 @@ class Registration:
         check_folder(folder)
         with replaced_results(folder) as unfinished:
             written = write_outputs(self, unfinished, formats)
-            record: dict[str, Any] = {"id": folder.resolve().name, "hashes": self.pair.hashes, "weights": self.weights, **(facts or {})}
+            record: dict[str, Any] = {
+                "id": folder.resolve().name,
+                "hashes": self.pair.hashes,
+                "weights": self.weights,
+                **(facts or {}),
+            }
             if "measures" not in record:
                 record["measures"] = self.measures()
             write_record(unfinished, **record)

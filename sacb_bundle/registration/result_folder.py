@@ -1,7 +1,7 @@
 """The folder of a registered pair: results that are whole, with a record of how they came about.
 
-Results replace those of an earlier registration, which the record names. Files of the user stay: a result never takes the
-place of one, and nothing outside the folder is touched, whatever a record lists.
+Results replace those of an earlier registration, which the record names. Files of the user stay: a result never
+takes the place of one, and nothing outside the folder is touched, whatever a record lists.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ class Cases:
     """The folders of a study's cases, one for each pair, of its name.
 
     A folder appears when it is whole. Beside the results, it holds case.json: see
-    `sacb_bundle.registration.result_folder`. A case that failed has error.json, beside the results of an earlier run, if
-    there are any.
+    `sacb_bundle.registration.result_folder`. A case that failed has error.json, beside the results of an earlier run,
+    if there are any.
 
     Args:
         output_dir: folder that holds those of the cases.

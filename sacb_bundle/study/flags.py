@@ -23,8 +23,8 @@ def flags_of(measures: Mapping[str, Any], trained_on: Mapping[str, Any] | None) 
 
     Args:
         measures: see `sacb_bundle.registration.measures`.
-        trained_on: "modality", "spacing_mm" and "deciles" (or None) of the images that the network was trained on; None if
-            unknown.
+        trained_on: "modality", "spacing_mm" and "deciles" (or None) of the images that the network was trained on; None
+            if unknown.
     """
     flags = []
     gain = measures["similarity_after"] - measures["similarity_before"]

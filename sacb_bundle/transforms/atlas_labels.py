@@ -14,8 +14,9 @@ class AtlasLabelsd(Transform):
     """Replace "pred", the field of "registration", by the warped moving label map, on the fixed image's own grid.
 
     "pred" becomes a `MetaTensor` (1, D, H, W) of uint8, or of uint16 or uint32 for labels above 255 or 65535.
-    "image_meta_dict" gets the fixed image's "spatial_shape" and "original_affine" (RAS, mm), by which MONAI Label writes
-    the label map. "image", the pair on the working grid, is left out: MONAI Label would take the geometry from there.
+    "image_meta_dict" gets the fixed image's "spatial_shape" and "original_affine" (RAS, mm), by which MONAI Label
+    writes the label map. "image", the pair on the working grid, is left out, since MONAI Label would take the
+    geometry from there.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

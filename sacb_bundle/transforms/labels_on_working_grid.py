@@ -14,7 +14,7 @@ from ..spatial import resample
 
 
 class LabelsOnWorkingGridd(Transform):
-    """Replace "fixed_labels" and "moving_labels", where both are there, by fp32 tensors (1, D, H, W) on the working grid.
+    """Replace "fixed_labels" and "moving_labels", if both are there, by fp32 tensors (1, D, H, W) on the working grid.
 
     It reads "pair" and "prepared", which it leaves out: see `PreparePaird`.
     """

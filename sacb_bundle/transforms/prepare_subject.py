@@ -38,8 +38,8 @@ class PrepareSubjectd(Transform):
     """Read "image" and, if present, "label", paths, into fp32 tensors (1, D, H, W), closest to RAS.
 
     Subjects that share a grid are taken as aligned and stay as they are. Otherwise each is aligned to the first, and
-    interpolated on its working grid. What that gives is kept in a folder, under a hash of all that it depends on, so that
-    the next run reads it there.
+    interpolated on its working grid. Aligned subjects are kept in a folder, under a hash of all that they depend on, so
+    that the next run reads them there.
 
     Args:
         subjects: all of them, each with the path "image".
@@ -87,7 +87,7 @@ class PrepareSubjectd(Transform):
         for label_map in labels:
             check_same_grid(data["label"], label_map.grid, data["image"], image.grid)
         tensors = self.as_stored(image, labels) if self.reference is None else self.kept(image, labels)
-        return {**data, **tensors}
+        return dict(data) | tensors
 
     def as_stored(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
         """Turn a subject to RAS."""

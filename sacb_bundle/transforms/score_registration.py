@@ -33,9 +33,10 @@ class ScoreRegistrationd(Transform):
         scores = result.label_scores(labels=self.labels)
         if scores is None:
             raise InputError("scoring needs both label maps")
-        field_scores = {
-            "folding_percent": folding_percentage(result.field),
-            "ndv_percent": non_diffeomorphic_volume(result.field),
-            "sd_log_jacobian": sd_log_jacobian(result.field),
-        }
-        return {**data, "scores": PairScores(**vars(scores), **field_scores)}
+        pair_scores = PairScores(
+            **vars(scores),
+            folding_percent=folding_percentage(result.field),
+            ndv_percent=non_diffeomorphic_volume(result.field),
+            sd_log_jacobian=sd_log_jacobian(result.field),
+        )
+        return {**data, "scores": pair_scores}
