@@ -41,7 +41,7 @@ def write_pair(output: Path) -> dict[str, Path]:
     """Write the phantom pair as NIfTI files, and return their paths by role."""
     output.mkdir(parents=True, exist_ok=True)
     affine = np.diag([SPACING_MM, SPACING_MM, SPACING_MM, 1])
-    files = {}
+    files: dict[str, Path] = {}
     for role, (image, labels) in phantom_pair().items():
         files |= {role: output / f"{role}.nii.gz", f"{role}_labels": output / f"{role}_labels.nii.gz"}
         nib.save(nib.Nifti1Image(image, affine), files[role])
