@@ -146,7 +146,8 @@ def storable(values: np.ndarray, kind: type) -> np.ndarray:
     try:
         header.set_data_dtype(values.dtype)
     except (HeaderDataError, MGHError):
-        fits = values.dtype.kind in "biu" and values.max(initial=0) <= np.iinfo(np.int32).max
+        limits = np.iinfo(np.int32)
+        fits = values.dtype.kind in "biu" and limits.min <= values.min() and values.max() <= limits.max
         return values.astype(np.int32 if fits else np.float32)
     return values
 

@@ -24,19 +24,19 @@ DIFFERENCE_VOXELS, LONGEST_STEP_VOXELS = 0.1, 4.0
 
 
 def solve(transform: Transform, targets: torch.Tensor) -> torch.Tensor:
-    """Places x that the transform takes to the targets.
+    """Find the places x that a transform takes to targets.
 
-    A fixed-point iteration with Newton's steps: x becomes x + J^-1 (target - transform(x)), with the Jacobian matrix J
-    at x, or that of the nearest affine transform where J is nearly singular. A place whose error would grow stays and
-    tries half as far next. (With the affine matrix everywhere, 11 % of the voxels of a brain pair had not come within
-    `TOLERANCE_MM` after 12 iterations; with J, 0.3 %.) Where the transform folds, no place may be right.
+    Newton's method replaces x by x + J^-1 (target - transform(x)). J is the Jacobian matrix at x, or the matrix of the
+    nearest affine transform where J is nearly singular. A step that would increase the error is not made, and the next
+    one is half as long. (With the affine matrix everywhere, 11 % of the voxels of a brain pair had not come within
+    `TOLERANCE_MM` after 12 iterations; with J, 0.3 %.) Where the transform folds, there may be no such place.
 
     Args:
-        transform: to invert.
-        targets: world coordinates (3, d, h, w) in mm, RAS.
+        transform: transform to invert.
+        targets: world coordinates (3, d, h, w), in mm, RAS.
 
     Returns:
-        world coordinates of the shape of the targets.
+        world coordinates (3, d, h, w) of the places, in mm, RAS.
     """
     undo = torch.from_numpy(np.linalg.inv(nearest_affine(transform))).to(targets)
     shape, targets = targets.shape, targets.reshape(3, 1, 1, -1)
@@ -59,7 +59,15 @@ def solve(transform: Transform, targets: torch.Tensor) -> torch.Tensor:
 
 
 def round_trip_error(transform: Transform, places: np.ndarray) -> np.ndarray:
-    """How far each of some places (N, 3), in mm, RAS, is from itself after the transform and its inverse, in mm."""
+    """Measure how far places move when they go through a transform and its inverse.
+
+    Args:
+        transform: transform to invert.
+        places: world coordinates (N, 3), in mm, RAS.
+
+    Returns:
+        distances (N,), in mm.
+    """
     positions = to_positions(places, transform.device)
     return np.linalg.norm(from_positions(solve(transform, transform(positions)) - positions), axis=1)
 
@@ -67,7 +75,17 @@ def round_trip_error(transform: Transform, places: np.ndarray) -> np.ndarray:
 def newton_step(
     transform: Transform, places: torch.Tensor, missing: torch.Tensor, fallback: torch.Tensor
 ) -> torch.Tensor:
-    """Steps (3, 1, 1, N) by which a transform, linear around each place, would make up for what is missing."""
+    """Return the steps that would reach the targets if the transform were linear around each place.
+
+    Args:
+        transform: transform to invert.
+        places: world coordinates (3, 1, 1, N), in mm, RAS.
+        missing: vectors (3, 1, 1, N) from the transformed places to the targets, in mm.
+        fallback: 3x3 matrix to use in place of the inverse Jacobian matrix where the transform nearly folds.
+
+    Returns:
+        steps (3, 1, 1, N), in mm.
+    """
     affine_step = torch.einsum("ij,jdhw->idhw", fallback, missing)
     if transform.displacement is None:
         return affine_step
@@ -89,7 +107,7 @@ def newton_step(
 
 
 def nearest_affine(transform: Transform) -> np.ndarray:
-    """The affine transform (4, 4) nearest to a transform, by least squares over places of its grid."""
+    """Fit an affine transform (4, 4) to a transform, by least squares over places of its grid."""
     if transform.displacement is None:
         return transform.affine
     places = transform.displacement.grid.lattice(12)
@@ -102,12 +120,12 @@ def nearest_affine(transform: Transform) -> np.ndarray:
 def invert(
     transform: Transform, grid: Grid, progress: Callable[[int], object] = lambda planes: None
 ) -> DisplacementField:
-    """Displacement field of the inverse, from the moving image to the fixed one.
+    """Invert a transform, which gives a displacement field from the moving image to the fixed one.
 
     Args:
-        transform: to invert.
-        grid: of the result, where the moving image lies.
-        progress: is told the number of planes after each slab.
+        transform: transform from the fixed image to the moving one.
+        grid: grid of the result, as a rule that of the moving image.
+        progress: function that is called with the number of planes after each slab.
     """
     vectors = torch.empty((3, *grid.shape))
     for planes in grid.slabs():
@@ -119,12 +137,13 @@ def invert(
 
 @dataclass(frozen=True, eq=False)
 class InverseError:
-    """How far each voxel is from itself after a transform and its inverse.
+    """Distance of each voxel from itself after a transform and its inverse.
 
     Attributes:
-        error: (D, H, W), in mm; -1 where the transform leads outside the inverse's grid (ITK reads NaN as 0).
-        grid: of the transform's displacement field.
-        inverse_grid: that of the inverse.
+        error: (D, H, W) array of distances in mm; -1 where the transform leads outside the grid of the inverse (ITK
+            would read NaN as 0).
+        grid: grid of the displacement field of the transform.
+        inverse_grid: grid of the inverse.
     """
 
     error: np.ndarray
@@ -132,10 +151,10 @@ class InverseError:
     inverse_grid: Grid
 
     def summary(self) -> dict[str, float]:
-        """Mean, 95th percentile and maximum in mm, and the share of voxels that could be checked.
+        """Return the mean, 95th percentile and maximum in mm, and the share of voxels that could be checked.
 
         Raises:
-            InputError: if none could.
+            InputError: if no voxel could be checked.
         """
         inside = self.error[self.error >= 0]
         if not inside.size:
@@ -164,7 +183,14 @@ def inverse_error(
     grid: Grid,
     progress: Callable[[int], object] = lambda planes: None,
 ) -> InverseError:
-    """Follow every voxel of a grid through the transform and its inverse."""
+    """Follow every voxel of a grid through a transform and its inverse, and measure the distance from itself.
+
+    Args:
+        transform: transform from the fixed image to the moving one.
+        inverse: displacement field from the moving image to the fixed one.
+        grid: grid whose voxels are followed.
+        progress: function that is called with the number of planes after each slab.
+    """
     to_index = torch.from_numpy(np.linalg.inv(inverse.grid.affine)).to(transform.device, torch.float32)
     back = DisplacementField(inverse.vectors.to(transform.device), inverse.grid)
     error = np.empty(grid.shape, np.float32)

@@ -1,4 +1,4 @@
-"""Points in world coordinates, in CSV and 3D Slicer's markups."""
+"""Points in world coordinates, and their files: CSV and markups of 3D Slicer."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ UNPLACED = ("undefined", "missing")
 def warp_points(transform: Transform, points: np.ndarray) -> np.ndarray:
     """Carry points of the moving image over to the fixed image, as warping does with the image itself.
 
-    The transform leads from fixed to moving, so that points take its inverse, solved for each of them.
+    The transform leads from fixed to moving. Points need its inverse, which is solved for each of them.
 
     Args:
-        transform: from fixed to moving.
-        points: (N, 3), in mm, RAS.
+        transform: transform from fixed to moving.
+        points: world coordinates (N, 3) in the moving image, in mm, RAS.
 
     Returns:
-        (N, 3), in mm, RAS.
+        world coordinates (N, 3) in the fixed image, in mm, RAS.
 
     Raises:
-        InputError: if for one of the points no place is found that the transform takes to it.
+        InputError: if the transform takes no place to one of the points.
     """
     targets = to_positions(points, transform.device)
     places = solve(transform, targets)
@@ -54,15 +54,15 @@ def warp_points(transform: Transform, points: np.ndarray) -> np.ndarray:
 
 
 def with_points_moved(source: Path, move: Callable[[np.ndarray], np.ndarray], space: str) -> str:
-    """What a file of points holds once they are moved, all else as it was.
+    """Move the points in the text of a file, and leave all else as it was.
 
     Args:
-        source: CSV with the columns x, y and z, or markups of 3D Slicer (.json).
-        move: from points (N, 3) to points (N, 3), in mm, RAS.
-        space: "LPS" or "RAS", what the coordinates of a CSV are in; markups say so themselves.
+        source: path of a CSV with the columns x, y and z, or of markups of 3D Slicer (.json).
+        move: function from points (N, 3) to points (N, 3), in mm, RAS.
+        space: "LPS" or "RAS", the coordinate system of a CSV; markups name their own.
 
     Returns:
-        the text of a file of the same kind.
+        text of a file of the same kind.
 
     Raises:
         InputError: if there is no such file, or it holds no points.
@@ -79,7 +79,7 @@ def with_points_moved(source: Path, move: Callable[[np.ndarray], np.ndarray], sp
 
 
 def with_rows_moved(text: str, source: Path, move: Callable[[np.ndarray], np.ndarray], space: str) -> str:
-    """`with_points_moved` of a CSV file."""
+    """Move the points in the text of a CSV file, see `with_points_moved`."""
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""))
         columns = list(reader.fieldnames or [])
@@ -102,7 +102,11 @@ def with_rows_moved(text: str, source: Path, move: Callable[[np.ndarray], np.nda
 
 
 def number(text: str | None, source: Path, line: int) -> float:
-    """A coordinate."""
+    """Parse a coordinate.
+
+    Raises:
+        InputError: if it is not a finite number; the message names the file and the line.
+    """
     try:
         value = float(text or "")
     except ValueError:
@@ -113,7 +117,10 @@ def number(text: str | None, source: Path, line: int) -> float:
 
 
 def with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np.ndarray]) -> str:
-    """`with_points_moved` of markups; their measurements, which 3D Slicer takes anew, are left out."""
+    """Move the points in the text of markups, see `with_points_moved`.
+
+    Measurements are left out; 3D Slicer takes them anew.
+    """
     try:
         content = json.loads(text)
         for markup in content["markups"]:
@@ -156,5 +163,5 @@ def check_markup(markup: dict[str, Any], source: Path) -> None:
 
 
 def in_space(points: np.ndarray, space: str) -> np.ndarray:
-    """Points (N, 3) from RAS to a space, or back."""
+    """Convert points (N, 3) from RAS to a space, or back."""
     return points @ RAS_TO_LPS if space == "LPS" else points

@@ -114,7 +114,7 @@ class Task:
     """One image or label map that is being resampled, slab by slab.
 
     Args:
-        source: what to resample.
+        source: image or label map to resample.
         dtype: type of number to sample it in.
         sample: function from values (D, H, W) and voxel indices (3, d, h, w) to sampled values (d, h, w).
         background: value of voxels that lie outside of the source.

@@ -36,8 +36,8 @@ class TrailingAxes:
 
     Attributes:
         shape: lengths of the axes; none for a 3-D image.
-        steps: distance of neighbouring frames along each axis, in the unit; 0 where it is not known.
-        unit: "sec", "msec", "usec" or "unknown", as nibabel names it.
+        steps: distance of neighbouring frames along each axis, in the unit; 0, or left out, where it is not known.
+        unit: unit of the steps as nibabel names it, such as "sec", "msec" or "unknown".
         intent: code, parameters and name of a NIfTI intent, such as that of a vector image.
     """
 
@@ -276,7 +276,8 @@ def warp_series(
         InputError: for the same reasons as in `Series.frames`.
     """
     check_label_interpolation(label_interpolation)
-    dtype = dtype or series_dtype(series, labels)
+    if dtype is None:
+        dtype = series_dtype(series, labels)
     slabs: Iterable[tuple[slice, torch.Tensor]] = transform.on_slabs(grid)
     if len(series) > 1:
         slabs = list(slabs)  # every frame has the same positions

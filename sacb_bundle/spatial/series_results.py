@@ -87,7 +87,7 @@ def counted(frames: Iterable[np.ndarray], grid: Grid, axes: TrailingAxes) -> Ite
     """
     number, dtype = 0, None
     for number, frame in enumerate(frames, start=1):
-        dtype = dtype or frame.dtype
+        dtype = frame.dtype if dtype is None else dtype
         if frame.shape != grid.shape or frame.dtype != dtype or number > axes.num_frames:
             raise ValueError(
                 f"Frame {number} of {axes.num_frames} has shape {frame.shape} and type {frame.dtype}; shape "
@@ -125,7 +125,8 @@ def describe(header: SpatialHeader, axes: TrailingAxes) -> None:
         return
     zooms = header.get_zooms()
     if isinstance(header, nib.Nifti1Header):
-        header.set_zooms((*zooms[:3], *axes.steps))
+        steps = (*axes.steps, *[0.0] * len(axes.shape))[: len(axes.shape)]
+        header.set_zooms((*zooms[:3], *steps))
         header.set_xyzt_units("mm", axes.unit)
         code, parameters, name = axes.intent
         header.set_intent(code, parameters, name)

@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 from monai.data import MetaTensor
 
+from sacb_bundle.cli import main
 from sacb_bundle.engine import apply_transform
 from sacb_bundle.errors import InputError
 from sacb_bundle.spatial import (
@@ -255,7 +256,7 @@ def peak_of_applying(folder: Path, num_frames: int, labels: bool, ending: str) -
     grid = Grid((24, 24, 24), np.diag([2.0, 2, 2, 1]))
     frame = (np.arange(24**3).reshape(grid.shape) % 200).astype(np.uint8 if labels else np.float32)
     path = folder / f"series{num_frames}{ending}"
-    write_series((frame for _ in range(num_frames)), path, grid, TrailingAxes((num_frames,), (1.0,)))
+    write_series((frame for _ in range(num_frames)), path, grid, TrailingAxes((num_frames,)))
     write_composite(Transform(), folder / "transform.tfm")
     write_volume(Volume(frame, grid), folder / "reference.nii.gz")
     files = ([], [path]) if labels else ([path], [])
@@ -291,6 +292,22 @@ def test_nothing_is_written_if_one_frame_is_bad(tmp_path: Path) -> None:
             tmp_path / "transform.tfm", good, [good, bad], [], [], tmp_path / "out", "nearest", "LPS", "cpu"
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_sacb_apply_takes_series(tmp_path: Path) -> None:
+    write_composite(Transform(), tmp_path / "transform.tfm")
+    labels = np.stack([blocks(GRID).values, 1 + blocks(GRID).values], axis=-1).astype(np.uint8)
+    saved(nifti((3,)), tmp_path / "bold.nii.gz")
+    saved(nib.Nifti1Image(labels, GRID.affine), tmp_path / "atlas.nii.gz")
+    saved(itk((1, 3))[:, :, :, 0], tmp_path / "channels.mha")
+    write_volume(pattern(GRID), tmp_path / "fixed.nii.gz")
+    arguments = ["--transform", tmp_path / "transform.tfm", "--reference", tmp_path / "fixed.nii.gz", "--device", "cpu"]
+    arguments += ["--input", tmp_path / "bold.nii.gz", tmp_path / "channels.mha", "--labels", tmp_path / "atlas.nii.gz"]
+    assert main(["apply", *map(str, arguments), "--output", str(tmp_path / "out")]) == 0
+    for name, expected in {"bold": values_of((3,)), "channels": values_of((3,)), "atlas": labels}.items():
+        values = np.asanyarray(nib.load(tmp_path / "out" / f"{name}.nii.gz").dataobj)
+        assert values.dtype == expected.dtype
+        assert np.abs(values.astype(int) - expected).max() <= (0 if name == "atlas" else 1)
 
 
 def test_a_series_cannot_be_registered() -> None:
