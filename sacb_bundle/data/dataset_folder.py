@@ -47,7 +47,7 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
     """
     root = Path(str(dataset_dir))
     if not root.is_dir():
-        raise InputError(f"{root}: there is no such folder; name the folder of the data set by --dataset_dir.")
+        raise InputError(f"dataset_dir: there is no folder {root}; name that of the data set with --dataset_dir.")
     if not (root / "images").is_dir():
         raise InputError(f"{root}: a data set has its images in a folder images/, which is missing.")
     images = files_by_name(root / "images")

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sacb_bundle.data import check_labels, check_pairs, check_subjects, label_values
+from sacb_bundle.data import check_labels, check_training_items, has_labels, initial_for, label_values
 from sacb_bundle.errors import InputError
-from sacb_bundle.transforms import ToCommonGridd
+from sacb_bundle.registration.pair import as_pair
+from sacb_bundle.transforms import PrepareSubjectd
 from tests.conftest import write
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (6, 7, 8)).astype(np.float32)
@@ -30,6 +31,11 @@ def corrupted(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-6] ^= 1
     path.write_bytes(content)
+
+
+def prepare_subject(subject: dict[str, str]) -> dict:
+    """A subject of a training, read by itself."""
+    return PrepareSubjectd([], "none", 2.0, 16, "nowhere")(subject)
 
 
 @pytest.mark.parametrize(
@@ -56,18 +62,16 @@ def corrupted(path: Path) -> None:
 def test_bad_image_is_named(make: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     good, bad = write(tmp_path / "good.nii.gz", IMAGE), tmp_path / "bad.nii.gz"
     make(bad)
-    for check, data in (
-        (check_subjects, ([{"image": str(good)}, {"image": str(bad)}], [])),
-        (check_pairs, ([{"moving": str(bad), "fixed": str(good)}],)),
-    ):
+    for read, data in ((prepare_subject, {"image": str(bad)}), (as_pair, {"moving": str(bad), "fixed": str(good)})):
         with pytest.raises(InputError, match=message) as error:
-            check(*data)
+            read(data)
         assert str(bad) in str(error.value)
 
 
 def test_trailing_axes_of_length_one_are_fine(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a.nii", IMAGE), write(tmp_path / "b.nii", IMAGE[..., None])
-    check_pairs([{"moving": str(first), "fixed": str(second)}])
+    pair = as_pair({"moving": str(first), "fixed": str(second)})
+    assert pair.fixed.values.shape == pair.moving.values.shape == (6, 7, 8)
 
 
 @pytest.mark.parametrize(
@@ -83,27 +87,33 @@ def test_other_grid_is_refused(shape: tuple[int, ...], affine: np.ndarray | None
     other = str(write(tmp_path / "other.nii.gz", np.random.default_rng(1).random(shape), affine))
     labels = str(write(tmp_path / "labels.nii.gz", np.ones(shape, np.uint8), affine))
     for check, data in (
-        (check_pairs, ([{"moving": other, "fixed": fixed}],)),
-        (check_pairs, ([{"moving": fixed, "fixed": fixed, "moving_labels": labels}],)),
-        (check_subjects, ([{"image": fixed}, {"image": fixed}], [{"image": fixed, "label": labels}])),
-        (ToCommonGridd, ([{"image": fixed}, {"image": other}], "none", 2.0)),
+        (as_pair, ({"moving": fixed, "fixed": fixed, "moving_labels": labels},)),
+        (as_pair, ({"moving": fixed, "fixed": fixed, "fixed_mask": labels},)),
+        (prepare_subject, ({"image": fixed, "label": labels},)),
+        (PrepareSubjectd, ([{"image": fixed}, {"image": other}], "none", 2.0, 16, tmp_path)),
     ):
         with pytest.raises(InputError, match="resample one onto the other"):
             check(*data)
+    assert initial_for([{"moving": fixed, "fixed": fixed}]) == "none"
+    assert initial_for([{"moving": fixed, "fixed": fixed}, {"moving": other, "fixed": fixed}]) == "affine"
 
 
-def test_fractional_labels_and_missing_labels(tmp_path: Path) -> None:
+def test_labels_and_items_that_cannot_be_used(tmp_path: Path) -> None:
     image = str(write(tmp_path / "image.nii.gz", IMAGE))
     fractions = str(write(tmp_path / "labels.nii.gz", IMAGE / 2))
     with pytest.raises(InputError, match="a label map holds whole numbers"):
-        check_subjects([{"image": image}] * 2, [{"image": image, "label": fractions}])
+        prepare_subject({"image": image, "label": fractions})
     large = str(write(tmp_path / "large.nii.gz", np.full((6, 7, 8), 614454277, np.int32)))
     with pytest.raises(InputError, match="is too large; labels go up to 16777216"):
-        check_subjects([{"image": image}] * 2, [{"image": image, "label": large}])
-    with pytest.raises(InputError, match="1 subject to train on"):
-        check_subjects([{"image": image}], [{"image": image}])
-    with pytest.raises(InputError, match="no moving_labels; scoring needs both"):
-        check_pairs([{"moving": image, "fixed": image}], require_labels=True)
+        prepare_subject({"image": image, "label": large})
+    for items, number in (([], 0), ([{"image": image}], 1)):
+        with pytest.raises(InputError, match=f"{number} subjects? to train on"):
+            check_training_items(items)
+    check_training_items([{"moving": image, "fixed": image}])
+    labelled = {"moving": image, "fixed": image, "moving_labels": image, "fixed_labels": image}
+    assert has_labels([labelled, {"image": image, "label": image}])
+    assert not has_labels([labelled, {"moving": image, "fixed": image, "moving_labels": image}])
+    assert not has_labels([])
 
 
 def test_label_values(study: Path) -> None:

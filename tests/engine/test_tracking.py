@@ -15,7 +15,7 @@ from tests.engine.workflows import ROOT
 def metrics_of(workflow: str, config: str, output_dir: Path, *options: str) -> dict[str, float]:
     """What a workflow, run as a user does, logs in its output folder."""
     command = [sys.executable, "-m", "monai.bundle", "run", workflow, "--config_file", str(ROOT / "configs" / config)]
-    command += ["--bundle_root", str(output_dir.parent), "--network_def#base_channels", "2", "--device", "cpu"]
+    command += ["--output_dir", str(output_dir), "--device", "cpu"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
     subprocess.run([*command, "--tracking", "mlflow", *options], env=environment, check=True, capture_output=True)
     client = MlflowClient(f"sqlite:///{output_dir / 'mlruns.db'}")
@@ -29,9 +29,12 @@ def metrics_of(workflow: str, config: str, output_dir: Path, *options: str) -> d
 def test_training_and_evaluation_are_logged(study: Path, tmp_path: Path) -> None:
     data = ("--dataset_dir", str(study))
     limits = ("--max_epochs", "2", "--pairs_per_epoch", "1")
-    trained = metrics_of("training", "train.json", tmp_path / "runs", *data, *limits)
+    small = ("--network_def#base_channels", "2")
+    trained = metrics_of("training", "train.json", tmp_path / "runs", *data, *limits, *small)
     assert trained["train_loss"] < 0
     assert 0 < trained["val_mean_dice"] <= 1
     assert trained["val_folding_percent"] >= 0
-    scored = metrics_of("evaluating", "evaluate.json", tmp_path / "eval", *data)
+    scored = metrics_of(
+        "evaluating", "evaluate.json", tmp_path / "eval", *data, "--checkpoint", str(tmp_path / "runs" / "model.pt")
+    )
     assert 0 < scored["dice_after"] <= 1

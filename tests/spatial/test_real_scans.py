@@ -12,6 +12,9 @@ import torch
 
 from sacb_bundle.commands import main
 from sacb_bundle.metrics import dice
+from sacb_bundle.registration.pair import as_pair
+from sacb_bundle.registration.prepare import Settings, prepare
+from sacb_bundle.registration.result import Registration
 from sacb_bundle.spatial import (
     DisplacementField,
     Grid,
@@ -22,7 +25,6 @@ from sacb_bundle.spatial import (
     resample,
     write_volume,
 )
-from sacb_bundle.transforms import SaveRegistrationd, ToWorkingGridd
 from tests.spatial.geometries import indices, rotation, smooth
 
 pytestmark = pytest.mark.data
@@ -80,15 +82,16 @@ def test_a_known_deformation_of_the_world_is_written_the_same_for_every_copy(
     """All but the network: in its place, the known deformation as it is seen on the working grid."""
     fixed = stored_anew(subjects[0], tmp_path / "fixed.nii.gz", *COPIES[copy])
     moving = stored_anew(subjects[1], tmp_path / "moving.nii.gz", *COPIES["PIR"])
-    item = ToWorkingGridd("none", 2.0)({"id": copy, "fixed": str(fixed), "moving": str(moving)})
-    working = Grid(tuple(item["image"].shape[1:]), item["working_affine"].numpy())
+    pair = as_pair({"fixed": fixed, "moving": moving})
+    prepared = prepare(pair, Settings(spacing_mm=2.0, size_divisor=16, initial="none"))
+    working = prepared.grid
     vectors = smooth(working.to_world(indices(working.shape))).T.reshape(3, *working.shape)
     field = DisplacementField(torch.from_numpy(vectors).float(), working).in_voxels_of(working)
-    SaveRegistrationd()(item | {"pred": field, "folder": tmp_path})
+    Registration(pair, prepared, field).save(tmp_path / "out")
 
     brain = read_image(subjects[0])
     places = brain.grid.to_world(np.argwhere(brain.values > 0)[::7])
-    recovered = read_transform(tmp_path / "transform.nii.gz").map_points(places) - places
+    recovered = read_transform(tmp_path / "out" / "transform.nii.gz").map_points(places) - places
     assert np.linalg.norm(recovered - smooth(places), axis=1).max() < 0.1
 
 

@@ -7,7 +7,7 @@ import nibabel as nib
 import pytest
 import torch
 
-from sacb_bundle.networks import SACBNet
+from sacb_bundle.networks import SACBNet, WeightsInfo, write_info
 from tests.conftest import write
 
 
@@ -17,6 +17,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "model.pt"
     torch.save(SACBNet().state_dict(), path)
+    write_info(WeightsInfo(), path)
     return path
 
 

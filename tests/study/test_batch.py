@@ -16,6 +16,7 @@ import torch
 from sacb_bundle.commands import main
 from sacb_bundle.engine import RegistrationInferer
 from sacb_bundle.metrics import dice
+from sacb_bundle.networks import WeightsInfo, write_info
 from sacb_bundle.study.part import Part
 from tests.conftest import write
 from tests.study.runs import RESULTS, SMALL, batch, contents, leftovers, rows_of
@@ -68,11 +69,11 @@ def test_a_case_that_fails_stops_no_other(
 def test_a_bug_is_written_down_with_its_traceback(
     table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sacb_bundle.transforms.measure_registration.deciles", lambda image: 1 / 0)
+    monkeypatch.setattr("sacb_bundle.registration.measures.deciles", lambda image: 1 / 0)
     assert batch(tmp_path / "out", model, "--pairs", table) == 1
     record = json.loads((tmp_path / "out" / "case 00" / "error.json").read_text())
     assert record["error"] == "ZeroDivisionError: division by zero"
-    assert "measure_registration.py" in record["traceback"]
+    assert "measures.py" in record["traceback"]
 
 
 def test_an_interrupted_study_tells_what_is_done(
@@ -127,7 +128,7 @@ def test_resume_does_what_is_not_complete_and_says_why(
     assert (out / "case 22" / "note.txt").read_text() == "of the user"
 
     assert batch(out, model, "--pairs", table, "--resume", "--label-interpolation", "linear") == 0
-    assert "case 01 (the settings are others)" in capsys.readouterr().out
+    assert "case 01 (settings changed)" in capsys.readouterr().out
 
 
 def test_results_of_before_go_when_a_case_is_done_anew(table: Path, model: Path, tmp_path: Path) -> None:
@@ -334,6 +335,7 @@ def test_weights_that_give_no_field(
 ) -> None:
     state = {key: torch.full_like(value, float("nan")) for key, value in torch.load(model, weights_only=True).items()}
     torch.save(state, tmp_path / "nan.pt")
+    write_info(WeightsInfo(), tmp_path / "nan.pt")
     assert batch(tmp_path / "out", tmp_path / "nan.pt", "--pairs", table) == 1
     assert "displacements that are NaN or infinite" in capsys.readouterr().err
 

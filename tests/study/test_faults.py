@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ from filelock import FileLock
 
 from sacb_bundle.commands import main
 from sacb_bundle.errors import InputError
+from sacb_bundle.registration import outputs
+from sacb_bundle.registration.outputs import OUTPUTS
+from sacb_bundle.registration.result import Registration
 from sacb_bundle.study import CaseDataset, CaseLoader, Cases
-from sacb_bundle.transforms import MeasureRegistrationd
 from tests.engine.workflows import ROOT
 from tests.study.runs import RESULTS, SMALL, batch, contents, leftovers, rows_of
 
@@ -177,15 +180,15 @@ def test_a_registration_beside_a_study_keeps_its_files(
 ) -> None:
     """A study that begins while `sacb register` writes into a folder of its output."""
     out = tmp_path / "out"
-    measure = MeasureRegistrationd.__call__
+    write = outputs.write_picture
 
-    def meanwhile(self: MeasureRegistrationd, data: dict) -> dict:
+    def meanwhile(result: Registration, path: Path) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(MeasureRegistrationd, "__call__", measure)
+            patch.setitem(OUTPUTS, "picture", replace(OUTPUTS["picture"], write=write))
             assert batch(out, model, "--pairs", table) == 0
-        return measure(self, data)
+        write(result, path)
 
-    monkeypatch.setattr(MeasureRegistrationd, "__call__", meanwhile)
+    monkeypatch.setitem(OUTPUTS, "picture", replace(OUTPUTS["picture"], write=meanwhile))
     scans = [f"--{role}={tmp_path / 'scans' / role} 0_images.nii.gz" for role in ("fixed", "moving")]
     assert main(["register", *scans, "--model", str(model), "--output", str(out / "single"), *SMALL]) == 0
     names = sorted(path.name for path in (out / "single").iterdir())
@@ -237,18 +240,18 @@ def test_folders_of_other_processes_may_be_half_replaced(tmp_path: Path) -> None
     own, other = ({"id": name, "fixed": f"/{name}", "moving": "/m"} for name in ("own", "other"))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "picture.jpg").write_bytes(b"")
-    assert cases.checked([own], others=[own, other]) == [own]
+    cases.check([own], others=[own, other])
     with pytest.raises(InputError, match="would take the place of this file"):
-        cases.checked([other])
+        cases.check([other])
     read = own | {"moving": str(tmp_path / "other" / "warped.nii.gz")}
     with pytest.raises(InputError, match="would overwrite this file, which is read"):
-        cases.checked([read], others=[own, other])
+        cases.check([read], others=[own, other])
 
 
 def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     pair = {"id": "case", "fixed": os.fsdecode(b"/\xff.nii"), "moving": "/m.nii"}
     with pytest.raises(InputError, match=r"'/\\udcff\.nii': this name is not UTF-8"):
-        Cases(tmp_path, {}).checked([pair])
+        Cases(tmp_path, {}).check([pair])
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

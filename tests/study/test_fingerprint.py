@@ -14,19 +14,21 @@ from monai.transforms import Compose, RandFlip, ScaleIntensity
 
 from sacb_bundle.errors import InputError
 from sacb_bundle.networks import SACBNet
-from sacb_bundle.study.fingerprint import file_hash, input_hashes, settings_hash
-from sacb_bundle.transforms import ScaleIntensityByModalityd, ToWorkingGridd
+from sacb_bundle.study.fingerprint import input_hashes, scan_hash, settings_hash
+from sacb_bundle.transforms import PreparePaird, ScaleIntensityd
 from tests.engine.workflows import ROOT
 
+SETTINGS = {"spacing_mm": 2.0, "size_divisor": 16}
 DIFFERENT: list[dict[str, Any]] = [
     {"network": SACBNet()},
     {"network": SACBNet(num_clusters=5)},
     {"network": SACBNet(max_iterations=6)},
     {"network": SACBNet(descriptor="mix")},
     {"network": SACBNet(clustering_backend="torch-kmeans")},
-    {"transforms": Compose([ToWorkingGridd("none", 2.0)])},
-    {"transforms": Compose([ToWorkingGridd("affine", 2.0)])},
-    {"transforms": Compose([ToWorkingGridd("none", 2.0), ScaleIntensityByModalityd("image", "ct", "mr")])},
+    {"transforms": Compose([PreparePaird(**SETTINGS, initial="none")])},
+    {"transforms": Compose([PreparePaird(**SETTINGS, initial="affine")])},
+    {"transforms": Compose([PreparePaird(**SETTINGS, initial="none", modality="ct")])},
+    {"transforms": Compose([PreparePaird(**SETTINGS, initial="none"), ScaleIntensityd("image", "ct")])},
     {"transforms": Compose([ScaleIntensity(0, 1)])},
     {"transforms": Compose([ScaleIntensity(0, 2)])},
     {"formats": ["h5"]},
@@ -52,7 +54,7 @@ def test_every_setting_counts() -> None:
     assert len(set(hashes)) == len(hashes)
 
 
-@pytest.mark.parametrize("make", [SACBNet, lambda: ToWorkingGridd("none", 2.0), lambda: Compose([RandFlip(0.5)])])
+@pytest.mark.parametrize("make", [SACBNet, lambda: PreparePaird(**SETTINGS), lambda: Compose([RandFlip(0.5)])])
 def test_the_same_settings_have_the_same_hash(make: Any) -> None:
     torch.rand(3)
     assert settings_hash({"made": make()}) == settings_hash({"made": make()})
@@ -74,9 +76,9 @@ def test_content_counts_and_not_the_name(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     first.write_bytes(b"content")
     second.write_bytes(b"content")
-    assert file_hash(first) == file_hash(second)
+    assert scan_hash(first) == scan_hash(second)
     second.write_bytes(b"changed")
-    assert file_hash(first) != file_hash(second)
-    assert input_hashes({"fixed": first, "id": "x"}) == {"fixed": file_hash(first)}
+    assert scan_hash(first) != scan_hash(second)
+    assert input_hashes({"fixed": first, "id": "x"}) == {"fixed": scan_hash(first)}
     with pytest.raises(InputError, match="gone: cannot be read"):
-        file_hash(tmp_path / "gone")
+        scan_hash(tmp_path / "gone")

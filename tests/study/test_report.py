@@ -17,7 +17,7 @@ from sacb_bundle.study.report import write_report
 from tests.study.runs import contents, rows_of
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
-TRAINED_ON = {"modality": "mr", "spacing": 2.0, "deciles": [0.1 * number for number in range(1, 10)]}
+TRAINED_ON = {"modality": "mr", "spacing_mm": 2.0, "deciles": [0.1 * number for number in range(1, 10)]}
 MEASURES = {
     "similarity_before": 0.3,
     "similarity_after": 0.5,
@@ -189,6 +189,11 @@ def test_flags(change: dict, flag: str) -> None:
 def test_flags_of_modalities() -> None:
     mixed = MEASURES | {"moving_modality": "ct"}
     assert flags_of(mixed, TRAINED_ON) == ["CT onto MR", "moving image: CT, unlike training"]
+
+
+def test_flags_of_weights_with_unknown_intensities() -> None:
+    unknown = TRAINED_ON | {"deciles": None, "modality": "auto"}
+    assert flags_of(MEASURES | {"moving_deciles": [], "fixed_modality": "ct", "moving_modality": "ct"}, unknown) == []
 
 
 def test_flags_of_other_weights_do_not_compare_with_training() -> None:

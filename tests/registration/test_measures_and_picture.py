@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,38 +8,27 @@ import torch
 from PIL import Image
 
 from sacb_bundle.metrics import dice
-from sacb_bundle.spatial import DisplacementField, Grid, Transform, Volume
-from sacb_bundle.transforms import DrawRegistrationd, MeasureRegistrationd
-from tests.conftest import write
+from sacb_bundle.registration.outputs import write_picture
+from sacb_bundle.registration.pair import Pair
+from sacb_bundle.registration.prepare import Prepared, motion
+from sacb_bundle.registration.result import Registration
+from sacb_bundle.spatial import Grid, Volume
 
 SHAPE = (32, 40, 24)
 GRID = Grid(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))
 
 
-def case(field: torch.Tensor, folder: Path, labels: bool = True) -> dict[str, Any]:
-    """A box, which lies one voxel further right in the moving image, after a registration with a field in voxels."""
+def case(field: torch.Tensor, labels: bool = True) -> Registration:
+    """A box, which lies one voxel further right in the moving image, registered with a field in voxels."""
     images = {}
     for role, start in (("fixed", 8), ("moving", 9)):
         images[role] = np.zeros(SHAPE, np.float32)
         images[role][start : start + 12, 10:28, 6:18] = np.random.default_rng(0).random((12, 18, 12)) / 2 + 0.5
-    displacement = DisplacementField.from_voxels(field, GRID)
-    data: dict[str, Any] = {
-        "id": "box",
-        "folder": folder,
-        "image": torch.from_numpy(np.stack([images["moving"], images["fixed"]])),
-        "pred": field,
-        "transform": Transform(displacement=displacement),
-        "alignment": {"shift_mm": 1.0, "turn_degrees": 2.0, "scale": 1.5},
-        "modality": {"fixed": "mr", "moving": "ct"},
-    }
-    for role, image in images.items():
-        data[role] = str(write(folder / f"{role}.nii.gz", image))
+    volumes = {role: Volume(image, GRID) for role, image in images.items()}
     if labels:
-        for role, image in images.items():
-            data[f"{role}_labels"] = str(write(folder / f"{role}_labels.nii.gz", (image > 0).astype(np.uint8)))
-        data["moving_labels"] = Volume((images["moving"] > 0).astype(np.int32), GRID)
-        data["warped_labels"] = Volume((images["fixed"] > 0).astype(np.int32), GRID)
-    return data
+        volumes |= {f"{role}_labels": Volume((image > 0).astype(np.int32), GRID) for role, image in images.items()}
+    prepared = Prepared(np.stack([images["moving"], images["fixed"]]), GRID, np.eye(4), {"fixed": "mr", "moving": "ct"})
+    return Registration(Pair(**volumes), prepared, field)
 
 
 def shift(voxels: float) -> torch.Tensor:
@@ -49,48 +37,46 @@ def shift(voxels: float) -> torch.Tensor:
     return field
 
 
-def test_measures_of_a_perfect_registration(tmp_path: Path) -> None:
-    data = case(shift(1.0), tmp_path)
-    result = MeasureRegistrationd()(data)
-    measures = result["measures"]
+def test_measures_of_a_perfect_registration() -> None:
+    result = case(shift(1.0))
+    measures = result.measures()
     assert measures["similarity_after"] > measures["similarity_before"] + 0.1
-    torch.testing.assert_close(result["warped"][0, :-1], data["image"][1, :-1])
+    torch.testing.assert_close(result.warped_on_working_grid[0, :-1], torch.from_numpy(result.prepared.images[1, :-1]))
     assert measures["folding_percent"] == 0
     for name in ("mean", "max", "border"):
         assert measures[f"displacement_{name}_mm"] == pytest.approx(2.0)
     assert measures["inverse_failed_percent"] == 0
-    assert (measures["alignment_scale"], measures["moving_modality"]) == (1.5, "ct")
+    assert (measures["alignment_scale"], measures["moving_modality"]) == (1.0, "ct")
     assert len(measures["fixed_deciles"]) == 9
     assert measures["fixed_deciles"] == pytest.approx(np.linspace(0.55, 0.95, 9), abs=0.02)
     assert measures["moving_spacing"] == [2.0, 2.0, 2.0]
     assert measures["spacing"] == 2.0
-    fixed, moving = (data["image"][place].numpy() > 0 for place in (1, 0))
+    fixed, moving = (result.prepared.images[place] > 0 for place in (1, 0))
     assert measures["dice_before"] == pytest.approx(dice(fixed.astype(int), moving.astype(int), [1])[1])
     assert (measures["dice_after"], measures["hd95_after"], measures["assd_after"]) == (1.0, 0.0, 0.0)
     assert measures["hd95_before"] > 0
     assert (measures["left_out"], measures["vanished"]) == ([], [])
 
 
-def test_measures_of_a_field_that_folds(tmp_path: Path) -> None:
+def test_measures_of_a_field_that_folds() -> None:
     field = shift(0.0)
     field[0, 10:14] = torch.tensor([3.0, 0.0, -3.0, 0.0]).reshape(4, 1, 1)
-    measures = MeasureRegistrationd()(case(field, tmp_path, labels=False))["measures"]
+    measures = case(field, labels=False).measures()
     assert measures["folding_percent"] == pytest.approx(100 / 32)  # by central differences, one plane of 32
     assert measures["inverse_failed_percent"] > 1
     assert measures["displacement_border_mm"] > 5
     assert "dice_after" not in measures
 
 
-def test_only_labels_that_are_named_count(tmp_path: Path) -> None:
-    measures = MeasureRegistrationd([1, 7])(case(shift(1.0), tmp_path))["measures"]
+def test_only_labels_that_are_named_count() -> None:
+    measures = case(shift(1.0)).measures(labels=[1, 7])
     assert measures["left_out"] == [7]
     assert [row["label"] for row in measures["labels"]] == [1]
 
 
 @pytest.mark.parametrize("labels", [True, False])
 def test_picture(labels: bool, tmp_path: Path) -> None:
-    data = MeasureRegistrationd()(case(shift(1.0), tmp_path, labels))
-    DrawRegistrationd()(data)
+    write_picture(case(shift(1.0), labels), tmp_path / "picture.jpg")
     picture = np.asarray(Image.open(tmp_path / "picture.jpg")).astype(int)
     columns = 7 + labels
     assert picture.shape[1] % columns == 0
@@ -106,3 +92,12 @@ def test_picture(labels: bool, tmp_path: Path) -> None:
         green = (tiles[7][..., 1] > 150) & (tiles[7][..., 0] < 120)
         pink = (tiles[7][..., 0] > 180) & (tiles[7][..., 1] < 140)
         assert white.sum() > 200 > green.sum() + pink.sum()
+
+
+def test_how_far_an_alignment_moves() -> None:
+    turned = np.array([[0, -1.5, 0, 5], [1.5, 0, 0, 0], [0, 0, 1.5, 0], [0, 0, 0, 1]])
+    moved = motion(turned, GRID)
+    assert moved["scale"] == pytest.approx(1.5)
+    assert moved["turn_degrees"] == pytest.approx(90)
+    centre = GRID.corners.mean(axis=0)
+    assert moved["shift_mm"] == pytest.approx(np.linalg.norm(turned[:3, :3] @ centre + turned[:3, 3] - centre))

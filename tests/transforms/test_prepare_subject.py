@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from sacb_bundle.data import phantom_pair
+from sacb_bundle.errors import InputError
+from sacb_bundle.metrics import dice
+from sacb_bundle.transforms import PrepareSubjectd, prepare_subject
+from tests.conftest import write
+
+TURNED = np.array([[0, 0, 2.5, -60], [0, 2, 0, 7], [2, 0, 0, 0], [0, 0, 0, 1.0]])
+
+
+def subject(folder: Path, name: str, affine: np.ndarray | None, axes: tuple[int, ...] = (0, 1, 2)) -> dict[str, str]:
+    image, labels = phantom_pair((48, 64, 48), amplitude=0.5)["fixed"]
+    return {
+        "image": str(write(folder / f"{name}.nii.gz", image.transpose(axes), affine)),
+        "label": str(write(folder / f"{name}_labels.nii.gz", labels.transpose(axes), affine)),
+    }
+
+
+def prepared(subjects: list[dict[str, str]], initial: str, cache_dir: Path) -> tuple[PrepareSubjectd, list[dict]]:
+    transform = PrepareSubjectd(subjects, initial, 2.0, 16, cache_dir)
+    return transform, [transform(paths) for paths in subjects]
+
+
+def test_subjects_of_one_grid_stay_as_they_are(tmp_path: Path) -> None:
+    first, second = (subject(tmp_path, name, None) for name in "ab")
+    transform, results = prepared([first, second], "none", tmp_path / "aligned")
+    image, labels = phantom_pair((48, 64, 48), amplitude=0.5)["fixed"]
+    assert np.array_equal(results[1]["image"][0], image)
+    assert np.array_equal(results[1]["label"][0], labels)
+    assert transform.spacing_mm == 2.0
+    assert not (tmp_path / "aligned").exists()
+
+
+def test_axes_of_a_shared_grid_come_closest_to_ras(tmp_path: Path) -> None:
+    image, _ = phantom_pair((48, 64, 48), amplitude=0.5)["fixed"]
+    affine = np.array([[0, 0, -3.0, 60], [0, 3, 0, 7], [3, 0, 0, 0], [0, 0, 0, 1.0]])
+    paths = {"image": str(write(tmp_path / "a.nii.gz", image.transpose(2, 1, 0)[:, :, ::-1], affine))}
+    transform, (result,) = prepared([paths], "none", tmp_path)
+    assert np.array_equal(result["image"][0], image)
+    assert transform.spacing_mm == pytest.approx(3.0)
+
+
+def test_another_geometry_comes_to_the_grid_of_the_first(tmp_path: Path) -> None:
+    first, second = subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED, (2, 1, 0))
+    transform, results = prepared([first, second], "affine", tmp_path / "aligned")
+    for result in results:
+        assert result["image"].shape == result["label"].shape == (1, *transform.grid.shape)
+    # The same phantom, stretched by a quarter along one axis in its file: the affine alignment undoes that.
+    scores = dice(results[0]["label"][0].int(), results[1]["label"][0].int(), range(1, 8))
+    assert min(scores.values()) > 0.85
+
+
+def test_a_stranger_among_subjects_that_are_aligned(tmp_path: Path) -> None:
+    subjects = [subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED)]
+    with pytest.raises(InputError, match=r"b\.nii\.gz has .* resample one onto the other"):
+        PrepareSubjectd(subjects, "none", 2.0, 16, tmp_path)
+
+
+def test_aligned_subjects_are_kept_until_what_they_depend_on_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subjects = [subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED, (2, 1, 0))]
+    aligned = []
+    align = prepare_subject.align
+    monkeypatch.setattr(prepare_subject, "align", lambda *given: aligned.append(given) or align(*given))
+    _, first = prepared(subjects, "center", tmp_path / "aligned")
+    assert len(aligned) == 2
+    _, again = prepared(subjects, "center", tmp_path / "aligned")
+    assert len(aligned) == 2
+    for before, now in zip(first, again, strict=True):
+        assert torch.equal(before["image"], now["image"])
+        assert torch.equal(before["label"], now["label"])
+
+    next((tmp_path / "aligned").iterdir()).write_bytes(b"damaged")
+    prepared(subjects, "center", tmp_path / "aligned")
+    assert len(aligned) == 3
+    prepared(subjects, "rigid", tmp_path / "aligned")
+    assert len(aligned) == 5
+    image = np.asarray(nib.load(subjects[1]["image"]).dataobj)
+    write(Path(subjects[1]["image"]), image // 2, TURNED)
+    prepared(subjects, "rigid", tmp_path / "aligned")
+    assert len(aligned) == 6
