@@ -27,6 +27,7 @@ PARTS = (
     "docs/*.png",
     "docs/*.txt",
     "models/README.md",
+    "models/model.json",
     "models/model.pt",
     "models/model.ts",
     "sacb_bundle/**/*.py",
@@ -108,7 +109,8 @@ def files() -> Iterator[Path]:
 
 def publishing(training: bytes) -> bytes:
     """Return train.json whose weights replace those of the bundle, which MONAI Label reads."""
-    content = json.loads(training) | {"ckpt_dir": "$@bundle_root + '/models'"}
+    places = {"output_dir": "$@bundle_root + '/runs'", "ckpt_dir": "$@bundle_root + '/models'"}
+    content = json.loads(training) | places
     return (json.dumps(content, indent=2) + "\n").encode()
 
 

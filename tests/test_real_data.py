@@ -7,7 +7,8 @@ from statistics import fmean
 import pytest
 from ignite.engine import Events
 
-from sacb_bundle.data import check_subjects, has_labels, read_dataset
+from sacb_bundle.data import has_labels, read_dataset
+from sacb_bundle.transforms import PrepareSubjectd
 from tests.engine.workflows import ROOT, workflow
 
 pytestmark = pytest.mark.data
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.data
 def test_data_sets_pass_the_checks(name: str, real_data: Path) -> None:
     dataset = read_dataset(real_data / name)
     assert has_labels(dataset.val)
-    check_subjects(dataset.train, dataset.val)
+    prepare = PrepareSubjectd([*dataset.train, *dataset.val], "none", 2.0, 16, "nowhere")
+    assert all(prepare(subject)["image"].ndim == 4 for subject in (*dataset.train, *dataset.val))
 
 
 def test_shipped_weights_reach_their_stated_gain(real_data: Path, tmp_path: Path) -> None:
@@ -26,10 +28,9 @@ def test_shipped_weights_reach_their_stated_gain(real_data: Path, tmp_path: Path
         dataset_dir=str(real_data / "oasis_malf_2mm"),
         output_dir=str(tmp_path),
         checkpoint=str(ROOT / "models" / "model.pt"),
-        **{"network_def#base_channels": 4},
     )
     evaluation.run()
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary = json.loads((tmp_path / "metrics.json").read_text())
     assert summary["pairs"] == 20
     assert summary["dice_after"]["mean"] - summary["dice_before"]["mean"] > 0.16
     assert summary["assd_after"]["mean"] < summary["assd_before"]["mean"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from ..data.pair_dataset import PairDataset
@@ -22,7 +24,7 @@ def training_info(
         spacing_mm: spacing of the grids that it is trained on.
         modality: rule that scales the intensities.
         dataset: pairs that it is trained on.
-        data: name of the data set.
+        data: path of the data set, whose name is kept.
     """
     images = [
         dataset.item(number)["image"].numpy() for number in range(min(len(dataset.loaded), LARGEST_NUMBER_OF_IMAGES))
@@ -34,5 +36,5 @@ def training_info(
         spacing_mm=round(float(spacing_mm), 4),
         modality=modality,
         deciles=[round(float(value), 4) for value in np.mean(of_images, axis=0)] if of_images else None,
-        trained_on=f"{len(dataset.loaded)} {kind} of {data}",
+        trained_on=f"{len(dataset.loaded)} {kind} of {Path(data).name}",
     )

@@ -13,7 +13,7 @@ import torch
 from ..errors import InputError
 from ..metrics import LABEL_SCORES, LabelMapScores, folding_percentage, score_labels
 from ..ops import local_ncc
-from ..spatial import Transform, Volume, round_trip_error
+from ..spatial import Transform, Volume, canonical, round_trip_error
 from .prepare import motion
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ def score_label_maps(
     values = list(labels) if labels else [int(value) for value in np.unique(fixed.values) if value]
     if len(values) > LARGEST_NUMBER_OF_LABELS:
         raise InputError(f"The fixed labels hold {len(values)} different values; is it a label map?")
+    # In one order of the axes, so that it does not matter how the scan is stored.
+    fixed, before, after = map(canonical, (fixed, before, after))
     return score_labels(fixed.values, before.values, after.values, values, fixed.grid.spacing)
 
 

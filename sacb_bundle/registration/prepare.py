@@ -15,6 +15,7 @@ from ..spatial import (
     Volume,
     align,
     averaged,
+    canonical,
     common_part,
     foreground,
     resample,
@@ -83,8 +84,10 @@ def prepare(pair: Pair, settings: Settings) -> Prepared:
     Raises:
         InputError: if the images do not overlap, or one shows next to nothing.
     """
-    images = {role: masked(getattr(pair, role), getattr(pair, f"{role}_mask"), settings.spacing_mm) for role in ROLES}
-    masks = {role: averaged_mask(getattr(pair, f"{role}_mask"), settings.spacing_mm) for role in ROLES}
+    # In one order of the axes, so that it does not matter how a scan is stored.
+    volumes = {role: volume and canonical(volume) for role, volume in vars(pair).items() if role != "names"}
+    images = {role: masked(volumes[role], volumes[f"{role}_mask"], settings.spacing_mm) for role in ROLES}
+    masks = {role: averaged_mask(volumes[f"{role}_mask"], settings.spacing_mm) for role in ROLES}
     initial = align(images["fixed"], images["moving"], settings.initial, masks["fixed"], masks["moving"])
 
     shown = {role: masks[role] or foreground(images[role]) for role in ROLES}

@@ -48,6 +48,9 @@ class PrepareSubjectd(Transform):
         size_divisor: number by which the network takes sizes.
         cache_dir: folder of the aligned subjects.
 
+    Attributes:
+        spacing_mm: spacing of the grid that the subjects are on then: of a shared one, the geometric mean.
+
     Raises:
         InputError: if the initial alignment is "none", and they do not share a grid.
     """
@@ -67,6 +70,8 @@ class PrepareSubjectd(Transform):
         paths = [subject["image"] for subject in subjects]
         grids = [read_grid(path) for path in paths]
         if all(grid.coincides_with(grids[0]) for grid in grids):
+            if grids:
+                self.spacing_mm = float(np.prod(grids[0].spacing) ** (1 / 3))
             return
         if initial == "none":
             for path, grid in zip(paths, grids, strict=True):

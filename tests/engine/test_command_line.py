@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sacb_bundle.engine import check_command_line, check_counts, check_numbers
+from sacb_bundle.checks import check_counts, check_numbers
+from sacb_bundle.engine import check_command_line
 from sacb_bundle.errors import InputError
 from tests.engine.workflows import ROOT
 
@@ -122,7 +123,7 @@ def test_pickle_as_checkpoint(study: Path, tmp_path: Path) -> None:
     ("option", "hint"),
     [
         ("--network_def#num_cluster", "Did you mean num_clusters?"),
-        ("--intensity#uper", "Did you mean upper?"),
+        ("--loss#similarity#windw", "Did you mean window?"),
         ("--train#trainer#max_epoch", "Did you mean max_epochs?"),
         ("--train::datset", "Did you mean dataset?"),
         ("--train#handlers#9", "has no key 9."),
@@ -147,7 +148,7 @@ def test_right_options_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         files,
         "--network_def#max_iterations",
         "9",
-        "--intensity#upper=99",
+        "--loss#regulariser_weight=2",
         "--resume",
     ]
     options += ["--validate#handlers#0#iteration_log", "False", "--loss#similarity#window", "7", "--run_id", "training"]

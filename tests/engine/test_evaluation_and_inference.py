@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sacb_bundle.metrics import dice
-from sacb_bundle.networks import SACBNet
+from sacb_bundle.networks import SACBNet, WeightsInfo, describe, write_info
 from sacb_bundle.ops import warp
 from sacb_bundle.spatial import read_transform
 from tests.engine.workflows import workflow
@@ -22,7 +22,9 @@ PAIR = "moving_1_to_moving_2"
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model.pt"
-    torch.save(SACBNet(base_channels=2).state_dict(), path)
+    network = SACBNet(base_channels=2)
+    torch.save(network.state_dict(), path)
+    write_info(WeightsInfo(describe(network)), path)
     return str(path)
 
 
@@ -112,7 +114,7 @@ def test_evaluation_scores_what_inference_writes(study: Path, weights: str, regi
         assert float(row["dice_before"]) == pytest.approx(before[label])
         assert float(row["dice_after"]) == pytest.approx(after.get(label, 0))
 
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary = json.loads((tmp_path / "metrics.json").read_text())
     assert summary["pairs"] == 2
     of_pairs = [
         np.mean([float(row["dice_after"]) for row in rows if row["pair"] == pair])
@@ -132,8 +134,9 @@ def summary_of(study: Path, weights: str, folder: Path, spacing: tuple[float, ..
             nib.save(image.as_reoriented(to_axes), folder / f"{role}{ending}.nii.gz")
     pair = {key: f"{key}.nii.gz" for key in ("moving", "fixed", "moving_labels", "fixed_labels")}
     (folder / "pairs.json").write_text(json.dumps([pair]))
-    workflow("evaluate", data_list=str(folder / "pairs.json"), checkpoint=weights, output_dir=str(folder)).run()
-    return json.loads((folder / "summary.json").read_text())
+    options = {"data_list": str(folder / "pairs.json"), "checkpoint": weights, "output_dir": str(folder)}
+    workflow("evaluate", spacing=min(spacing), **options).run()
+    return json.loads((folder / "metrics.json").read_text())
 
 
 def test_spacing_scales_the_distances(study: Path, weights: str, tmp_path: Path) -> None:

@@ -4,13 +4,17 @@ import re
 import shutil
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sacb_bundle.engine import SaveBest
-from sacb_bundle.networks import SACBNet, load_checkpoint
+from sacb_bundle.networks import SACBNet, WeightsInfo, describe, load_checkpoint, read_info
+from sacb_bundle.registration.register import Registrar
+from tests.conftest import write
 from tests.engine.workflows import ROOT, reason_of, workflow
 
 
@@ -128,7 +132,7 @@ def test_only_a_better_validation_replaces_the_best_weights(tmp_path: Path) -> N
     network = torch.nn.Linear(1, 1, bias=False)
     evaluator = Engine(lambda engine, batch: None)
     evaluator.state.key_metric_name = "val_mean_dice"  # type: ignore[attr-defined]
-    keeper = SaveBest(tmp_path / "model.pt", network)
+    keeper = SaveBest(tmp_path / "model.pt", network, WeightsInfo())
     keeper.attach(evaluator)
     saved = []
     for epoch, (value, best_epoch) in enumerate([(0.5, 1), (0.4, 1), (0.6, 3)], start=1):
@@ -162,12 +166,70 @@ def test_batches_of_pairs(study: Path, tmp_path: Path) -> None:
     assert (tmp_path / "model.pt").is_file()
 
 
-def test_other_schedule_is_refused(study: Path, trained: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 0.01}, "Continue with the learning_rate it began with"),
+        ({"max_epochs": 3}, r"has done 4; continue it with max_epochs of at least 4, not 3"),
+    ],
+)
+def test_other_schedule_is_refused(change: dict, message: str, study: Path, trained: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as error:
-        workflow(
-            "train", resume=str(trained / "logs" / "last.pt"), **options(study, tmp_path) | {"max_epochs": 9}
-        ).run()
-    assert "Continue with the max_epochs and learning_rate it began with" in str(reason_of(error.value))
+        workflow("train", resume=str(trained / "logs" / "last.pt"), **options(study, tmp_path) | change).run()
+    assert re.search(message, str(reason_of(error.value)))
+
+
+def test_a_training_that_is_done_can_be_extended(study: Path, trained: Path, tmp_path: Path) -> None:
+    extended = workflow(
+        "train", resume=str(trained / "logs" / "last.pt"), **options(study, tmp_path) | {"max_epochs": 6}
+    )
+    rates: list[float] = []
+    optimizer = extended.parser.get_parsed_content("optimizer")
+    extended.trainer.add_event_handler(
+        Events.EPOCH_STARTED, lambda engine: rates.append(optimizer.param_groups[0]["lr"])
+    )
+    extended.run()
+    assert extended.trainer.state.epoch == 6
+    # The rate of a training of six epochs, from the fifth on.
+    assert rates == pytest.approx([0.001 * (1 - epoch / 6) ** 0.9 for epoch in (4, 5)])
+    ends = [torch.load(folder / "logs" / "last.pt", weights_only=True) for folder in (trained, tmp_path)]
+    assert ends[1]["epoch"] == 6
+    assert any(not torch.equal(value, ends[1]["network"][name]) for name, value in ends[0]["network"].items())
+
+
+def test_weights_say_how_to_use_them(study: Path, trained: Path, tmp_path: Path) -> None:
+    info = read_info(trained / "model.pt")
+    assert info.network == describe(SACBNet(base_channels=2))
+    assert (info.spacing_mm, info.modality) == (2.0, "mr")
+    assert info.trained_on == f"4 subjects of {study.name}"
+    assert info.deciles == sorted(info.deciles)
+    assert 0.05 < info.deciles[0] < info.deciles[-1] <= 1
+    images = [study / "images" / f"{role}_0.nii.gz" for role in ("fixed", "moving")]
+    result = Registrar(trained / "model.pt", device="cpu", initial="none")(*images)
+    assert result.warped.shape == (32, 32, 32)
+
+
+def test_training_on_pairs(study: Path, tmp_path: Path) -> None:
+    """Pairs that belong together, each on its own grid, such as follow-up scans."""
+    rows = ["fixed,moving,fixed_labels,moving_labels"]
+    for number in range(3):
+        shift = np.eye(4) * [2, 2, 2, 1]
+        shift[:3, 3] = 5 * number
+        for role in ("fixed", "moving"):
+            for kind in ("images", "labels"):
+                voxels = np.asarray(nib.load(study / kind / f"{role}_{number}.nii.gz").dataobj)
+                write(tmp_path / f"{role}_{number}_{kind}.nii.gz", voxels[: 32 - number], shift)
+        names = [f"{role}_{number}_{kind}.nii.gz" for kind in ("images", "labels") for role in ("fixed", "moving")]
+        rows.append(",".join(names))
+    (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n")
+    choices = options(study, tmp_path) | {"dataset_dir": "nowhere", "data_list": str(tmp_path / "pairs.csv")}
+    training = workflow(
+        "train", **choices | {"max_epochs": 1, "initial": "none", "mirror": True, "pairs_per_epoch": None}
+    )
+    training.run()
+    assert training.trainer.state.iteration == 6
+    assert 0 < training.evaluator.state.metrics["val_mean_dice"] <= 1
+    assert read_info(tmp_path / "model.pt").trained_on == "3 pairs of pairs.csv"
 
 
 @pytest.mark.parametrize(

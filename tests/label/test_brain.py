@@ -49,7 +49,7 @@ def test_the_dice_is_that_of_the_evaluation(real_data: Path, tmp_path: Path) -> 
     ]
     (tmp_path / "pairs.json").write_text(json.dumps(pairs))
     options = {"bundle_root": str(ROOT), "data_list": str(tmp_path / "pairs.json"), "output_dir": str(tmp_path)}
-    workflow("evaluate", **options, **{"network_def#base_channels": 4}).run()
-    evaluated = json.loads((tmp_path / "summary.json").read_text())["dice_after"]["mean"]
+    workflow("evaluate", **options, initial="affine").run()
+    evaluated = json.loads((tmp_path / "metrics.json").read_text())["dice_after"]["mean"]
     assert evaluated > 0.55
     assert abs(fmean(scores) - evaluated) <= TOLERANCE
