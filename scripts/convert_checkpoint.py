@@ -1,4 +1,4 @@
-"""Convert a checkpoint of the published implementation to weights for this bundle."""
+"""Convert a published checkpoint to weights for this bundle, and describe them in a JSON file beside them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.networks import load_published_checkpoint
-from sacb_bundle.networks.checkpoint import write_whole
+from sacb_bundle.networks import WeightsInfo, describe, load_published_checkpoint, write_info
+from sacb_bundle.networks.checkpoint import network_like, write_whole
 
 
 def main() -> None:
@@ -16,12 +16,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("published", type=Path, help='published checkpoint: a dict with the key "state_dict"')
     parser.add_argument("output", type=Path, help="file to write, for example models/model.pt")
+    parser.add_argument("--spacing", type=float, required=True, metavar="MM", help="spacing of the training images")
+    parser.add_argument("--modality", default="mr", help="rule that scaled their intensities: mr or ct (default: mr)")
+    parser.add_argument("--trained-on", default="", metavar="TEXT", help="the training data, in words")
     arguments = parser.parse_args()
     try:
         state = load_published_checkpoint(arguments.published)
     except InputError as error:
         sys.exit(f"error: {error}")
     write_whole(state, arguments.output)
+    network = describe(network_like(state))
+    write_info(
+        WeightsInfo(network, arguments.spacing, arguments.modality, None, arguments.trained_on), arguments.output
+    )
     print(f"{arguments.output}: {sum(value.numel() for value in state.values()):,} parameters")
 
 

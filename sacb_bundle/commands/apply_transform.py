@@ -1,4 +1,4 @@
-"""Applying a transform to files, which the config apply.json runs."""
+"""Apply a transform to files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from ..spatial import (
     Series,
     Transform,
     as_series,
-    check_label_interpolation,
     read_transform,
     read_volume,
     series_dtype,
@@ -34,28 +33,25 @@ logger = logging.getLogger(__name__)
 
 
 def apply_transform(
-    transform: str | Path,
-    reference: str | Path,
-    images: Sequence[str | Path],
-    labels: Sequence[str | Path],
-    points: Sequence[str | Path],
-    output_dir: str | Path,
+    transform: Path,
+    reference: Path,
+    images: Sequence[Path],
+    labels: Sequence[Path],
+    points: Sequence[Path],
+    output_dir: Path,
     label_interpolation: str,
     points_space: str,
-    device: str | torch.device,
+    device: torch.device,
 ) -> None:
-    """Carry images, label maps and points of the moving image over to the fixed image.
-
-    Images and label maps may be series, such as time series in 4-D files or images of several channels. Each frame is
-    warped by itself, and only one is in memory at a time.
+    """Warp images, label maps and points of the moving image onto the fixed image.
 
     Args:
-        transform: file of the transform from fixed to moving, see `sacb_bundle.spatial.read_transform`.
-        reference: file of the image on whose grid the results lie, as a rule the fixed image.
-        images: files of images, which are interpolated linearly.
-        labels: files of label maps.
-        points: files of points, see `sacb_bundle.spatial.with_points_moved`.
-        output_dir: folder of the results, which have the names of the files; images are written as .nii.gz.
+        transform: transform from fixed to moving, see `sacb_bundle.spatial.read_transform`.
+        reference: image on whose grid the results lie, the fixed image as a rule.
+        images: images to warp by linear interpolation: 3-D, or series of 3-D frames.
+        labels: label maps to warp.
+        points: CSV or markups, see `sacb_bundle.spatial.with_points_moved`.
+        output_dir: folder of the results, which have the names of the files; volumes are written as .nii.gz.
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
         points_space: "LPS" or "RAS", the coordinate system of a CSV.
         device: device to compute on.
@@ -64,21 +60,8 @@ def apply_transform(
         InputError: if a file is not what it should be, or the transform is not one of these images. Nothing is
             written then.
     """
-    check_label_interpolation(label_interpolation)
-    if points_space not in ("LPS", "RAS"):
-        raise InputError(f"points_space is {points_space!r}; it must be LPS or RAS.")
-    if not images and not labels and not points:
-        raise InputError("There is nothing to apply the transform to: name images, labels or points.")
-    images, labels, points = (
-        [files] if isinstance(files, (str, Path)) else files for files in (images, labels, points)
-    )
     volumes = [*images, *labels]
-    targets = [Path(output_dir) / f"{volume_name(path)}.nii.gz" for path in volumes]
-    targets += [Path(output_dir) / Path(path).name for path in points]
-    for path, target in zip([*volumes, *points], targets, strict=True):
-        if targets.count(target) > 1:
-            raise InputError(f"{path}: another file gives {target}, too; apply the transform to them one by one.")
-    check_results(targets, [transform, reference, *volumes, *points])
+    targets = checked_targets([*volumes, *points], len(volumes), output_dir, [transform, reference])
     whole = read_transform(transform, device)
     grid = read_volume(reference).grid
     if whole.displacement is not None and not whole.displacement.grid.encloses(grid):
@@ -90,7 +73,7 @@ def apply_transform(
     for path, source in zip(volumes, sources, strict=True):
         if not whole.reaches(grid, source.series.grid):
             raise InputError(f"{path}: the transform takes no part of {reference} into it. Is it another image's?")
-    texts = [with_points_moved(Path(path), partial(moved_points, whole, grid, path), points_space) for path in points]
+    texts = [with_points_moved(path, partial(moved_points, whole, grid, path), points_space) for path in points]
     num_planes = grid.shape[0] * sum(len(source.series) for source in sources)
     with tqdm(total=num_planes, desc="warping", unit="plane", delay=2) as bar:
         for source, target in zip(sources, targets, strict=False):
@@ -103,6 +86,29 @@ def apply_transform(
             unfinished.write_text(text, encoding="utf-8", newline="")
     for target in targets:
         logger.info("wrote %s", target)
+
+
+def checked_targets(files: Sequence[Path], num_volumes: int, output_dir: Path, others: Sequence[Path]) -> list[Path]:
+    """Return the path of each result, and check that results can be written there.
+
+    Args:
+        files: volumes, then points.
+        num_volumes: number of volumes among them.
+        output_dir: folder of the results.
+        others: other files that are read.
+
+    Raises:
+        InputError: if there is no file, or a result would overwrite another one or a file that is read.
+    """
+    if not files:
+        raise InputError("There is nothing to apply the transform to: name images, labels or points.")
+    targets = [output_dir / f"{volume_name(path)}.nii.gz" for path in files[:num_volumes]]
+    targets += [output_dir / path.name for path in files[num_volumes:]]
+    for path, target in zip(files, targets, strict=True):
+        if targets.count(target) > 1:
+            raise InputError(f"{path}: another file gives {target}, too; apply the transform to them one by one.")
+    check_results(targets, [*others, *files])
+    return targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +126,7 @@ class Source:
     dtype: np.dtype
 
 
-def checked_series(path: str | Path, labels: bool) -> Source:
+def checked_series(path: Path, labels: bool) -> Source:
     """Open a file and check all its frames, without keeping them.
 
     Raises:

@@ -4,7 +4,6 @@ In every shape, D, H and W are the first, second and third axis of the array as 
 """
 
 from .folding import folding_percentage, jacobian_determinant, non_diffeomorphic_volume, sd_log_jacobian
-from .handlers import Folding, MeanDice
 from .overlap import dice
 from .pair_scores import LABEL_SCORES, LabelMapScores, LabelScores, PairScores, score_labels, score_pair
 from .statistics import mean_and_std
@@ -12,10 +11,8 @@ from .surface import SurfaceDistance, surface_distances
 
 __all__ = [
     "LABEL_SCORES",
-    "Folding",
     "LabelMapScores",
     "LabelScores",
-    "MeanDice",
     "PairScores",
     "SurfaceDistance",
     "dice",

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch_kmeans
 
 from ..ops import initial_centroids, kmeans
 
@@ -58,6 +57,8 @@ class TorchKMeans:
 
     def __call__(self, descriptors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cluster descriptors (B, V, F) into labels (B, V) int64 and centroids (B, N, F) fp32."""
+        import torch_kmeans  # here, since few need it
+
         model = torch_kmeans.KMeans(
             num_init=1, max_iter=self.max_iterations, tol=1e-10, n_clusters=self.num_clusters, verbose=False
         )

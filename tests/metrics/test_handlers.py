@@ -13,7 +13,7 @@ from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 from monai.handlers import from_engine
 
-from sacb_bundle.metrics import Folding, MeanDice
+from sacb_bundle.metrics.handlers import Folding, MeanDice
 
 from .label_maps import SHAPE, voxels
 
@@ -120,12 +120,12 @@ def test_in_a_monai_evaluator_from_a_config() -> None:
     parser = ConfigParser(
         {
             "dice": {
-                "_target_": "sacb_bundle.metrics.MeanDice",
+                "_target_": "sacb_bundle.metrics.handlers.MeanDice",
                 "labels": [1, 2],
                 "output_transform": "$monai.handlers.from_engine(['warped_labels', 'fixed_labels'])",
             },
             "folding": {
-                "_target_": "sacb_bundle.metrics.Folding",
+                "_target_": "sacb_bundle.metrics.handlers.Folding",
                 "output_transform": "$monai.handlers.from_engine('pred')",
             },
         }

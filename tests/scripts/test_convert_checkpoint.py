@@ -6,13 +6,20 @@ from pathlib import Path
 
 import torch
 
-from sacb_bundle.networks import SACBNet, load_checkpoint
+from sacb_bundle.networks import SACBNet, load_checkpoint, load_network
 from tests.engine.workflows import ROOT
 from tests.golden_case import GoldenCase
 
 
 def convert(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "convert_checkpoint.py"), str(source), str(target)]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "convert_checkpoint.py"),
+        str(source),
+        str(target),
+        "--spacing",
+        "1",
+    ]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
@@ -21,6 +28,9 @@ def test_converted_checkpoint_is_loadable(tmp_path: Path) -> None:
     run = convert(tmp_path / "published.pt", tmp_path / "model.pt")
     assert run.returncode == 0, run.stderr
     load_checkpoint(SACBNet(base_channels=2, descriptor="channel"), tmp_path / "model.pt")
+    network, info = load_network(tmp_path / "model.pt", "cpu")
+    assert (network.options["base_channels"], network.options["descriptor"]) == (2, "channel")
+    assert (info.spacing_mm, info.modality, info.deciles) == (1.0, "mr", None)
 
 
 def test_bad_checkpoint_leaves_no_file(tmp_path: Path) -> None:

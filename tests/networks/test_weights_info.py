@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from sacb_bundle.errors import InputError
+from sacb_bundle.files import shipped_weights
+from sacb_bundle.networks import (
+    NETWORKS,
+    SACBNet,
+    WeightsInfo,
+    describe,
+    load_network,
+    network_for,
+    read_info,
+    write_info,
+)
+
+SMALL = {"base_channels": 2, "num_clusters": [3, 4, 5, 6], "sacb_levels": [4, 3], "max_iterations": 2}
+
+
+def test_weights_alone_are_enough(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = SACBNet(**SMALL).eval()
+    torch.save(network.state_dict(), tmp_path / "mine.pt")
+    write_info(WeightsInfo(describe(network), 1.5, "ct", None, "scans"), tmp_path / "mine.pt")
+    loaded, info = load_network(tmp_path / "mine.pt", "cpu")
+    assert (info.spacing_mm, info.modality, info.trained_on) == (1.5, "ct", "scans")
+    image = torch.rand(1, 2, 32, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded(image), network(image))
+    assert network_for(tmp_path / "mine.pt", max_iterations=7).options == network.options | {"max_iterations": 7}
+
+
+def test_the_weights_that_ship_are_described() -> None:
+    network, info = load_network(shipped_weights(), "cpu")
+    assert info.network == describe(network) == describe(SACBNet())
+    assert info.spacing_mm == 2.0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"model\.json: no such file\. It says which network, spacing and intensities model\.pt"),
+        ("[]", "must hold an object with the keys network, spacing_mm, modality, deciles, trained_on"),
+        ("{", "not valid JSON"),
+        ({"network": {"name": "os.system", "command": "true"}}, "names the network 'os.system'; known are SACBNet"),
+        ({"network": "SACBNet"}, "names the network None"),
+        ({"network": {"name": "SACBNet", "layers": 3}}, "SACBNet cannot be built with"),
+        ({"spacing_mm": 0}, "spacing_mm is 0; it must be a length in mm"),
+        ({"spacing_mm": True}, "spacing_mm is True"),
+        ({"modality": 5}, "modality and trained_on must be text"),
+        ({"deciles": [0.1]}, "deciles must be nine numbers, or null"),
+        ({"colour": "red"}, "must hold an object with the keys"),
+    ],
+)
+def test_a_wrong_description_is_named(content: object, message: str, tmp_path: Path) -> None:
+    torch.save(SACBNet().state_dict(), tmp_path / "model.pt")
+    if content is not None:
+        (tmp_path / "model.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(InputError, match=message):
+        load_network(tmp_path / "model.pt", "cpu")
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model\.pt: no such checkpoint file"):
+        read_info(tmp_path / "model.pt")
+
+
+def test_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Still(torch.nn.Module):
+        size_divisor = 4
+
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.options = {"channels": channels}
+            self.last = torch.nn.Conv3d(2, 3, 1)
+
+    monkeypatch.setitem(NETWORKS, "Still", Still)
+    network = Still(5)
+    torch.save(network.state_dict(), tmp_path / "still.pt")
+    write_info(WeightsInfo(describe(network)), tmp_path / "still.pt")
+    loaded, _ = load_network(tmp_path / "still.pt", "cpu")
+    assert (type(loaded), loaded.options) == (Still, {"channels": 5})

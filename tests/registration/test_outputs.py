@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sacb_bundle.errors import InputError
+from sacb_bundle.registration.outputs import OUTPUTS, Output, check_formats, formats, is_result
+from sacb_bundle.registration.pair import Pair
+from sacb_bundle.registration.prepare import Prepared
+from sacb_bundle.registration.result import Registration
+from sacb_bundle.registration.result_folder import read_record
+from sacb_bundle.spatial import Grid, Volume
+
+GRID = Grid((16, 16, 16), np.diag([2.0, 2.0, 2.0, 1.0]))
+
+
+@pytest.fixture
+def result() -> Registration:
+    image = np.random.default_rng(0).random((16, 16, 16), np.float32)
+    pair = Pair(Volume(image, GRID), Volume(image, GRID), names=("{fixed}", "b"))
+    modalities = {"fixed": "mr", "moving": "mr"}
+    return Registration(
+        pair, Prepared(np.stack([image, image]), GRID, np.eye(4), modalities), torch.zeros(3, 16, 16, 16)
+    )
+
+
+def test_every_output_is_a_result_and_protected(result: Registration, tmp_path: Path) -> None:
+    written = result.save(tmp_path / "out", formats())
+    assert written.keys() == OUTPUTS.keys() - {"warped_labels"}
+    assert all(is_result(path.name) and path.is_file() for path in written.values())
+    assert read_record(tmp_path / "out")["results"].keys() == {path.name for path in written.values()}
+    for name in ("../warped.nii.gz", "/warped.nii.gz", "disp_/../a.nii.gz", "case.json", "mine.nii.gz", "warped.nii"):
+        assert not is_result(name)
+
+
+def test_an_output_of_ones_own(result: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_mean(registration: Registration, path: Path) -> None:
+        path.write_text(str(registration.prepared.images.mean()))
+
+    assert not is_result("mean.txt")
+    monkeypatch.setitem(OUTPUTS, "mean", Output("mean.txt", "mean intensity", write_mean, optional=True))
+    assert is_result("mean.txt")
+    assert "mean" in formats()
+    result.save(tmp_path / "out", ["mean"])
+    assert float((tmp_path / "out" / "mean.txt").read_text()) == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("names", [["nii"], "h5", ["h5", "warped"]])
+def test_formats_that_are_none(names: list[str] | str, result: Registration, tmp_path: Path) -> None:
+    check_formats(["h5", "tfm"])
+    with pytest.raises(InputError, match="it must be a list of some of h5, tfm, learn2reg"):
+        result.save(tmp_path / "out", names)
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_replace_those_of_before_and_no_other_file(result: Registration, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    result.save(folder, ["tfm", "learn2reg"])
+    (folder / "mine.txt").write_text("of the user")
+    result.save(folder)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "case.json",
+        "mine.txt",
+        *(OUTPUTS[name].file for name in ("warped", "transform", "initial", "picture")),
+    }
+
+    (folder / "transform.h5").write_text("of the user")
+    with pytest.raises(InputError, match=r"transform\.h5: a result would take the place of this file"):
+        result.save(folder)
+    assert (folder / "transform.h5").read_text() == "of the user"
+
+
+def test_a_writer_that_fails_leaves_what_was_there(
+    result: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(registration: Registration, path: Path) -> None:
+        raise InputError(f"{path}: cannot be written: for a reason.")
+
+    result.save(tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    monkeypatch.setitem(OUTPUTS, "picture", replace(OUTPUTS["picture"], write=fail))
+    for folder in ("out", "new"):
+        with pytest.raises(InputError, match="for a reason"):
+            result.save(tmp_path / folder)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_record_of_a_pair(result: Registration, tmp_path: Path) -> None:
+    result.save(tmp_path / "pair", facts={"inputs": {"fixed": "/f.nii"}})
+    record = json.loads((tmp_path / "pair" / "case.json").read_text())
+    assert record["id"] == "pair"
+    assert record["inputs"] == {"fixed": "/f.nii"}
+    assert record["measures"]["folding_percent"] == 0
+    assert record["version"]
+
+
+def test_a_field_that_is_not_finite_is_refused(result: Registration) -> None:
+    with pytest.raises(InputError, match="NaN or infinite; are its weights whole"):
+        Registration(result.pair, result.prepared, torch.full((3, 16, 16, 16), float("nan")))

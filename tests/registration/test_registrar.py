@@ -1,0 +1,219 @@
+"""The Python API: images in, a registration out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from monai.data import MetaTensor
+from PIL import Image
+
+import sacb_bundle as sacb
+from sacb_bundle.commands import main
+from sacb_bundle.data import phantom_pair
+from sacb_bundle.errors import InputError
+from sacb_bundle.spatial import as_volume, read_transform
+from tests.conftest import write
+
+FIXED_AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
+# Another orientation, spacing and place.
+MOVING_AFFINE = np.array([[0, 0, 2.2, -12], [-2, 0, 0, 90], [0, 2, 0, 3], [0, 0, 0, 1.0]])
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scans")
+    pair = phantom_pair((32, 40, 32), amplitude=0.7)
+    for role, affine in (("fixed", FIXED_AFFINE), ("moving", MOVING_AFFINE)):
+        image, labels = (values if role == "fixed" else values.transpose(1, 2, 0)[::-1] for values in pair[role])
+        write(folder / f"{role}.nii.gz", np.ascontiguousarray(image), affine)
+        write(folder / f"{role}_labels.nii.gz", np.ascontiguousarray(labels), affine)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def registrar() -> sacb.Registrar:
+    return sacb.Registrar(device="cpu", initial="center")
+
+
+@pytest.fixture(scope="module")
+def result(scans: Path, registrar: sacb.Registrar) -> sacb.Registration:
+    return registrar(scans / "fixed.nii.gz", scans / "moving.nii.gz")
+
+
+@pytest.fixture(scope="module")
+def by_command(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `sacb register` writes for the same pair."""
+    output = tmp_path_factory.mktemp("command") / "out"
+    files = [f"--{role.replace('_', '-')}={scans / f'{role}.nii.gz'}" for role in ("fixed", "moving", "moving_labels")]
+    options = ["--output", str(output), "--device", "cpu", "--initial", "center", "--formats", "h5", "tfm", "learn2reg"]
+    assert main(["register", *files, *options]) == 0
+    return output
+
+
+def voxels(path: Path) -> np.ndarray:
+    return np.asarray(nib.load(path).dataobj)
+
+
+def as_meta_tensor(path: Path) -> MetaTensor:
+    image = nib.load(path)
+    return MetaTensor(torch.from_numpy(np.asarray(image.dataobj))[None], affine=torch.from_numpy(image.affine))
+
+
+TYPES = {
+    "text": (str, nib.Nifti1Image, lambda image: np.asarray(image.dataobj)),
+    "path": (Path, nib.Nifti1Image, lambda image: np.asarray(image.dataobj)),
+    "nibabel": (nib.load, nib.Nifti1Image, lambda image: np.asarray(image.dataobj)),
+    "SimpleITK": (sitk.ReadImage, sitk.Image, lambda image: sitk.GetArrayFromImage(image).transpose(2, 1, 0)),
+    "MetaTensor": (as_meta_tensor, MetaTensor, lambda image: image.numpy()[0]),
+    "Volume": (lambda path: as_volume(path, "moving"), sacb.Volume, lambda image: image.values),
+}
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_every_type_gives_the_voxels_of_the_command_in_its_own_type(
+    name: str, scans: Path, registrar: sacb.Registrar, by_command: Path
+) -> None:
+    load, expected_type, values_of = TYPES[name]
+    result = registrar(load(scans / "fixed.nii.gz"), load(scans / "moving.nii.gz"))
+    assert type(result.warped) is expected_type
+    expected = voxels(by_command / "warped.nii.gz")
+    assert values_of(result.warped).dtype == expected.dtype
+    assert np.array_equal(values_of(result.warped), expected)
+    labels = result.warp_labels(load(scans / "moving_labels.nii.gz"))
+    assert type(labels) is expected_type
+    assert np.array_equal(values_of(labels), voxels(by_command / "warped_labels.nii.gz"))
+    placed = as_volume(result.warped, "warped")
+    assert np.allclose(placed.grid.affine, FIXED_AFFINE)
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy, np.ndarray.tolist])
+def test_an_array_without_an_affine_is_refused(make: Any, scans: Path, registrar: sacb.Registrar) -> None:
+    array = make(voxels(scans / "moving.nii.gz"))
+    with pytest.raises(InputError, match="moving image is an array without an affine"):
+        registrar(scans / "fixed.nii.gz", array)
+
+
+def test_what_is_saved_is_what_the_command_writes(
+    scans: Path, registrar: sacb.Registrar, by_command: Path, tmp_path: Path
+) -> None:
+    files = {role: scans / f"{role}.nii.gz" for role in ("fixed", "moving", "moving_labels")}
+    result = registrar(**files)
+    written = result.save(tmp_path / "out", formats=["h5", "tfm", "learn2reg"])
+    assert {path.name for path in written.values()} | {"case.json"} == {path.name for path in by_command.iterdir()}
+    assert written["learn2reg"].name == "disp_fixed_moving.nii.gz"
+    for path in written.values():
+        if path.suffix != ".h5":  # which holds the time of writing
+            assert path.read_bytes() == (by_command / path.name).read_bytes()
+
+
+def test_nothing_is_written_unless_asked(
+    scans: Path, registrar: sacb.Registrar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(scans.iterdir())
+    result = registrar(scans / "fixed.nii.gz", scans / "moving.nii.gz")
+    result.warp(scans / "moving.nii.gz")
+    result.measures()
+    result.picture()
+    assert not list(tmp_path.iterdir())
+    assert sorted(scans.iterdir()) == before
+
+
+def test_the_same_pair_gives_the_same_bytes_after_other_pairs_and_in_threads(
+    scans: Path, registrar: sacb.Registrar, result: sacb.Registration
+) -> None:
+    moving, fixed = scans / "moving.nii.gz", scans / "fixed.nii.gz"
+    registrar(moving, fixed)
+    with ThreadPoolExecutor(4) as pool:
+        tasks = [pool.submit(registrar, *pair) for pair in [(fixed, moving), (moving, fixed)] * 3]
+        results = [task.result() for task in tasks]
+    for other in results[::2]:
+        assert torch.equal(other.field, result.field)
+        assert np.array_equal(other.resampled.displacement.vectors, result.resampled.displacement.vectors)
+
+
+def test_series_are_warped_frame_by_frame(scans: Path, result: sacb.Registration) -> None:
+    image = nib.load(scans / "moving.nii.gz")
+    frames = [np.asarray(image.dataobj), np.asarray(image.dataobj) // 2]
+    warped = result.warp(nib.Nifti1Image(np.stack(frames, axis=-1), image.affine))
+    assert warped.shape == (32, 40, 32, 2)
+    for number, frame in enumerate(frames):
+        alone = result.warp(nib.Nifti1Image(frame, image.affine))
+        assert np.array_equal(np.asarray(warped.dataobj)[..., number], np.asarray(alone.dataobj))
+    channels = MetaTensor(torch.from_numpy(np.stack(frames)), affine=torch.from_numpy(image.affine))
+    assert result.warp(channels).shape == (2, 32, 40, 32)
+
+
+def test_points_follow_the_image_and_the_inverse_leads_back(scans: Path, result: sacb.Registration) -> None:
+    labels = as_volume(scans / "moving_labels.nii.gz", "labels")
+    inside = labels.grid.to_world(np.argwhere(labels.values == 2)[::50])
+    carried = result.warp_points(inside)
+    assert np.linalg.norm(result.transform.map_points(carried) - inside, axis=1).max() < 0.1
+    inverse = result.inverse()
+    assert inverse.displacement is not None
+    assert inverse.displacement.grid.coincides_with(labels.grid)
+    assert np.linalg.norm(inverse.map_points(inside) - carried, axis=1).max() < 0.2
+    with pytest.raises(InputError, match=r"points has shape \(3,\); it must be \(N, 3\)"):
+        result.warp_points(inside[0])
+
+
+def test_measures_take_label_maps_of_any_kind(
+    scans: Path, registrar: sacb.Registrar, result: sacb.Registration
+) -> None:
+    assert "dice_after" not in result.measures()
+    files = {role: scans / f"{role}.nii.gz" for role in ("fixed", "moving", "fixed_labels", "moving_labels")}
+    expected = registrar(**files).measures()
+    given = result.measures(nib.load(files["fixed_labels"]), sitk.ReadImage(files["moving_labels"]))
+    assert given == expected
+    assert expected["dice_after"] > expected["dice_before"]
+    with pytest.raises(InputError, match=r"The fixed label map has .* resample one onto the other"):
+        result.measures(files["moving_labels"], files["moving_labels"])
+
+
+def test_a_notebook_shows_the_picture(result: sacb.Registration, tmp_path: Path) -> None:
+    (tmp_path / "shown.jpg").write_bytes(result._repr_jpeg_())
+    with Image.open(tmp_path / "shown.jpg") as shown:
+        assert shown.size == result.picture().size
+
+
+def test_the_transform_in_the_file_is_that_in_memory(by_command: Path, result: sacb.Registration) -> None:
+    places = result.fixed_grid.lattice(5)
+    in_file = read_transform(by_command / "transform.nii.gz").map_points(places)
+    assert np.abs(in_file - result.transform.map_points(places)).max() < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "nowhere.pt"}, r"nowhere\.pt: no such checkpoint file"),
+        ({"device": "tpu"}, "device is 'tpu', which cannot be used here"),
+        ({"initial": "elastic"}, "initial is 'elastic'; it must be one of none, center, rigid, affine"),
+        ({"modality": "us"}, "modality is 'us'; it must be one of auto, mr, ct"),
+        ({"spacing": 0}, "spacing is 0; it must be a length"),
+        ({"label_interpolation": "cubic"}, "label_interpolation is 'cubic'"),
+    ],
+)
+def test_options_are_checked_at_once(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        sacb.Registrar(**{"device": "cpu"} | options)
+
+
+def test_the_room_needs_no_monai(scans: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys, sacb_bundle as sacb\n"
+        "result = sacb.Registrar(device='cpu', initial='none')(sys.argv[1], sys.argv[1])\n"
+        "result.save(sys.argv[2])\n"
+        "assert not {'monai', 'ignite', 'matplotlib'} & sys.modules.keys()\n"
+    )
+    command = [sys.executable, "-c", program, str(scans / "fixed.nii.gz"), str(tmp_path / "out")]
+    subprocess.run(command, check=True)
+    assert (tmp_path / "out" / "case.json").is_file()

@@ -1,0 +1,64 @@
+"""The order of the rooms: none imports from a higher one, and no file outgrows its room."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.engine.workflows import ROOT
+
+PACKAGE = ROOT / "sacb_bundle"
+# What each room may import from, besides itself and the files at the top of the package.
+ROOMS = {
+    "ops": set[str](),
+    "networks": {"ops"},
+    "losses": {"ops"},
+    "metrics": {"ops"},
+    "spatial": {"ops"},
+    "registration": {"ops", "networks", "metrics", "spatial"},
+    "data": {"spatial"},
+    "transforms": {"ops", "networks", "metrics", "spatial", "registration", "data"},
+    "engine": {"ops", "networks", "losses", "metrics", "spatial", "registration", "data"},
+    "study": {"ops", "networks", "metrics", "spatial", "registration", "data"},
+}
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+FILES = [path for path in PACKAGE.rglob("*.py") if "_bundle" not in path.parts]
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms that a file imports from, within functions, too."""
+    parts = path.relative_to(PACKAGE).parts
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = parts[: len(parts) - node.level]
+            target = (*base, *(node.module or "").split("."))
+            rooms.add(target[0])
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sacb_bundle."):
+            rooms.add(str(node.module).split(".")[1])
+    return rooms & ROOMS.keys()
+
+
+def test_every_room_has_its_place() -> None:
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir() and any(path.glob("*.py"))} == {*ROOMS, "commands"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_room_imports_from_a_higher_one(room: str) -> None:
+    for path in (PACKAGE / room).rglob("*.py"):
+        assert imported_rooms(path) <= ROOMS[room] | {room}, path
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert {name: length for name, length in lengths.items() if length > LONGEST_FILE} == {}
+
+
+@pytest.mark.parametrize("room", ["registration", "commands", "spatial"])
+def test_no_function_of_the_main_path_is_too_long(room: str) -> None:
+    for path in (PACKAGE / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+                assert node.end_lineno - node.lineno < LONGEST_FUNCTION, f"{path}: {node.name}"
