@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +11,10 @@ import torch
 from sacb_bundle.networks import SACBNet
 from sacb_bundle.networks.checkpoint import translate
 from sacb_bundle.networks.sacb_net import MATCHING_LEVELS
+from tests.clusters import Replay
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = ("spatial_c4_n5", "channel_c2_n5", "mix_c2_n3")
-
-
-@dataclass
-class Replay:
-    """A clustering that answers with recorded labels and centroids."""
-
-    labels: torch.Tensor
-    centroids: torch.Tensor
-
-    def __call__(self, descriptors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        assert descriptors.shape == (2, self.labels.shape[1], self.centroids.shape[2])
-        return self.labels, self.centroids
 
 
 class GoldenCase:

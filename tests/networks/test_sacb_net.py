@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sacb_bundle.networks import SACB, SACBNet
+from tests.clusters import field_and_clusters, replaying
 
 PAIR = torch.rand(2, 2, 32, 32, 48, generator=torch.Generator().manual_seed(0))
 
@@ -42,9 +43,12 @@ def test_baseline_has_no_sacb() -> None:
 @torch.no_grad()
 def test_batch_gives_what_its_items_give() -> None:
     network = SACBNet(base_channels=2)
-    together = network(PAIR)
+    together, clusters = field_and_clusters(network, PAIR)
     for item in range(2):
-        torch.testing.assert_close(together[item], network(PAIR[item : item + 1])[0], atol=1e-3, rtol=0)
+        # Moving and fixed features of every item, one after the other.
+        own = {level: (labels[item::2], centroids[item::2]) for level, (labels, centroids) in clusters.items()}
+        alone = replaying(network, own)(PAIR[item : item + 1])
+        torch.testing.assert_close(together[item], alone[0], atol=1e-3, rtol=0)
 
 
 @torch.no_grad()

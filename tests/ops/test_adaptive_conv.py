@@ -26,17 +26,19 @@ def by_definition(x, weight, tap_weights, bias, residual, labels):
 )
 def test_equals_its_definition_with_gradients(batch, channels, num_clusters, shape) -> None:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, channels, *shape, generator=generator, requires_grad=True)
-    weight = torch.randn(channels, channels, 27, generator=generator, requires_grad=True)
-    tap_weights = torch.rand(batch, num_clusters, 27, generator=generator, requires_grad=True)
-    bias = torch.randn(batch, num_clusters, channels, generator=generator, requires_grad=True)
+    # In fp64, no rounding chooses the side of the gradient's step at zero.
+    options = {"generator": generator, "dtype": torch.float64, "requires_grad": True}
+    x = torch.randn(batch, channels, *shape, **options)
+    weight = torch.randn(channels, channels, 27, **options)
+    tap_weights = torch.rand(batch, num_clusters, 27, **options)
+    bias = torch.randn(batch, num_clusters, channels, **options)
     labels = torch.randint(num_clusters, (batch, x[0, 0].numel()), generator=generator)
-    residual = torch.randn(x.shape, generator=generator, requires_grad=True)
+    residual = torch.randn(x.shape, **options)
     inputs = (x, weight, tap_weights, bias, residual)
     actual = adaptive_residual_conv3d(x, weight, tap_weights, bias, labels, residual)
     expected = by_definition(*inputs, labels)
     torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
-    upstream = torch.randn(actual.shape, generator=generator)
+    upstream = torch.randn(actual.shape, generator=generator, dtype=torch.float64)
     for gradient, reference in zip(
         torch.autograd.grad(actual, inputs, upstream), torch.autograd.grad(expected, inputs, upstream), strict=True
     ):

@@ -6,6 +6,7 @@ import torch
 from sacb_bundle.networks import LloydKMeans, TorchKMeans
 from sacb_bundle.ops import initial_centroids, kmeans
 from sacb_bundle.ops.kmeans import nearest
+from tests.ops.clusters import least_margin
 
 
 def blobs(batch: int = 2, voxels: int = 300, features: int = 5) -> torch.Tensor:
@@ -38,6 +39,7 @@ def test_empty_cluster_keeps_its_centroid() -> None:
 
 def test_items_of_a_batch_are_independent() -> None:
     points = blobs()
+    assert least_margin(points, initial_centroids(points, 4, seed=0), max_iterations=5) > 1e-3
     together = LloydKMeans(4, 5, 0)(points)
     for item in range(2):
         alone = LloydKMeans(4, 5, 0)(points[item : item + 1])
@@ -63,9 +65,19 @@ def test_more_clusters_than_points_leaves_some_empty() -> None:
 @pytest.mark.parametrize("num_clusters", [2, 4, 7])
 def test_torch_kmeans_gives_the_same_labels_from_the_same_start(num_clusters: int) -> None:
     points = blobs()
+    assert least_margin(points, initial_centroids(points, num_clusters, seed=0), max_iterations=100) > 1e-3
     ours, _ = LloydKMeans(num_clusters, max_iterations=100, seed=0)(points)
     theirs, _ = TorchKMeans(num_clusters, max_iterations=100, seed=0)(points)
     assert torch.equal(ours, theirs)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_trace_clusters_as_the_operation_does() -> None:
+    traced = torch.jit.trace(lambda points: LloydKMeans(4, 5, 0)(points), blobs(batch=1, voxels=40))
+    points = blobs()
+    assert least_margin(points, initial_centroids(points, 4, seed=0), max_iterations=5) > 1e-3
+    for actual, expected in zip(traced(points), LloydKMeans(4, 5, 0)(points), strict=True):
+        torch.testing.assert_close(actual, expected)
 
 
 def test_a_bounded_run_is_a_prefix_of_a_longer_one() -> None:

@@ -12,7 +12,10 @@ def test_instance_norm_equals_torch(shape: tuple[int, ...]) -> None:
     x = (5 + 3 * torch.randn(shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
     actual, expected = instance_norm_leaky_relu(x), F.leaky_relu(F.instance_norm(x), 0.1)
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
-    upstream = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    # The gradient has a step at zero, whose side rounding would choose.
+    decided = expected.abs() > 1e-3
+    assert decided.float().mean() > 0.9
+    upstream = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * decided
     torch.testing.assert_close(
         *(torch.autograd.grad(output, x, upstream)[0] for output in (actual, expected)), atol=1e-5, rtol=1e-4
     )

@@ -40,11 +40,15 @@ class Files:
         write_displacement(resample(transform, fixed).displacement, self.paths["transform"])
         write_composite(transform, self.composite)
 
+    def index(self, transform: Transform) -> np.ndarray:
+        """Where in the moving image the transform takes the voxels of the fixed one, (D, H, W, 3)."""
+        index = self.moving.to_index(transform.map_points(self.fixed.to_world(indices(self.fixed.shape))))
+        return index.reshape(*self.fixed.shape, 3)
+
     def inside(self, transform: Transform, margin: float) -> np.ndarray:
         """Which voxels of the fixed image the transform takes into the moving one, away from its border."""
-        index = self.moving.to_index(transform.map_points(self.fixed.to_world(indices(self.fixed.shape))))
-        inside = ((index > margin) & (index < np.array(self.moving.shape) - 1 - margin)).all(axis=1)
-        return inside.reshape(self.fixed.shape)
+        index = self.index(transform)
+        return ((index > margin) & (index < np.array(self.moving.shape) - 1 - margin)).all(axis=3)
 
     def points(self) -> np.ndarray:
         """Places in the fixed image, in mm, RAS."""
@@ -84,7 +88,11 @@ def test_simpleitk_warps_as_we_do(files: Files, form: str) -> None:
 
     theirs = itk_array(sitk.Resample(labels, fixed, itk_transform(path), sitk.sitkNearestNeighbor))
     ours = resample(transform, files.fixed, labels=[blocks(files.moving)]).labels[0].values
-    assert (ours == theirs)[inside].mean() > 0.999
+    # Rounding chooses the nearest voxel only in the middle between two.
+    index = files.index(transform)
+    clear = inside & (np.abs(index - np.floor(index) - 0.5) > 0.01).all(axis=3)
+    assert clear.sum() > 0.9 * inside.sum()
+    assert (ours == theirs)[clear].all()
 
 
 @pytest.mark.parametrize("form", ["field", "composite"])

@@ -1,0 +1,45 @@
+"""Clusters that one network takes from another, as rounding decides about voxels on the border of two clusters."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+
+from sacb_bundle.networks import SACBNet
+
+Clusters = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass
+class Replay:
+    """A clustering that answers with recorded labels and centroids."""
+
+    labels: torch.Tensor
+    centroids: torch.Tensor
+
+    def __call__(self, descriptors: torch.Tensor) -> Clusters:
+        assert descriptors.shape == (*self.labels.shape, self.centroids.shape[2])
+        return self.labels, self.centroids
+
+
+def field_and_clusters(network: SACBNet, image: torch.Tensor) -> tuple[torch.Tensor, dict[str, Clusters]]:
+    """What a network gives, and the labels and centroids of each level on the way."""
+    network, clusters = deepcopy(network), {}
+    for level, block in network.sacb.items():
+
+        def cluster(descriptors, level=level, clustering=block.clustering):
+            clusters[level] = clustering(descriptors)
+            return clusters[level]
+
+        block.clustering = cluster
+    return network(image), clusters
+
+
+def replaying(network: SACBNet, clusters: dict[str, Clusters]) -> SACBNet:
+    """The network with labels and centroids given to each level."""
+    network = deepcopy(network)
+    for level, (labels, centroids) in clusters.items():
+        network.sacb[level].clustering = Replay(labels, centroids)
+    return network
