@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 # An environment of its own: MONAI Label needs numpy below 2. SAM 2, which it installs, would build CUDA code.
 $(LABEL_STAMP): pyproject.toml constraints-label.txt
 	$(PYTHON) -m venv $(LABEL_VENV)
-	$(LABEL_BIN)/python -m pip --disable-pip-version-check install -c constraints-label.txt torch==2.13.0 setuptools wheel ninja
+	$(LABEL_BIN)/python -m pip --disable-pip-version-check install -c constraints-label.txt torch==2.13.0 setuptools wheel ninja hatchling
 	SAM2_BUILD_CUDA=0 $(LABEL_BIN)/python -m pip --disable-pip-version-check install --no-build-isolation \
 	  -c constraints-label.txt monailabel==0.8.5 pytest -e .
 	@touch $@
