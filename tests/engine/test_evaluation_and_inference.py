@@ -8,12 +8,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Events
 
+from sacb_bundle.errors import InputError
 from sacb_bundle.metrics import dice
 from sacb_bundle.networks import SACBNet, WeightsInfo, describe, write_info
 from sacb_bundle.ops import warp
+from sacb_bundle.registration.register import Registrar
 from sacb_bundle.spatial import read_transform
+from tests.conftest import write
 from tests.engine.workflows import workflow
 
 PAIR = "moving_1_to_moving_2"
@@ -109,20 +111,12 @@ def test_inference_of_images_without_labels_and_of_any_size(weights: str, tmp_pa
 
 
 def test_evaluation_scores_what_inference_writes(study: Path, weights: str, registered: Path, tmp_path: Path) -> None:
-    evaluation = workflow("evaluate", dataset_dir=str(study), checkpoint=weights, output_dir=str(tmp_path))
-    outputs: dict[str, dict] = {}
-    evaluation.evaluator.add_event_handler(
-        Events.ITERATION_COMPLETED,
-        lambda engine: outputs.update({engine.state.batch[0]["id"]: engine.state.output[0]}),
-    )
-    evaluation.run()
+    workflow("evaluate", dataset_dir=str(study), checkpoint=weights, output_dir=str(tmp_path)).run()
     with open(tmp_path / "metrics.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     fixed = voxels(study / "labels" / "moving_2.nii.gz")
     moving = voxels(study / "labels" / "moving_1.nii.gz")
-    warped = outputs[PAIR]["seg_warped"][0].numpy().astype(int)
-    clear = off_middles(outputs[PAIR]["pred"])
-    assert (warped == voxels(registered / PAIR / "warped_labels.nii.gz"))[clear].all()
+    warped = voxels(registered / PAIR / "warped_labels.nii.gz")
     labels = range(1, 8)
     before, after = dice(fixed, moving, labels), dice(fixed, warped, labels)
     scored = {int(row["label"]): row for row in rows if row["pair"] == PAIR}
@@ -170,3 +164,38 @@ def test_orientation_on_disk_changes_no_score(axes: str, study: Path, weights: s
     spacing = (1.0, 2.0, 4.0)
     in_ras, stored = (summary_of(study, weights, tmp_path / name, spacing, name) for name in ("RAS", axes))
     assert stored == in_ras
+
+
+def test_evaluation_takes_any_grids_and_leaves_out_what_it_cannot_score(
+    study: Path, weights: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It scores on the fixed image's own grid, as `sacb register` does."""
+    affine = np.array([[0, 0, 2.5, -30], [0, 2, 0, 7], [2, 0, 0, 0], [0, 0, 0, 1.0]])
+    for kind in ("images", "labels"):
+        values = voxels(study / kind / "moving_1.nii.gz")
+        write(tmp_path / f"{kind}.nii.gz", np.ascontiguousarray(values.transpose(2, 1, 0)), affine)
+    fixed = {
+        "fixed": str(study / "images" / "moving_2.nii.gz"),
+        "fixed_labels": str(study / "labels" / "moving_2.nii.gz"),
+    }
+    moving = {"moving": "images.nii.gz", "moving_labels": "labels.nii.gz"}
+    pairs = [
+        fixed | moving | {"id": "scored"},
+        fixed | {"moving": "images.nii.gz", "id": "no labels"},
+        fixed | moving | {"moving_labels": str(study / "labels" / "moving_1.nii.gz"), "id": "other grid"},
+    ]
+    (tmp_path / "pairs.json").write_text(json.dumps(pairs))
+    options = {"data_list": str(tmp_path / "pairs.json"), "checkpoint": weights, "output_dir": str(tmp_path / "out")}
+    workflow("evaluate", initial="center", **options).run()
+    summary = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (summary["pairs"], set(summary["pairs_left_out"])) == (1, {"no labels", "other grid"})
+    assert "no labels: left out: scoring needs both label maps" in caplog.text
+    assert "other grid: left out: " in caplog.text
+    files = {key: value if key.startswith("fixed") else tmp_path / value for key, value in (fixed | moving).items()}
+    measures = Registrar(weights, device="cpu", initial="center")(**files).measures()
+    for name in ("dice_before", "dice_after", "hd95_after", "assd_after"):
+        assert summary[name]["mean"] == pytest.approx(measures[name])
+
+    (tmp_path / "pairs.json").write_text(json.dumps(pairs[1:]))
+    with pytest.raises(InputError, match="No pair could be scored; the first, no labels: scoring needs both"):
+        workflow("evaluate", initial="center", **options).run()
