@@ -14,6 +14,7 @@ import pytest
 from sacb_bundle.checks import check_counts, check_numbers
 from sacb_bundle.engine import check_command_line
 from sacb_bundle.errors import InputError
+from sacb_bundle.networks import WeightsInfo, write_info
 from tests.engine.workflows import ROOT
 
 # Should an error go unnoticed, the run must neither take long nor touch the shipped weights.
@@ -112,6 +113,7 @@ def test_a_study_with_a_damaged_scan(study: Path, tmp_path: Path) -> None:
 
 def test_pickle_as_checkpoint(study: Path, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(pickle.dumps(Path("anything")))
+    write_info(WeightsInfo(), tmp_path / "model.pt")
     run = bundle(
         "evaluating", "--config_file", "configs/evaluate.json", "--dataset_dir", str(study),
         "--checkpoint", str(tmp_path / "model.pt"),

@@ -49,7 +49,8 @@ def test_registration_loss_is_the_weighted_sum() -> None:
     image = torch.rand(1, 2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     field = torch.zeros(1, 3, 16, 16, 16)
     field[:, 2] = torch.linspace(0, 1, 16)
-    without, with_weight = (RegistrationLoss(LocalNCCLoss(), weight)(field, image) for weight in (0.0, 2.0))
+    losses = (RegistrationLoss(LocalNCCLoss(), SmoothnessLoss(), weight) for weight in (0.0, 2.0))
+    without, with_weight = (loss(field, image) for loss in losses)
     assert (with_weight - without).item() == pytest.approx(2 * SmoothnessLoss()(field).item(), rel=1e-4)
 
 

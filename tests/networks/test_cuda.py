@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sacb_bundle.data import phantom_pair
-from sacb_bundle.losses import LocalNCCLoss, RegistrationLoss
+from sacb_bundle.losses import LocalNCCLoss, RegistrationLoss, SmoothnessLoss
 from sacb_bundle.networks import SACBNet, load_checkpoint
 from sacb_bundle.ops import fused_kernels
 from tests.golden_case import CASES, GoldenCase
@@ -47,7 +47,7 @@ def test_same_input_gives_the_same_bytes(pair: torch.Tensor) -> None:
 def test_training_step_gives_the_same_bytes(pair: torch.Tensor) -> None:
     def gradients() -> list[torch.Tensor]:
         torch.manual_seed(0)
-        network, loss = SACBNet().cuda(), RegistrationLoss(LocalNCCLoss(), 1.0)
+        network, loss = SACBNet().cuda(), RegistrationLoss(LocalNCCLoss(), SmoothnessLoss(), 1.0)
         loss(network(pair), pair).backward()
         return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
 
@@ -61,7 +61,7 @@ def test_training_step_gives_the_same_bytes(pair: torch.Tensor) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_trains(dtype: torch.dtype, pair: torch.Tensor) -> None:
     torch.manual_seed(0)
-    network, loss = SACBNet().cuda(), RegistrationLoss(LocalNCCLoss(), 1.0)
+    network, loss = SACBNet().cuda(), RegistrationLoss(LocalNCCLoss(), SmoothnessLoss(), 1.0)
     clustered = []
     for block in network.sacb.values():
 
@@ -108,7 +108,7 @@ def test_network_waits_for_nothing(pair: torch.Tensor) -> None:
 
 
 def test_training_step_waits_for_nothing(pair: torch.Tensor) -> None:
-    network, loss = SACBNet().cuda(), RegistrationLoss(LocalNCCLoss(), 1.0)
+    network, loss = SACBNet().cuda(), RegistrationLoss(LocalNCCLoss(), SmoothnessLoss(), 1.0)
     optimizer = torch.optim.Adam(network.parameters())
 
     def step() -> torch.Tensor:
