@@ -6,7 +6,6 @@ from .data_list import read_data_list
 from .dataset_folder import DatasetFolder, labels_to_score, read_dataset
 from .epoch_sampler import EpochSampler
 from .folder_pairs import atlas_pairs, pairs_by_name, study_pairs
-from .pair_dataset import PairDataset
 from .pairs import Pair, list_pairs, pair_indices, training_data
 from .phantom import phantom_images, phantom_pair
 
@@ -15,7 +14,6 @@ __all__ = [
     "DatasetFolder",
     "EpochSampler",
     "Pair",
-    "PairDataset",
     "atlas_names",
     "atlas_pairs",
     "check_labels",

@@ -116,9 +116,9 @@ def volume_name(path: str | Path) -> str:
     return next((name[: -len(ending)] for ending in endings if name.lower().endswith(ending)), name)
 
 
-def write_volume(volume: Volume, path: Path) -> None:
+def write_volume(volume: Volume, path: str | Path) -> None:
     """Write a NIfTI file, whole or not at all, whose qform and sform both place the volume."""
-    write_nifti(nifti_image(volume.values, volume.grid), path)
+    write_nifti(nifti_image(volume.values, volume.grid), Path(path))
 
 
 @contextmanager
