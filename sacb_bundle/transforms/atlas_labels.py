@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Transform
+from monai.transforms import Transform as MonaiTransform
 
 
-class AtlasLabelsd(Transform):
+class AtlasLabelsd(MonaiTransform):
     """Replace "pred", the field of "registration", by the warped moving label map, on the fixed image's own grid.
 
     "pred" becomes a `MetaTensor` (1, D, H, W) of uint8, or of uint16 or uint32 for labels above 255 or 65535.

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai.transforms import Transform
+from monai.transforms import Transform as MonaiTransform
 
 from ..data.atlases import NAMES, atlas_names, read_atlas, shown_names
 from ..errors import InputError
@@ -14,7 +14,7 @@ from ..errors import InputError
 FILES = ("fixed_labels", "fixed_mask", "moving_mask")
 
 
-class AtlasPaird(Transform):
+class AtlasPaird(MonaiTransform):
     """Pair a scan, the path "image", with an atlas: "fixed" is the scan, "moving" and "moving_labels" are the atlas.
 
     Names of further files of a pair are left out: the data comes from a client, which names scans by their ids only.

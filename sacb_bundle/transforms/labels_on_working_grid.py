@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Transform
+from monai.transforms import Transform as MonaiTransform
 
-from ..spatial import Transform as SpatialTransform
-from ..spatial import resample
+from ..spatial import Transform, resample
 
 
-class LabelsOnWorkingGridd(Transform):
+class LabelsOnWorkingGridd(MonaiTransform):
     """Replace "fixed_labels" and "moving_labels", if both are there, by fp32 tensors (1, D, H, W) on the working grid.
 
     It reads "pair" and "prepared", which it leaves out: see `PreparePaird`.
@@ -26,8 +25,8 @@ class LabelsOnWorkingGridd(Transform):
         if pair.fixed_labels is None or pair.moving_labels is None:
             return rest
         for key, transform, labels in (
-            ("fixed_labels", SpatialTransform(), pair.fixed_labels),
-            ("moving_labels", SpatialTransform(prepared.initial), pair.moving_labels),
+            ("fixed_labels", Transform(), pair.fixed_labels),
+            ("moving_labels", Transform(prepared.initial), pair.moving_labels),
         ):
             values = resample(transform, prepared.grid, labels=[labels]).labels[0].values
             rest[key] = torch.from_numpy(values.astype(np.float32))[None]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from monai.transforms import Transform
+from monai.transforms import Transform as MonaiTransform
 
 
-class MeasureRegistrationd(Transform):
+class MeasureRegistrationd(MonaiTransform):
     """Add "measures" of "registration": see `sacb_bundle.registration.result.Registration.measures`.
 
     Args:

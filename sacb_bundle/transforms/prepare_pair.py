@@ -6,13 +6,13 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
-from monai.transforms import Transform
+from monai.transforms import Transform as MonaiTransform
 
 from ..registration.pair import as_pair
 from ..registration.prepare import Settings, prepare
 
 
-class PreparePaird(Transform):
+class PreparePaird(MonaiTransform):
     """Read the files of a pair, and prepare it for the network: see `sacb_bundle.registration.prepare`.
 
     It reads the paths "fixed" and "moving", and "fixed_labels", "moving_labels", "fixed_mask" and "moving_mask" where

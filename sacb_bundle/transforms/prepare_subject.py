@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Transform
+from monai.transforms import Transform as MonaiTransform
 
 from .. import __version__
 from ..errors import InputError
 from ..networks.checkpoint import read_weights, write_whole
-from ..spatial import Transform as SpatialTransform
 from ..spatial import (
+    Transform,
     Volume,
     align,
     averaged,
@@ -34,7 +34,7 @@ from ..spatial import (
 logger = logging.getLogger(__name__)
 
 
-class PrepareSubjectd(Transform):
+class PrepareSubjectd(MonaiTransform):
     """Read "image" and, if present, "label", paths, into fp32 tensors (1, D, H, W), closest to RAS.
 
     Subjects that share a grid are taken as aligned and stay as they are. Otherwise each is aligned to the first, and
@@ -116,7 +116,7 @@ class PrepareSubjectd(Transform):
         if self.reference is None:
             raise ValueError("the subjects share a grid")
         image = averaged(image, self.spacing_mm)
-        initial = SpatialTransform(align(self.reference, image, self.initial))
+        initial = Transform(align(self.reference, image, self.initial))
         result = resample(initial, self.grid, [image], labels)
         return tensors_of([*result.images, *result.labels])
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from monai.transforms import Transform
+from monai.transforms import Transform as MonaiTransform
 
 from ..registration.outputs import check_formats, write_outputs
 
 
-class SaveRegistrationd(Transform):
+class SaveRegistrationd(MonaiTransform):
     """Write "registration" into "folder": see `sacb_bundle.registration.outputs`.
 
     Args:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from monai.transforms import Transform
+from monai.transforms import Transform as MonaiTransform
 
 from ..errors import InputError
 from ..metrics import PairScores, folding_percentage, non_diffeomorphic_volume, sd_log_jacobian
 
 
-class ScoreRegistrationd(Transform):
+class ScoreRegistrationd(MonaiTransform):
     """Add "scores" of "registration", a `sacb_bundle.metrics.PairScores`.
 
     Label maps are scored on the fixed image's own grid, the displacement field on the working grid.

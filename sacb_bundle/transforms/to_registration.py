@@ -6,13 +6,13 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
-from monai.transforms import Transform
+from monai.transforms import Transform as MonaiTransform
 
 from ..registration.result import Registration
 from ..spatial import check_label_interpolation
 
 
-class ToRegistrationd(Transform):
+class ToRegistrationd(MonaiTransform):
     """Add "registration", a `sacb_bundle.registration.result.Registration`, of "pair", "prepared" and the field "pred".
 
     Args:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import torch
 from monai.transforms import Compose, RandShiftIntensityd
 
-from sacb_bundle.data import EpochSampler, PairDataset
+from sacb_bundle.data import EpochSampler
+from sacb_bundle.data.pair_dataset import PairDataset
 
 
 def load(subject: dict[str, float]) -> dict[str, torch.Tensor]:
