@@ -3,9 +3,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import sacb_bundle
+from sacb_bundle.data import phantom_pair
+from sacb_bundle.networks import read_info
+from sacb_bundle.registration.register import Registrar
+from tests.conftest import write
 from tests.engine.workflows import ROOT, workflow
 
 OVERLAYS = sorted(path.stem for path in (ROOT / "configs" / "datasets").glob("*.json"))
@@ -21,6 +26,50 @@ def test_required_properties_are_there(name: str, study: Path, tmp_path: Path) -
 
 def test_all_data_sets_have_an_overlay() -> None:
     assert OVERLAYS == ["abdomen_ct", "head_neck_ct", "hippocampus", "ixi", "lpba", "oasis"]
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of four phantoms, one of which is called atlas, and in the range of a CT."""
+    root = tmp_path_factory.mktemp("scans")
+    for name, seed in (("atlas", 0), ("a", 1), ("b", 2), ("c", 3)):
+        image, labels = phantom_pair((32, 32, 32), seed=seed, amplitude=0.7)["fixed"]
+        write(root / "images" / f"{name}.nii.gz", 5 * image.astype(np.int16) - 1000)
+        write(root / "labels" / f"{name}.nii.gz", labels)
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_overlay_trains_evaluates_and_registers(overlay: str, scans: Path, tmp_path: Path) -> None:
+    """The weights of a training with an overlay, used with it and alone."""
+    small = {"max_epochs": 1, "pairs_per_epoch": 1, "dataset_dir": str(scans), "output_dir": str(tmp_path / "run")}
+    content = json.loads((ROOT / "configs" / "datasets" / f"{overlay}.json").read_text())
+    if "crop" in content:
+        small["crop#roi_size"] = [32, 32, 32]
+    if content.get("augmentation"):
+        small |= {
+            "augmentation#transforms#1#spatial_size": [32, 32, 32],
+            "augmentation#transforms#3#roi_size": [16] * 3,
+        }
+        small["augmentation#transforms#3#max_roi_size"] = [32, 32, 32]
+    workflow("train", overlay, **small).run()
+    model = str(tmp_path / "run" / "model.pt")
+    info = read_info(model)
+    assert (info.modality, info.spacing_mm) == (content.get("modality", "mr"), 2.0)  # that of the scans
+
+    options = {"dataset_dir": str(scans), "checkpoint": model}
+    workflow("evaluate", overlay, **options, output_dir=str(tmp_path / "eval")).run()
+    summary = json.loads((tmp_path / "eval" / "metrics.json").read_text())
+    assert summary["pairs"] > 0
+    assert summary["pairs_left_out"] == {}
+    workflow("inference", overlay, **options, output_dir=str(tmp_path / "study")).run()
+    study = json.loads((tmp_path / "study" / "summary.json").read_text())
+    assert (study["failed"], study["done"]) == ([], study["cases"])
+    result = Registrar(model, device="cpu", initial="none")(
+        scans / "images" / "a.nii.gz", scans / "images" / "b.nii.gz"
+    )
+    assert result.prepared.modalities == {"fixed": "ct", "moving": "ct"}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
