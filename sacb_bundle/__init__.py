@@ -4,7 +4,7 @@ Example:
     >>> import sacb_bundle as sacb
     >>> registrar = sacb.Registrar(device="cpu", initial="none")
     >>> fixed, moving = sacb.phantom_images((32, 32, 32))
-    >>> registrar(fixed, moving).warped.shape
+    >>> registrar(fixed, moving).warped.grid.shape
     (32, 32, 32)
 """
 

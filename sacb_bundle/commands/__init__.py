@@ -62,7 +62,7 @@ def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         )
         if name == called:
             module = importlib.import_module(f".{name}", __package__)
-            verb.description = f"{summary} {module.RESULTS}"
+            verb.description = f"{summary} {module.RESULTS}".strip()
             verb.epilog = f"example:\n  {module.EXAMPLE}"
             module.add_options(verb)
             verb.set_defaults(run=module.run)

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, failure_of
 from ..files import make_folder, whole_file
 from ..metrics import LABEL_SCORES, PairScores, mean_and_std
 
@@ -53,9 +53,10 @@ class EvaluationTables:
         """Score a pair, and return the reason why it is left out, or ""."""
         try:
             self.scores[data["id"]] = process(data)["scores"]
-        except InputError as error:
-            self.fail(data["id"], {"error": str(error)})
-            return str(error)
+        except Exception as error:  # MONAI wraps an InputError in its own
+            failure = failure_of(error)
+            self.fail(data["id"], failure)
+            return failure["error"]
         return ""
 
     def fail(self, case: str, failure: Mapping[str, str]) -> None:

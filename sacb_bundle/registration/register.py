@@ -40,7 +40,7 @@ class Registrar:
         >>> from sacb_bundle.data import phantom_images
         >>> registrar = Registrar(device="cpu", initial="none")
         >>> result = registrar(*phantom_images((32, 32, 32)))
-        >>> result.warped.shape
+        >>> result.warped.grid.shape
         (32, 32, 32)
     """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from uuid import uuid4
 
 from filelock import FileLock
 
-from ..errors import InputError, reason_of
+from ..errors import InputError, failure_of
 from ..files import whole_file
 from ..registration.result_folder import (
     FAILURE,
@@ -191,24 +190,6 @@ def is_text(name: str) -> bool:
 def read_failure(folder: Path) -> str:
     """Return why the case in a folder failed when it was last tried; "" if it did not."""
     return str(read_or_empty(folder / FAILURE, dict).get("error", ""))
-
-
-def message_of(error: BaseException) -> str:
-    """Return the message of an error for the user."""
-    reason = reason_of(error)
-    if reason is not None:
-        return str(reason)
-    while error.__cause__ is not None:  # MONAI wraps errors in others, which say less
-        error = error.__cause__
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def failure_of(error: BaseException) -> dict[str, str]:
-    """Return an error for the user, and, where the user cannot put it right, a traceback for the programmer."""
-    failure = {"error": message_of(error)}
-    if reason_of(error) is None:
-        failure["traceback"] = "".join(traceback.format_exception(error))
-    return failure
 
 
 def no_more_can_be_written(error: BaseException | None) -> bool:

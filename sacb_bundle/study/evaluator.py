@@ -12,7 +12,8 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 
-from .cases import StudyStoppedError, failure_of
+from ..errors import failure_of
+from .cases import StudyStoppedError
 from .memory import release_free_memory
 
 

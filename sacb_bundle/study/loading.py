@@ -13,7 +13,7 @@ from typing import Any
 from monai.data import DataLoader, Dataset
 from torch.utils.data import Subset
 
-from .cases import failure_of
+from ..errors import failure_of
 from .memory import release_free_memory
 
 logger = logging.getLogger(__name__)
