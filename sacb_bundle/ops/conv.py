@@ -55,7 +55,8 @@ def on_cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
     kernel = torch.cat([F.pad(weight, (n, voxels - 1 - n)) for n in range(voxels)])
     bias = None if bias is None else bias.repeat(voxels)
     y = F.conv3d(channels_last, kernel, bias, stride=(1, 1, voxels), padding=1)
-    return y.movedim(1, -1).reshape(batch, depth, height, width, out_channels).movedim(-1, 1)
+    # PyTorch computes small inputs otherwise on some CPUs, and returns them with the channels first in memory.
+    return y.movedim(1, -1).reshape(batch, depth, height, width, out_channels).contiguous().movedim(-1, 1)
 
 
 def conv_norm_leaky_relu(

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from monai.data import MetaTensor
-from sacb_bundle.cli import main
 
-from sacb_bundle.engine import apply_transform
+from sacb_bundle.commands import main
+from sacb_bundle.commands.apply_transform import apply_transform
 from sacb_bundle.errors import InputError
 from sacb_bundle.spatial import (
     Grid,
