@@ -1,10 +1,12 @@
-# make demo | make test | make test-label | make lint | make clean
+# make demo | make test | make test-all | make test-label | make lint | make clean
 #
 #   PYTHON=...  the Python that makes the environment (3.10 to 3.12; default python3)
 #   ARGS=...    further arguments for the demo or for pytest: make test ARGS="-k metrics"
+#   JOBS=...    processes that run the tests (default 2), each with one thread
 
 PYTHON ?= python3
 ARGS :=
+JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,12 +16,13 @@ LABEL_BIN := $(LABEL_VENV)/bin
 LABEL_STAMP := $(LABEL_VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-label lint clean
+.PHONY: help demo test test-all test-label lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo   set up $(VENV) and run scripts/demo.py"
-	@echo "make test   set up $(VENV) and run the tests"
+	@echo "make test   set up $(VENV) and run the tests that are not slow"
+	@echo "make test-all   the same with the slow tests"
 	@echo "make test-label   set up $(LABEL_VENV) with MONAI Label (some gigabytes) and test the bundle in its server"
 	@echo "make lint   set up $(VENV) and run ruff and mypy"
 	@echo "make clean  remove $(VENV), caches and build output"
@@ -44,8 +47,12 @@ $(LABEL_STAMP): pyproject.toml constraints-label.txt
 demo: $(STAMP)
 	$(BIN)/python scripts/demo.py $(ARGS)
 
+# One thread for each process: two that take all cores would wait for each other.
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
+
+test-all: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 test-label: $(LABEL_STAMP)
 	PYTHONPATH=tests/label/shim $(LABEL_BIN)/python -m pytest tests/label $(ARGS)
