@@ -64,6 +64,7 @@ def test_the_network_takes_and_gives_what_the_metadata_says() -> None:
     monai.bundle.verify_net_in_out("network_def", meta_file=METADATA, config_file=CONFIG, n=2, any=1, device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit")
 def test_a_trace_is_of_every_size(network: SACBNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.ts"
@@ -74,6 +75,7 @@ def test_a_trace_is_of_every_size(network: SACBNet, tmp_path: Path, monkeypatch:
     assert largest_difference(torch.jit.load(path), network, monkeypatch) <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_an_exported_program_is_of_every_size(network: SACBNet, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {axis: 16 * torch.export.Dim(name, min=2, max=32) for axis, name in enumerate("dhw", start=2)}
     with torch.no_grad():
@@ -81,6 +83,7 @@ def test_an_exported_program_is_of_every_size(network: SACBNet, monkeypatch: pyt
     assert largest_difference(program.module(), network, monkeypatch) <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_from_another_folder(study: Path, tmp_path: Path) -> None:
     """The packaged bundle, as its documentation has it: its folder on PYTHONPATH."""
     package = [sys.executable, ROOT / "scripts" / "package_bundle.py", "--output", tmp_path / "bundle.zip"]

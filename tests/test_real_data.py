@@ -22,6 +22,7 @@ def test_data_sets_pass_the_checks(name: str, real_data: Path) -> None:
     assert all(prepare(subject)["image"].ndim == 4 for subject in (*dataset.train, *dataset.val))
 
 
+@pytest.mark.slow
 def test_shipped_weights_reach_their_stated_gain(real_data: Path, tmp_path: Path) -> None:
     evaluation = workflow(
         "evaluate",
@@ -37,6 +38,7 @@ def test_shipped_weights_reach_their_stated_gain(real_data: Path, tmp_path: Path
     assert summary["folding_percent"]["mean"] < 0.1
 
 
+@pytest.mark.slow
 def test_a_short_training_already_brings_the_images_together(real_data: Path, tmp_path: Path) -> None:
     training = workflow(
         "train",

@@ -67,6 +67,7 @@ def test_numbers_are_finite_and_not_negative(number: object) -> None:
         check_numbers(learning_rate=number, smoothness_weight=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "value"), [("seed", "1.5"), ("smoothness_weight", "x")])
 def test_options_of_another_type(option: str, value: str) -> None:
     run = bundle("training", "--config_file", "configs/train.json", *HARMLESS, f"--{option}", value)
@@ -78,11 +79,13 @@ def test_a_batch_of_nothing() -> None:
     assert_one_error(run, "batch_size is 0; it must be a whole number of at least 1")
 
 
+@pytest.mark.slow
 def test_missing_folder() -> None:
     run = bundle("training", "--config_file", "configs/train.json", "--dataset_dir", "/nowhere", *HARMLESS)
     assert_one_error(run, "dataset_dir: there is no folder /nowhere")
 
 
+@pytest.mark.slow
 def test_damaged_image(study: Path, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for source in (study / "images").iterdir():
@@ -93,6 +96,7 @@ def test_damaged_image(study: Path, tmp_path: Path) -> None:
     assert_one_error(run, str(damaged), "damaged or cut short")
 
 
+@pytest.mark.slow
 def test_a_study_with_a_damaged_scan(study: Path, tmp_path: Path) -> None:
     scans, output = tmp_path / "scans", tmp_path / "out"
     scans.mkdir()
@@ -111,6 +115,7 @@ def test_a_study_with_a_damaged_scan(study: Path, tmp_path: Path) -> None:
     assert "2 of 6 cases are complete" in resumed.stdout
 
 
+@pytest.mark.slow
 def test_pickle_as_checkpoint(study: Path, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(pickle.dumps(Path("anything")))
     write_info(WeightsInfo(), tmp_path / "model.pt")

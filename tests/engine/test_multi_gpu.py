@@ -80,6 +80,7 @@ def train(
     return run.stdout + run.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_step_of_one(study: Path, tmp_path: Path) -> None:
     # A batch of two and two of one round differently, by which in fp32 some voxels change their clusters.
     said = train(study, tmp_path / "one", processes=1, batch_size=2, precision="fp64")
@@ -101,6 +102,7 @@ def test_two_processes_take_the_step_of_one(study: Path, tmp_path: Path) -> None
     load_checkpoint(SACBNet(base_channels=2), tmp_path / "two" / "model.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_validation_counts_every_pair_as_often(processes: int, study: Path, tmp_path: Path) -> None:
     train(study, tmp_path / "one", processes=1, batch_size=1, learning_rate=0)

@@ -50,6 +50,7 @@ def bundle(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run_id", "validating"), [("training", 2), ("", 1), ("run", 0)])
 def test_studies_of_any_geometry(
     run_id: str,

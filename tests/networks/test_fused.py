@@ -8,6 +8,7 @@ from sacb_bundle.ops.fused import HAS_TRITON
 from tests.golden_case import GoldenCase
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="test_cuda.py runs the compiled kernels instead")
 @torch.no_grad()

@@ -107,6 +107,7 @@ def dice_after(fixed: Path, moving: Path, output: Path) -> float:
     return float(np.mean(list(dice(expected, warped, scored).values())))
 
 
+@pytest.mark.slow
 def test_the_network_does_as_well_on_every_copy(subjects: list[Path], tmp_path: Path) -> None:
     scores = {}
     for fixed, moving in (("RAS", "RAS"), ("LPS", "SPL"), ("PIR", "RAS"), ("ASL", "PIR")):

@@ -45,6 +45,7 @@ def started(*arguments: object, jobs: int = 0) -> multiprocessing.Process:
     return process
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_resumed_it_ends_the_same(
     table: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +116,7 @@ class KillsLate(KillsItsProcess):
         return super().__call__(pair)
 
 
+@pytest.mark.slow
 def test_the_case_that_is_waited_for_is_not_the_one_that_failed(study: Path, tmp_path: Path) -> None:
     image = str(study / "images" / "fixed_0.nii.gz")
     pairs = [{"id": name, "fixed": image, "moving": image} for name in "abcd"]
@@ -126,6 +128,7 @@ class Killed(BaseException):
     """In place of a signal, at a chosen moment."""
 
 
+@pytest.mark.slow
 def test_killed_between_any_two_steps_of_replacing_a_case(
     table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +279,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("formats", "size"), [((), "1m"), (("--formats", "h5"), "3m"), (("--formats", "tfm"), "5m")])
 def test_a_full_disk_ends_the_study_and_what_is_there_is_whole(
     formats: tuple[str, ...],
@@ -313,6 +317,7 @@ def test_a_read_only_folder_is_refused_before_work_starts(
     assert "disk/out is not a folder that can be written to." in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_torchrun_ends_with_one_report_though_a_case_fails(table: Path, model: Path, tmp_path: Path) -> None:
     (tmp_path / "scans" / "moving 1_images.nii.gz").write_bytes(b"broken")
     program = "import torch; torch.set_num_threads(1); from sacb_bundle.commands import main; raise SystemExit(main())"
