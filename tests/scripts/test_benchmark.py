@@ -28,6 +28,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [folder / "whole.json", folder / "longer.json"]
 
 
+@pytest.mark.slow
 def test_network_and_every_operation_are_measured(reports: list[Path]) -> None:
     report = json.loads(reports[0].read_text())
     assert report["shape"] == [32, 32, 32]
@@ -50,6 +51,7 @@ def test_network_and_every_operation_are_measured(reports: list[Path]) -> None:
         assert row["forward"]["times_floor"] > 0.5
 
 
+@pytest.mark.slow
 def test_scaling_is_plotted_and_tabulated(reports: list[Path], tmp_path: Path) -> None:
     result = run("plot_scaling.py", *map(str, reports), "--output", str(tmp_path / "scaling.png"))
     assert result.returncode == 0, result.stderr
