@@ -1,14 +1,14 @@
-"""The error for everything a user can put right."""
+"""The error for everything a user can fix."""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
-    """A file, folder or argument of the user is not what it should be; the message says what would be right."""
+    """A file, folder or argument from the user is invalid; the message says what is expected."""
 
 
 def reason_of(error: BaseException) -> InputError | None:
-    """The `InputError` behind an error, which MONAI wraps in others; None if there is none."""
+    """Return the `InputError` among the causes of an error (MONAI wraps errors in others), or None."""
     reason: BaseException | None = error
     while reason is not None:
         if isinstance(reason, InputError):

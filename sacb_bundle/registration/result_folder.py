@@ -56,7 +56,7 @@ def check_not_read(folders: set[Path], sources: list[Path]) -> None:
     for path in sources:
         source = path.resolve()
         if source.parent in folders and (is_result(source.name) or source.name in (RECORD, FAILURE)):
-            raise InputError(f"{source}: a result would overwrite this file, which is read; choose another output.")
+            raise InputError(f"{source}: a result would overwrite this input; choose another output.")
 
 
 @contextmanager

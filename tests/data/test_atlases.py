@@ -21,9 +21,9 @@ METADATA = ROOT / "configs" / "metadata.json"
         ("[]", "must hold an object of label values and names"),
         ('{"0": "air"}', "must hold an object of label values and names"),
         ('{"1": 1}', "must hold an object of label values and names"),
-        ('{"1": "Left", "2": "left "}', r"\['left'\] cannot name a label"),
-        ('{"1": "Background"}', r"\['background'\] cannot name a label"),
-        ('{"1": "  "}', r"\[''\] cannot name a label"),
+        ('{"1": "Left", "2": "left "}', r"\['left'\] cannot be label names"),
+        ('{"1": "Background"}', r"\['background'\] cannot be label names"),
+        ('{"1": "  "}', r"\[''\] cannot be label names"),
         ("{", "not valid JSON"),
     ],
 )

@@ -195,7 +195,7 @@ def test_the_transform_in_the_file_is_that_in_memory(by_command: Path, result: s
     ("options", "message"),
     [
         ({"weights": "nowhere.pt"}, r"nowhere\.pt: no such checkpoint file"),
-        ({"device": "tpu"}, "device is 'tpu', which cannot be used here"),
+        ({"device": "tpu"}, "device is 'tpu', which is not available"),
         ({"initial": "elastic"}, "initial is 'elastic'; it must be one of none, center, rigid, affine"),
         ({"modality": "us"}, "modality is 'us'; it must be one of auto, mr, ct"),
         ({"spacing": 0}, "spacing is 0; it must be a length"),

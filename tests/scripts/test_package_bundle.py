@@ -91,5 +91,5 @@ def test_atlases_that_name_a_label_differently_are_refused(packer: ModuleType, t
 
 
 def test_the_bundle_is_not_overwritten(packer: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a result would overwrite this file"):
+    with pytest.raises(InputError, match="a result would overwrite this input"):
         packer.package(tmp_path / "bundle" / "configs" / "metadata.json", [packer.checked_atlas(ATLAS)])

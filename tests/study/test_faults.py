@@ -244,7 +244,7 @@ def test_folders_of_other_processes_may_be_half_replaced(tmp_path: Path) -> None
     with pytest.raises(InputError, match="would take the place of this file"):
         cases.check([other])
     read = own | {"moving": str(tmp_path / "other" / "warped.nii.gz")}
-    with pytest.raises(InputError, match="would overwrite this file, which is read"):
+    with pytest.raises(InputError, match="would overwrite this input"):
         cases.check([read], others=[own, other])
 
 
@@ -310,7 +310,7 @@ def test_a_read_only_folder_is_refused_before_work_starts(
     (small_disk / "out").mkdir()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     assert batch(small_disk / "out", model, "--pairs", table) == 1
-    assert "disk/out is not a folder that can be written to." in capfd.readouterr().err
+    assert "disk/out is not a writable folder." in capfd.readouterr().err
 
 
 def test_torchrun_ends_with_one_report_though_a_case_fails(table: Path, model: Path, tmp_path: Path) -> None:
