@@ -17,7 +17,7 @@ from sacb_bundle.errors import InputError
 from sacb_bundle.networks import WeightsInfo, write_info
 from tests.engine.workflows import ROOT
 
-# Should an error go unnoticed, the run must neither take long nor touch the shipped weights.
+# If an error goes undetected, the run must neither take long nor change the shipped weights.
 HARMLESS = ("--max_epochs", "1", "--pairs_per_epoch", "1", "--ckpt_dir", "/nonexistent/models")
 
 

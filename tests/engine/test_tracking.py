@@ -1,4 +1,4 @@
-"""`--tracking mlflow`, with MLflow."""
+"""Run `--tracking mlflow` with MLflow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.engine.workflows import ROOT
 
 
 def metrics_of(workflow: str, config: str, output_dir: Path, *options: str) -> dict[str, float]:
-    """What a workflow, run as a user does, logs in its output folder."""
+    """Run a workflow as a user does, and return the log in its output folder."""
     command = [sys.executable, "-m", "monai.bundle", "run", workflow, "--config_file", str(ROOT / "configs" / config)]
     command += ["--output_dir", str(output_dir), "--device", "cpu"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
