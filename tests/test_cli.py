@@ -200,17 +200,17 @@ def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str
         "one 3-D volume is needed": [*register, "--moving", str(folder / "flat.nii.gz")],
         "not an ITK transform": [*apply, "--reference", fixed, "--transform", str(folder / "text.tfm")],
         "not a displacement field": [*apply, "--reference", fixed, "--transform", moving],
-        "Is it another image's transform?": [
+        "Does the transform belong to another image?": [
             *apply, "--reference", str(folder / "far.nii.gz"), "--transform", transform
         ],
-        "Is it another image's?": [
+        "Does it belong to another image?": [
             *apply, "--reference", fixed, "--transform", transform, "--labels", str(folder / "far.nii.gz")
         ],
         "There is nothing to apply": [
             "apply", "--output", str(folder / "out"), "--reference", fixed, "--transform", transform
         ],
         "There is nothing to score": ["evaluate"],
-        "there is nothing to see": [
+        "there is nothing to register": [
             *register, "--moving", moving, "--fixed-mask", str(folder / "dark.nii.gz")
         ],
         "file is not a writable folder": ["register", *pair, "--output", str(folder / "file")],
@@ -228,12 +228,12 @@ def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str
         "is a folder": [
             "evaluate", "--fixed-labels", fixed, "--warped-labels", fixed, "--output", str(own)
         ],
-        "another file gives": [*apply, "--reference", fixed, "--transform", transform, "--labels", moving],
+        "another file also gives": [*apply, "--reference", fixed, "--transform", transform, "--labels", moving],
         "fixed.nii.gz: a result would overwrite": [
             "apply", "--transform", transform, "--reference", moving, "--output", str(scans), "--input", fixed
         ],
         "spacing is inf": [*register, "--moving", moving, "--spacing", "inf"],
-        "name the moving image as reference": [
+        "give the moving image as reference": [
             "invert", "--transform", transform, "--output", str(folder / "out" / "inverse.nii.gz"),
             "--reference", str(folder / "far.nii.gz")
         ],

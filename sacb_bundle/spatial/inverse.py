@@ -159,8 +159,8 @@ class InverseError:
         inside = self.error[self.error >= 0]
         if not inside.size:
             raise InputError(
-                f"The transform leads everywhere outside of {self.inverse_grid}, where its inverse was to lie: "
-                "name the moving image as reference."
+                f"The transform maps every voxel outside of {self.inverse_grid}, the grid of its inverse; "
+                "give the moving image as reference."
             )
         return {
             "mean_mm": float(inside.mean(dtype=np.float64)),

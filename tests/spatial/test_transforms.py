@@ -73,7 +73,7 @@ def test_the_error_of_an_inverse_is_measured_and_not_assumed() -> None:
     far.affine[:3, 3] = 1000
     elsewhere = inverse_error(transform, DisplacementField(torch.zeros(3, 4, 4, 4), far), on)
     assert (elsewhere.error == -1).all()
-    with pytest.raises(InputError, match="name the moving image as reference"):
+    with pytest.raises(InputError, match="give the moving image as reference"):
         elsewhere.summary()
 
 

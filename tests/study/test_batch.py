@@ -90,7 +90,7 @@ def test_an_interrupted_study_tells_what_is_done(
     with monkeypatch.context() as patch:
         patch.setattr(RegistrationInferer, "__call__", interrupted)
         assert batch(tmp_path / "out", model, "--pairs", table) == 130
-    assert "goes on with --resume" in capsys.readouterr().err
+    assert "continues with --resume" in capsys.readouterr().err
     statuses = [row["status"] for row in rows_of(tmp_path / "out").values()]
     assert statuses == ["done", "done", "missing", "missing"]
     assert "2 of 4 cases are done" in (tmp_path / "out" / "report.html").read_text()

@@ -241,7 +241,7 @@ def test_folders_of_other_processes_may_be_half_replaced(tmp_path: Path) -> None
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "picture.jpg").write_bytes(b"")
     cases.check([own], others=[own, other])
-    with pytest.raises(InputError, match="would take the place of this file"):
+    with pytest.raises(InputError, match="would replace this file"):
         cases.check([other])
     read = own | {"moving": str(tmp_path / "other" / "warped.nii.gz")}
     with pytest.raises(InputError, match="would overwrite this input"):
