@@ -84,7 +84,11 @@ def show_log(quiet: tuple[str, ...] = ()) -> None:
 
 
 def file(text: str) -> Path:
-    """Return the path of an existing file."""
+    """Return the path of an existing file.
+
+    Raises:
+        ArgumentTypeError: if there is no such file.
+    """
     path = Path(text)
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"{text}: no such file")
@@ -92,7 +96,11 @@ def file(text: str) -> Path:
 
 
 def folder(text: str) -> Path:
-    """Return the path of an existing folder."""
+    """Return the path of an existing folder.
+
+    Raises:
+        ArgumentTypeError: if there is no such folder.
+    """
     path = Path(text)
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: no such folder")
@@ -100,7 +108,11 @@ def folder(text: str) -> Path:
 
 
 def number(text: str) -> int:
-    """Return a whole number of at least 0."""
+    """Return a whole number of at least 0.
+
+    Raises:
+        ArgumentTypeError: if the text is not one.
+    """
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text}: not a whole number of at least 0")
     return int(text)

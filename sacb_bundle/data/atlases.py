@@ -13,7 +13,7 @@ IMAGE, LABELS, NAMES = "image.nii.gz", "labels.nii.gz", "labels.json"
 
 @dataclass(frozen=True)
 class Atlas:
-    """A labelled image.
+    """An image with a label map.
 
     Attributes:
         name: name of the folder.

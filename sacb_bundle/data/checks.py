@@ -61,7 +61,15 @@ def check_scan_grids(pair: Mapping[str, str], grids: dict[str, Grid | InputError
 
 
 def grid_of(path: str, grids: dict[str, Grid | InputError]) -> Grid:
-    """Return the grid of a file, or raise the error from reading it; each header is read once."""
+    """Return the grid of a file, whose header is read once.
+
+    Args:
+        path: path of the file.
+        grids: grids, or errors, of files that were read before; the result is added.
+
+    Raises:
+        InputError: if the header cannot be read.
+    """
     if path not in grids:
         try:
             grids[path] = read_grid(path)

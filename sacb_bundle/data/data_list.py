@@ -55,7 +55,11 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
 
 
 def read_table(source: Path) -> list[dict[str, str]]:
-    """Read the pairs of a table; an empty cell means that there is no such file."""
+    """Read the pairs of a table; an empty cell means that there is no such file.
+
+    Raises:
+        InputError: if it is not a table of pairs.
+    """
     try:
         with reading(source), open(source, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -91,7 +95,11 @@ def check_columns(columns: list[str], source: Path) -> None:
 
 
 def read_json_list(source: Path) -> list[dict[str, str]]:
-    """Read the pairs of a JSON file."""
+    """Read the pairs of a JSON file.
+
+    Raises:
+        InputError: if it is not a list of pairs, or a data set of Learn2Reg.
+    """
     content = read_json(source)
     if isinstance(content, dict):
         return learn2reg_pairs(content, source)
@@ -110,7 +118,11 @@ def read_json_list(source: Path) -> list[dict[str, str]]:
 
 
 def learn2reg_pairs(content: dict[str, Any], source: Path) -> list[dict[str, str]]:
-    """Return the pairs of a data set of the Learn2Reg challenge."""
+    """Return the pairs of a data set of the Learn2Reg challenge.
+
+    Raises:
+        InputError: if the content of the JSON file lists no pairs.
+    """
     name = next((name for name in LEARN2REG_LISTS if content.get(name) and isinstance(content[name], list)), None)
     if name is None:
         raise InputError(

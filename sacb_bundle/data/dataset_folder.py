@@ -40,6 +40,9 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
         dataset_dir: folder of the data set.
         atlas: name of a subject to put first in both lists, to pair an atlas with each subject.
 
+    Returns:
+        The training and validation subjects.
+
     Raises:
         InputError: if the folder, images/ or a named file is missing, there are fewer than two training or validation
             subjects, or dataset.json cannot be read.
@@ -78,7 +81,11 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
 
 
 def files_by_name(folder: Path, endings: tuple[str, ...] = NIFTI_ENDINGS) -> dict[str, Path]:
-    """Return the volumes in a folder by subject name, in the order of the names, without hidden files."""
+    """Return the volumes in a folder by subject name, in the order of the names, without hidden files.
+
+    Raises:
+        InputError: if the folder cannot be read, or two volumes have the same name.
+    """
     files: dict[str, Path] = {}
     with reading(folder):
         paths = sorted(folder.iterdir())
@@ -92,7 +99,11 @@ def files_by_name(folder: Path, endings: tuple[str, ...] = NIFTI_ENDINGS) -> dic
 
 
 def read_description(path: Path) -> dict:
-    """Read dataset.json, which must hold an object."""
+    """Read dataset.json.
+
+    Raises:
+        InputError: if it cannot be read, or holds no JSON object.
+    """
     content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold a JSON object, not a {type(content).__name__}.")
@@ -100,7 +111,11 @@ def read_description(path: Path) -> dict:
 
 
 def description_split(description: dict, root: Path) -> tuple[list[str], list[str]] | None:
-    """Return the names of training and validation subjects from dataset.json; None if it has no split."""
+    """Return the names of training and validation subjects from dataset.json; None if it has no split.
+
+    Raises:
+        InputError: if the split is invalid.
+    """
     if "split" not in description:
         return None
     split = description["split"]

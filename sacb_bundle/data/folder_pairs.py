@@ -24,6 +24,9 @@ def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, at
         pairing: rule that pairs the scans, see `pair_indices`.
         atlas: name of the scan to put first; None for none.
 
+    Returns:
+        The pairs, with ids.
+
     Raises:
         InputError: as in those functions, or if the folder holds fewer than two scans or not the atlas.
     """
@@ -50,6 +53,9 @@ def atlas_pairs(atlas: Path, atlas_labels: Path | None, images: Path) -> list[Pa
         atlas_labels: path of the label map to warp; None for none.
         images: folder of scans, see `scans_of`. The atlas itself is left out if it is there.
 
+    Returns:
+        The pairs, with ids.
+
     Raises:
         InputError: if the folder holds no other scan.
     """
@@ -68,6 +74,9 @@ def pairs_by_name(fixed_dir: Path, moving_dir: Path) -> list[Pair]:
         fixed_dir: folder of fixed scans, see `scans_of`.
         moving_dir: folder of moving scans.
 
+    Returns:
+        The pairs, with ids.
+
     Raises:
         InputError: if no name is in both folders.
     """
@@ -85,7 +94,7 @@ def pairs_by_name(fixed_dir: Path, moving_dir: Path) -> list[Pair]:
 
 
 def scans_of(folder: Path) -> dict[str, dict[str, str]]:
-    """List the scans in a folder by name, sorted: {"image": path}, with "label": path if there is a label map.
+    """Return the scans in a folder by name, sorted: {"image": path}, with "label": path if there is a label map.
 
     Args:
         folder: folder of scans; or of images/ with scans and labels/ with label maps of the same names.

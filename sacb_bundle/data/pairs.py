@@ -39,7 +39,7 @@ def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
 
 
 def list_pairs(dataset_dir: str, data_list: str = "", pairing: str = "ordered", atlas: str | None = None) -> list[Pair]:
-    """List the pairs of a data list, or of the validation subjects of a data set.
+    """Return the pairs of a data list, or of the validation subjects of a data set.
 
     Args:
         dataset_dir: folder of the data set, see `read_dataset`; ignored if there is a data list.
@@ -59,7 +59,7 @@ def list_pairs(dataset_dir: str, data_list: str = "", pairing: str = "ordered", 
 
 
 def training_data(dataset_dir: str, data_list: str = "", atlas: str | None = None) -> DatasetFolder:
-    """List the subjects of a data set, or the pairs of a data list, for training and validation.
+    """Return the subjects of a data set, or the pairs of a data list, for training and validation.
 
     The last fifth of a data list, at least two pairs, is for validation; fewer than four pairs are all used for both.
 

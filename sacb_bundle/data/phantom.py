@@ -43,6 +43,11 @@ def phantom_images(
 ) -> tuple[Volume, Volume]:
     """Make the images of `phantom_pair` in memory, on a grid of 2 mm, RAS.
 
+    Args:
+        shape: see `phantom_pair`.
+        seed: see `phantom_pair`.
+        amplitude: see `phantom_pair`.
+
     Returns:
         The fixed and the moving image.
     """

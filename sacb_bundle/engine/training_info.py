@@ -17,7 +17,7 @@ LARGEST_NUMBER_OF_IMAGES = 50
 def training_info(
     network: RegistrationNetwork, spacing_mm: float, modality: str, dataset: PairDataset, data: str
 ) -> WeightsInfo:
-    """Describe how to use the weights of a training.
+    """Return the description of the weights of a training.
 
     Args:
         network: network to train.

@@ -52,7 +52,11 @@ class TrainingState:
         self.start = self.read(self.path if resume is True else Path(str(resume))) if resume else None
 
     def read(self, path: Path) -> dict[str, Any]:
-        """Read the state to resume from, and check that it matches this training."""
+        """Read the state to resume from, and check that it matches this training.
+
+        Raises:
+            InputError: if the file is no training state, or does not match.
+        """
         state = read_weights(path)
         missing = {*self.parts, "epoch", "random_state"} - state.keys()
         if missing:

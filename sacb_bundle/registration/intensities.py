@@ -61,6 +61,9 @@ def scale(image: np.ndarray, modality: str, name: str) -> np.ndarray:
         modality: key of `RULES`.
         name: name of the image in error messages.
 
+    Returns:
+        The scaled image, fp32.
+
     Raises:
         InputError: if almost all of the image has its lowest value.
     """

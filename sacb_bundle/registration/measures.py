@@ -71,7 +71,11 @@ def similarity(moving: torch.Tensor, warped: torch.Tensor, fixed: torch.Tensor) 
 
 
 def displacement(transform: Transform, field: torch.Tensor) -> dict[str, float]:
-    """Measure a displacement field (3, D, H, W) in voxels, and the transform that holds it in mm."""
+    """Measure a displacement field (3, D, H, W) in voxels, and the transform that holds it in mm.
+
+    Raises:
+        ValueError: if the transform has no displacement field.
+    """
     if transform.displacement is None:
         raise ValueError("the transform holds no displacement field")
     grid = transform.displacement.grid

@@ -48,6 +48,9 @@ def as_pair(images: Mapping[Any, Any]) -> Pair:
         images: paths or images in memory, see `sacb_bundle.spatial.as_volume`: "fixed" and "moving", and optionally
             "fixed_labels", "moving_labels", "fixed_mask" and "moving_mask".
 
+    Returns:
+        The pair.
+
     Raises:
         InputError: if one is invalid, or a label map or mask is not on its image's grid.
     """

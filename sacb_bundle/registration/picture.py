@@ -65,6 +65,9 @@ def tiles_of(result: Registration, axis: int, relative: torch.Tensor) -> list[Im
         result: registration to draw.
         axis: axis of the working grid.
         relative: displacement (3, D, H, W), scaled to a length of at most 1.
+
+    Returns:
+        The tiles, in the order of the columns of `draw`.
     """
     grid = result.prepared.grid
     middle = grid.shape[axis] // 2

@@ -81,6 +81,13 @@ class Prepared:
 def prepare(pair: Pair, settings: Settings) -> Prepared:
     """Align a pair, resample both images to the working grid, and scale their intensities.
 
+    Args:
+        pair: pair to prepare.
+        settings: settings of the working grid, the alignment and the intensities.
+
+    Returns:
+        The prepared pair.
+
     Raises:
         InputError: if the images do not overlap, or one is almost empty.
     """

@@ -93,6 +93,9 @@ class Registrar:
             fixed_mask: mask on the fixed image's grid, nonzero where the image counts.
             moving_mask: mask on the moving image's grid, likewise.
 
+        Returns:
+            The registration.
+
         Raises:
             InputError: if an image is invalid, or the images do not overlap.
         """

@@ -92,7 +92,7 @@ class Registration:
 
     @cached_property
     def resampled(self) -> Resampled:
-        """The moving image, its label map and the whole transform on the fixed image's grid, in one pass."""
+        """The moving image, its label map and the complete transform on the fixed image's grid, from one pass."""
         labels = [] if self.pair.moving_labels is None else [self.pair.moving_labels]
         return resample(self.transform, self.fixed_grid, [self.pair.moving], labels, self.label_interpolation)
 
@@ -132,7 +132,11 @@ class Registration:
         return self.carry(labels, labels=True)
 
     def carry(self, image: Any, labels: bool) -> Any:
-        """Warp an image or a label map."""
+        """Warp an image or a label map.
+
+        Raises:
+            InputError: as in `warp`.
+        """
         role = "label" if labels else "further"
         series = as_series(image, role)
         if not self.transform.reaches(self.fixed_grid, series.grid):

@@ -77,7 +77,11 @@ def align(
 def maximise_mutual_information(
     fixed: Volume, moving: Volume, initial: str, fixed_mask: Volume | None, moving_mask: Volume | None
 ) -> np.ndarray:
-    """Search for the transform of `align`, for any `initial` except "none"."""
+    """Search for the transform of `align`, for any `initial` except "none".
+
+    Raises:
+        InputError: if an image is too small, or the images do not overlap.
+    """
     fixed, moving = averaged(fixed, SPACING_MM), averaged(moving, SPACING_MM)
     for name, image in (("fixed", fixed), ("moving", moving)):
         if min(image.grid.shape) < LEAST_SIZE_VOXELS:

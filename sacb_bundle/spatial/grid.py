@@ -123,7 +123,17 @@ class Grid:
 
 
 def check_same_grid(name: str, grid: Grid, reference_name: str, reference: Grid) -> None:
-    """Raise an InputError that names both images unless two grids coincide."""
+    """Check that two grids coincide.
+
+    Args:
+        name: name of the image in the error message.
+        grid: grid of the image.
+        reference_name: name of the reference image in the error message.
+        reference: grid of the reference image.
+
+    Raises:
+        InputError: if they do not; names both images and grids.
+    """
     if not grid.coincides_with(reference):
         raise InputError(
             f"{name} has {grid}, but {reference_name} has {reference}. "

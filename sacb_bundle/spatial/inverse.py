@@ -190,6 +190,9 @@ def inverse_error(
         inverse: displacement field from the moving image to the fixed one.
         grid: grid of the voxels.
         progress: function called with the number of planes after each slab.
+
+    Returns:
+        The map of distances, with both grids.
     """
     to_index = torch.from_numpy(np.linalg.inv(inverse.grid.affine)).to(transform.device, torch.float32)
     back = DisplacementField(inverse.vectors.to(transform.device), inverse.grid)

@@ -79,7 +79,11 @@ def with_points_moved(source: Path, move: Callable[[np.ndarray], np.ndarray], sp
 
 
 def with_rows_moved(text: str, source: Path, move: Callable[[np.ndarray], np.ndarray], space: str) -> str:
-    """Move the points in the text of a CSV file, see `with_points_moved`."""
+    """Move the points in the text of a CSV file, see `with_points_moved`.
+
+    Raises:
+        InputError: if it holds no points; names the file.
+    """
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""))
         columns = list(reader.fieldnames or [])
@@ -120,6 +124,9 @@ def with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np.
     """Move the points in the text of markups, see `with_points_moved`.
 
     Measurements are removed; 3D Slicer computes them again.
+
+    Raises:
+        InputError: if it holds no points, or other markups; names the file.
     """
     try:
         content = json.loads(text)

@@ -88,7 +88,10 @@ def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Tran
 
     Args:
         path: path of the file.
-        device: device that the transform computes on.
+        device: device that computes the transform.
+
+    Returns:
+        The transform from fixed to moving.
 
     Raises:
         InputError: if there is no such file, or it holds no supported transform.

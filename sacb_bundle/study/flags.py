@@ -46,7 +46,7 @@ def flags_of(measures: Mapping[str, Any], trained_on: Mapping[str, Any] | None) 
     if measures.get("vanished"):
         flags.append(f"labels vanished: {', '.join(map(str, measures['vanished'][:5]))}")
     if measures["displacement_border_mm"] > LARGEST_BORDER_MM:
-        flags.append(f"moves the border of what was registered by {measures['displacement_border_mm']:.0f} mm")
+        flags.append(f"moves the border of the registered region by {measures['displacement_border_mm']:.0f} mm")
     if trained_on is not None:
         flags += unlike_training(measures, trained_on)
     return flags

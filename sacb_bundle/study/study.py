@@ -1,4 +1,4 @@
-"""A study: plan, start and finish the registration of many pairs."""
+"""Plan, start and finish the registration of many pairs: a study."""
 
 from __future__ import annotations
 

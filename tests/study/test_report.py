@@ -170,7 +170,7 @@ def test_only_cases_to_review_in_a_browser(output: Path, tmp_path: Path) -> None
         ({"alignment_scale": 0.6}, "alignment scales by 0.60"),
         ({"alignment_scale": 1.5}, "alignment scales by 1.50"),
         ({"alignment_turn_degrees": 60.0}, "alignment turns by 60 degrees"),
-        ({"displacement_border_mm": 12.0}, "moves the border of what was registered by 12 mm"),
+        ({"displacement_border_mm": 12.0}, "moves the border of the registered region by 12 mm"),
         ({"inverse_failed_percent": 1.5}, "no inverse at 1.5 % of the places"),
         ({"moving_deciles": [0.5] * 9}, r"moving image: contrast unlike training \(0\.22\)"),
         ({"fixed_deciles": []}, "fixed image: contrast unlike"),
