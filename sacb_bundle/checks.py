@@ -1,4 +1,4 @@
-"""Checks of options, and the device to compute on."""
+"""Check options, and choose the device to compute on."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from .errors import InputError
 
 
 def default_device() -> torch.device:
-    """Return the GPU of this process (LOCAL_RANK, which torchrun sets, or else the first), or the CPU without one."""
+    """Return the GPU of this process (LOCAL_RANK from torchrun, otherwise the first), or the CPU if there is no GPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
 def usable_device(device: str | torch.device) -> torch.device:
-    """Return a device that PyTorch can use here.
+    """Return a device after checking that PyTorch can use it.
 
     Raises:
-        InputError: if it cannot.
+        InputError: if PyTorch cannot use the device.
     """
     try:
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:  # what a PyTorch without CUDA raises for it
+    except (RuntimeError, AssertionError, TypeError) as error:  # types that PyTorch raises without CUDA
         reason = str(error).splitlines()[0]
-        raise InputError(f"device is {str(device)!r}, which cannot be used here: {reason}") from error
+        raise InputError(f"device is {str(device)!r}, which is not available: {reason}") from error
 
 
 def check_counts(*, least: int = 1, **counts: int | None) -> None:
     """Check that options are whole numbers of at least 1 (or `least`), or None.
 
     Raises:
-        InputError: names the option that is not.
+        InputError: if one is not; names the option.
     """
     for option, count in counts.items():
         if count is not None and not (type(count) is int and count >= least):
@@ -42,11 +42,11 @@ def check_counts(*, least: int = 1, **counts: int | None) -> None:
 
 
 def check_numbers(**numbers: float) -> None:
-    """Check that options are finite numbers and not negative.
+    """Check that options are finite, non-negative numbers.
 
     Raises:
-        InputError: names the option that is not.
+        InputError: if one is not; names the option.
     """
     for option, number in numbers.items():
         if type(number) not in (int, float) or not 0 <= number < math.inf:
-            raise InputError(f"{option} is {number!r}; it must be a number, finite and not negative.")
+            raise InputError(f"{option} is {number!r}; it must be a finite, non-negative number.")

@@ -1,4 +1,4 @@
-"""The error for everything a user can put right."""
+"""The error for everything a user can fix."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import traceback
 
 
 class InputError(ValueError):
-    """A file, folder or argument of the user is not what it should be; the message says what would be right."""
+    """A file, folder or argument from the user is invalid; the message says what is expected."""
 
 
 def reason_of(error: BaseException) -> InputError | None:
-    """The `InputError` behind an error, which MONAI wraps in others; None if there is none."""
+    """Return the `InputError` among the causes of an error (MONAI wraps errors in others), or None."""
     reason: BaseException | None = error
     while reason is not None:
         if isinstance(reason, InputError):
@@ -24,13 +24,13 @@ def message_of(error: BaseException) -> str:
     reason = reason_of(error)
     if reason is not None:
         return str(reason)
-    while error.__cause__ is not None:  # MONAI wraps errors in others, which say less
+    while error.__cause__ is not None:  # MONAI wraps errors in less specific ones
         error = error.__cause__
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def failure_of(error: BaseException) -> dict[str, str]:
-    """Return an error for the user, and, where the user cannot put it right, a traceback for the programmer."""
+    """Return the message of an error as "error", and the "traceback" unless it is an `InputError`."""
     failure = {"error": message_of(error)}
     if reason_of(error) is None:
         failure["traceback"] = "".join(traceback.format_exception(error))

@@ -1,4 +1,4 @@
-"""Read files, and write results: into folders that can be written to, in files that are whole."""
+"""Read files, and write results to writable folders, in files that are complete."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ UNFINISHED = re.compile(r"unfinished-[0-9a-f]{32}(\..*)?")
 
 
 def bundle_root() -> Path:
-    """Return the folder of the bundle: configs/, models/ and atlas/.
+    """Return the root folder of the bundle, with configs/, models/ and atlas/.
 
-    It lies within an installed package, and around the package in a checkout or an unpacked bundle.
+    It is inside an installed package, and the parent of the package in a checkout or an unpacked bundle.
     """
     installed = PACKAGE / "_bundle"
     return installed if installed.is_dir() else PACKAGE.parent
 
 
 def shipped_weights() -> Path:
-    """Return the path of the weights that ship with the bundle."""
+    """Return the path of the weights shipped with the bundle."""
     return bundle_root() / "models" / "model.pt"
 
 
@@ -40,7 +40,7 @@ def file_hash(path: str | Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal.
 
     Raises:
-        InputError: if it cannot be read.
+        InputError: if the file cannot be read.
     """
     digest = hashlib.sha256()
     with reading(path), open(path, "rb") as stream:
@@ -50,7 +50,7 @@ def file_hash(path: str | Path) -> str:
 
 
 def make_folder(path: str | Path) -> None:
-    """Make a folder for results, and see that it can be written to before work starts.
+    """Make a folder for results, and check before work starts that it is writable.
 
     Raises:
         InputError: if it cannot be made or written to.
@@ -64,33 +64,33 @@ def make_folder(path: str | Path) -> None:
 
 
 def check_results(results: Iterable[Path], sources: Iterable[str | Path]) -> None:
-    """Check, before work starts, that results can be written and overwrite nothing that is read.
+    """Check before work starts that results can be written and overwrite no input.
 
     Args:
-        results: paths to be written.
-        sources: paths that are read.
+        results: paths to write.
+        sources: paths of the inputs.
 
     Raises:
-        InputError: names the path, and what stands in the way.
+        InputError: if not; names the path and the obstacle.
     """
     read = {Path(source).resolve() for source in sources}
     for result in results:
         if result.resolve() in read:
-            raise InputError(f"{result}: a result would overwrite this file, which is read; choose another place.")
+            raise InputError(f"{result}: a result would overwrite this input; choose another output.")
         try:
             is_folder = result.is_dir()
             nearest = next(folder for folder in result.absolute().parents if folder.exists())
             usable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
-        except OSError as error:  # a name that is too long, a folder that may not be looked into
+        except OSError as error:  # such as a name that is too long, or a folder without permission
             raise InputError(f"{result}: cannot be written: {error.strerror}.") from error
         if is_folder:
-            raise InputError(f"{result}: is a folder; the result is a file.")
+            raise InputError(f"{result}: is a folder, but the result is a file.")
         if not usable:
-            raise InputError(f"{result}: cannot be written; {nearest} is not a folder that can be written to.")
+            raise InputError(f"{result}: cannot be written; {nearest} is not a writable folder.")
 
 
 def remove_unfinished_files(folder: Path) -> None:
-    """Remove what killed processes were writing in a folder, see `whole_file`; no other may be writing there."""
+    """Remove unfinished files of killed processes, see `whole_file`; no other process may be writing in the folder."""
     for path in folder.iterdir():
         if UNFINISHED.fullmatch(path.name):
             path.unlink(missing_ok=True)
@@ -98,7 +98,7 @@ def remove_unfinished_files(folder: Path) -> None:
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """Read a file or folder.
+    """Turn errors from reading a file or folder into an InputError.
 
     Raises:
         InputError: if it cannot be read.
@@ -125,26 +125,26 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Let a file appear under its name only when it is whole.
+    """Write a file that appears under its name only once it is complete.
 
     Args:
-        path: of the file; its folder is made if need be.
+        path: path of the file; its folder is made if necessary.
 
     Yields:
-        the path to write to, in the same folder and with the same ending.
+        The path to write to, in the same folder and with the same ending.
 
     Raises:
-        InputError: if it cannot be written.
+        InputError: if the file cannot be written.
     """
     ending = "".join(path.suffixes[-2:])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: another process may be writing a file of the same name.
+        # The temporary name is unique, since another process may be writing the same file.
         unfinished = path.with_name(f"unfinished-{uuid4().hex}{ending}")
         try:
             yield unfinished
             unfinished.replace(path)
-        except RuntimeError as error:  # SimpleITK's, with a line of its own source before the reason
+        except RuntimeError as error:  # from SimpleITK, with a line of its source before the reason
             if shutil.disk_usage(path.parent).free == 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             raise InputError(f"{path}: cannot be written: {str(error).splitlines()[-1].strip()}") from error

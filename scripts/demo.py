@@ -1,4 +1,4 @@
-"""Register a phantom pair with the weights that ship, and print how well and where the results are."""
+"""Register a phantom pair with the shipped weights, and print the scores and the paths of the results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main() -> None:
     print(f"\nDice before registration  {measures['dice_before']:.3f}")
     print(f"Dice after registration   {measures['dice_after']:.3f}")
     print(f"folding                   {measures['folding_percent']:.3f} % of the voxels")
-    print(f"time                      {seconds:.1f} s, loading and writing included")
+    print(f"time                      {seconds:.1f} s, including loading and writing")
     for name in ("warped", "transform", "picture"):
         print(f"{paths[name].name:<25} {paths[name]}")
 

@@ -1,4 +1,4 @@
-"""Pack the bundle into a zip, with the atlases whose labels MONAI Label is to carry over, and the labels' names."""
+"""Pack the bundle into a zip, with atlases whose labels MONAI Label transfers to scans, and their label names."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ PARTS = (
     "sacb_bundle/**/*.py",
     "sacb_bundle/study/report.html",
 )
-# MONAI Label leaves it there when it trains; it names the user's scans.
+# Written by MONAI Label in training, with the names of the user's scans.
 LEFT_OUT = "configs/monailabel_train.json"
 METADATA, TRAINING = "configs/metadata.json", "configs/train.json"
-# The earliest time that a zip can hold, for every file: the same files give the same bytes.
+# Earliest time that a zip can hold, used for every file, so that the same files give the same bytes.
 TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def main() -> int:
-    """Pack."""
+    """Pack the bundle."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--output", type=Path, default=ROOT / "dist" / f"{NAME}.zip", help="the zip (default: %(default)s)"
+        "--output", type=Path, default=ROOT / "dist" / f"{NAME}.zip", help="path of the zip (default: %(default)s)"
     )
     parser.add_argument(
         "--atlas",
         type=Path,
         nargs="+",
         metavar="DIR",
-        help=f"folders with {IMAGE}, {LABELS} and {NAMES} (default: those of the bundle)",
+        help=f"folders of atlases, with {IMAGE}, {LABELS} and {NAMES} (default: those of the bundle)",
     )
     options = parser.parse_args()
     try:
@@ -65,10 +65,10 @@ def main() -> int:
 
 
 def checked_atlas(folder: Path) -> Atlas:
-    """The atlas in a folder.
+    """Read and check the atlas in a folder.
 
     Raises:
-        InputError: if it is not whole, holds no labels, or a label has no name.
+        InputError: if it is incomplete, holds no labels, or a label has no name.
     """
     atlas = read_atlas(folder.resolve())
     read_image(atlas.image)
@@ -78,15 +78,15 @@ def checked_atlas(folder: Path) -> Atlas:
         raise InputError(f"{atlas.labels}: holds no label.")
     if nameless := sorted(values - atlas.names.keys()):
         some = ", ".join(map(str, nameless[:10])) + (", ..." if len(nameless) > 10 else "")
-        raise InputError(f"{atlas.labels}: {NAMES} beside it names {len(nameless)} of its labels not: {some}.")
+        raise InputError(f"{atlas.labels}: {len(nameless)} of its labels have no name in {NAMES}: {some}.")
     return atlas
 
 
 def package(output: Path, atlases: Sequence[Atlas]) -> None:
-    """Write the zip, in which one folder holds all.
+    """Write the zip, with all files in one folder.
 
     Raises:
-        InputError: if it would overwrite a file that belongs into it, or atlases do not agree.
+        InputError: if it would overwrite one of its files, or atlases conflict, see `with_label_names`.
     """
     sources = {str(path.relative_to(ROOT)): path for path in files()}
     for atlas in atlases:
@@ -102,33 +102,33 @@ def package(output: Path, atlases: Sequence[Atlas]) -> None:
 
 
 def files() -> Iterator[Path]:
-    """The bundle's files."""
+    """Yield the bundle's files."""
     for part in PARTS:
         yield from (path for path in ROOT.glob(part) if path.is_file() and path != ROOT / LEFT_OUT)
 
 
 def publishing(training: bytes) -> bytes:
-    """Return train.json whose weights replace those of the bundle, which MONAI Label reads."""
+    """Return train.json changed to write its weights over those of the bundle, which MONAI Label reads."""
     places = {"output_dir": "$@bundle_root + '/runs'", "ckpt_dir": "$@bundle_root + '/models'"}
     content = json.loads(training) | places
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def with_label_names(metadata: bytes, atlases: Sequence[Atlas]) -> bytes:
-    """metadata.json with the names of the atlases' labels, which MONAI Label shows, as channels of the output.
+    """Return metadata.json with the atlases' label names, which MONAI Label shows, as channels of the output.
 
     Raises:
-        InputError: if atlases have the same name, or call a label differently.
+        InputError: if two atlases have the same name, or different names for a label value.
     """
     names: dict[int, str] = {0: "background"}
     for atlas in atlases:
         if sum(other.name == atlas.name for other in atlases) > 1:
-            raise InputError(f"{atlas.image.parent}: another atlas has the name {atlas.name}, too.")
+            raise InputError(f"{atlas.image.parent}: another atlas is also named {atlas.name}; rename one of them.")
         for label, name in atlas.names.items():
             if names.setdefault(label, name) != name:
                 raise InputError(
-                    f"{atlas.image.with_name(NAMES)}: label {label} is {name!r} there and {names[label]!r} in another "
-                    "atlas; a client shows one name for both."
+                    f"{atlas.image.with_name(NAMES)}: label {label} is {name!r} here and {names[label]!r} in another "
+                    "atlas; clients show one name for both."
                 )
     content = json.loads(metadata)
     content["network_data_format"]["outputs"]["pred"]["channel_def"] = {

@@ -1,4 +1,4 @@
-"""Clusters that one network takes from another, as rounding decides about voxels on the border of two clusters."""
+"""Let one network use the clusters of another, since rounding decides on voxels at the border of two clusters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Clusters = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass
 class Replay:
-    """A clustering that answers with recorded labels and centroids."""
+    """A clustering that returns recorded labels and centroids."""
 
     labels: torch.Tensor
     centroids: torch.Tensor
@@ -25,7 +25,7 @@ class Replay:
 
 
 def field_and_clusters(network: SACBNet, image: torch.Tensor) -> tuple[torch.Tensor, dict[str, Clusters]]:
-    """What a network gives, and the labels and centroids of each level on the way."""
+    """Return the field of a network, and the labels and centroids of each level."""
     network, clusters = deepcopy(network), {}
     for level, block in network.sacb.items():
 
@@ -38,7 +38,7 @@ def field_and_clusters(network: SACBNet, image: torch.Tensor) -> tuple[torch.Ten
 
 
 def replaying(network: SACBNet, clusters: dict[str, Clusters]) -> SACBNet:
-    """The network with labels and centroids given to each level."""
+    """Return a copy of the network that uses given labels and centroids at each level."""
     network = deepcopy(network)
     for level, (labels, centroids) in clusters.items():
         network.sacb[level].clustering = Replay(labels, centroids)

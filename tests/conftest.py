@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-# Without a GPU, the tests of the fused kernels run them in Triton's interpreter; all others take the plain operations.
+# Without a GPU, the tests of the fused kernels use Triton's interpreter; all others use the plain operations.
 if not torch.cuda.is_available():
     os.environ |= {"TRITON_INTERPRET": "1", "SACB_FUSED": "0"}
 
@@ -16,7 +16,7 @@ from sacb_bundle.data import phantom_pair
 
 
 def write(path: Path, values: np.ndarray, affine: np.ndarray | None = None) -> Path:
-    """Write a NIfTI file of 2 mm voxels, or on a given affine."""
+    """Write a NIfTI file of 2 mm voxels, or with a given affine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(values, np.diag([2.0, 2.0, 2.0, 1.0]) if affine is None else affine), path)
     return path
@@ -24,7 +24,7 @@ def write(path: Path, values: np.ndarray, affine: np.ndarray | None = None) -> P
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of six small phantoms with labels. Do not write into it."""
+    """Make a data set of six small phantoms with labels. Do not write into it."""
     root = tmp_path_factory.mktemp("study")
     for number in range(3):
         for role, (image, labels) in phantom_pair((32, 32, 32), seed=number, amplitude=0.7).items():
@@ -35,7 +35,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real data sets that SACB_DATA names."""
+    """Return the folder of real data sets named by SACB_DATA."""
     root = os.environ.get("SACB_DATA")
     if not root:
         pytest.skip("SACB_DATA is not set to a folder of real data sets")

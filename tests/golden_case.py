@@ -1,4 +1,4 @@
-"""Access to the tensors recorded from the published implementation."""
+"""Load the tensors recorded from the published implementation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CASES = ("spatial_c4_n5", "channel_c2_n5", "mix_c2_n3")
 
 
 class GoldenCase:
-    """One recorded case: its tensors, and the network with the weights it was recorded with."""
+    """A recorded case: its tensors, and the network with the weights it was recorded with."""
 
     def __init__(self, name: str) -> None:
         self.recorded = np.load(GOLDEN / f"{name}.npz")
@@ -43,7 +43,7 @@ class GoldenCase:
         return state
 
     def clusters(self, level: int) -> dict[str, torch.Tensor]:
-        """Recorded initial centroids, labels and centroids of a level, moving first, as the network asks for them."""
+        """Return the recorded initial centroids, labels and centroids of a level, moving first, as in the network."""
         fixed_call = 2 * MATCHING_LEVELS.index(level)
         return {
             key: torch.stack([self.tensor(f"kmeans{call}_{key}") for call in (fixed_call + 1, fixed_call)])

@@ -21,7 +21,7 @@ AFFINE = np.diag([2.0, 2, 2, 1])
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pair of phantoms, the moving one stored in another orientation and place. Do not write into it."""
+    """Make a pair of phantoms, the moving one in another orientation and position. Do not write into the folder."""
     folder = tmp_path_factory.mktemp("scans of a study")
     for role, (image, labels) in phantom_pair((48, 64, 48), seed=0).items():
         affine = AFFINE.copy()
@@ -95,7 +95,7 @@ def test_a_label_that_the_reference_does_not_show_is_none(scans: Path, registere
 
 
 def test_points_go_where_the_image_goes(scans: Path, registered: Path, tmp_path: Path) -> None:
-    """The innermost point of a label, carried over, lies in the warped label (the other way would lead 100 mm off)."""
+    """Warp the innermost point of a label into the warped label (the wrong direction would be 100 mm off)."""
     image = nib.load(scans / "moving_labels.nii.gz")
     labels = np.asarray(image.dataobj)
     depths = {label: distance_transform_edt(labels == label) for label in range(1, 8)}
@@ -141,14 +141,14 @@ def test_invert_reports_its_error(
 
 
 def test_scores_are_in_millimetres(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of two boxes of 2 mm voxels, shifted by one; and of a field that folds nowhere, stored in mm."""
+    """Score two boxes of 2 mm voxels, shifted by one, and a field in mm without folding."""
     for name, start in (("fixed", 4), ("warped", 5)):
         labels = np.zeros((16, 16, 16), np.uint8)
         labels[start : start + 6, 4:10, 4:10] = 1
         nib.save(nib.Nifti1Image(labels, AFFINE), tmp_path / f"{name}.nii.gz")
     arguments = ["--fixed-labels", str(tmp_path / "fixed.nii.gz"), "--warped-labels", str(tmp_path / "warped.nii.gz")]
     field = np.zeros((16, 16, 16, 1, 3), np.float32)
-    field[..., 0] = 1.5 * np.arange(16)[:, None, None, None]  # in LPS mm: shrinks by 0.75 voxel a voxel
+    field[..., 0] = 1.5 * np.arange(16)[:, None, None, None]  # in LPS mm: shrinks by 0.75 voxels per voxel
     image = nib.Nifti1Image(field, AFFINE)
     image.header.set_intent("vector")
     nib.save(image, tmp_path / "field.nii.gz")
@@ -176,7 +176,7 @@ def test_evaluate(scans: Path, registered: Path, tmp_path: Path, capsys: pytest.
 
 
 def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str]]:
-    """Calls that fail, by what the error says."""
+    """Return calls that fail, by the text of the error."""
     nib.save(nib.Nifti1Image(np.ones((4, 5), np.uint8), np.eye(4)), folder / "flat.nii.gz")
     shifted = AFFINE.copy()
     shifted[:3, 3] = 5000
@@ -194,26 +194,26 @@ def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str
     apply = ["apply", "--output", str(folder / "out"), "--input", moving]
     transform = str(registered / "transform.nii.gz")
     return {
-        "0% of the fixed image lies on the moving one": [
+        "0% of the fixed image overlaps the moving image": [
             *register, "--moving", str(folder / "far.nii.gz"), "--initial", "none"
         ],
         "one 3-D volume is needed": [*register, "--moving", str(folder / "flat.nii.gz")],
         "not an ITK transform": [*apply, "--reference", fixed, "--transform", str(folder / "text.tfm")],
         "not a displacement field": [*apply, "--reference", fixed, "--transform", moving],
-        "Is it another image's transform?": [
+        "Does the transform belong to another image?": [
             *apply, "--reference", str(folder / "far.nii.gz"), "--transform", transform
         ],
-        "Is it another image's?": [
+        "Does it belong to another image?": [
             *apply, "--reference", fixed, "--transform", transform, "--labels", str(folder / "far.nii.gz")
         ],
         "There is nothing to apply": [
             "apply", "--output", str(folder / "out"), "--reference", fixed, "--transform", transform
         ],
         "There is nothing to score": ["evaluate"],
-        "there is nothing to see": [
+        "there is nothing to register": [
             *register, "--moving", moving, "--fixed-mask", str(folder / "dark.nii.gz")
         ],
-        "file is not a folder": ["register", *pair, "--output", str(folder / "file")],
+        "file is not a writable folder": ["register", *pair, "--output", str(folder / "file")],
         "device is 'foo'": [*register, "--moving", moving, "--device", "foo"],
         "warped.nii.gz: a result would overwrite": [
             "register", "--fixed", fixed, "--moving", str(own / "warped.nii.gz"), "--output", str(own)
@@ -228,12 +228,12 @@ def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str
         "is a folder": [
             "evaluate", "--fixed-labels", fixed, "--warped-labels", fixed, "--output", str(own)
         ],
-        "another file gives": [*apply, "--reference", fixed, "--transform", transform, "--labels", moving],
+        "another file also gives": [*apply, "--reference", fixed, "--transform", transform, "--labels", moving],
         "fixed.nii.gz: a result would overwrite": [
             "apply", "--transform", transform, "--reference", moving, "--output", str(scans), "--input", fixed
         ],
         "spacing is inf": [*register, "--moving", moving, "--spacing", "inf"],
-        "name the moving image as reference": [
+        "give the moving image as reference": [
             "invert", "--transform", transform, "--output", str(folder / "out" / "inverse.nii.gz"),
             "--reference", str(folder / "far.nii.gz")
         ],

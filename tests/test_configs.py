@@ -20,7 +20,7 @@ OVERLAYS = sorted(path.stem for path in (ROOT / "configs" / "datasets").glob("*.
 def test_required_properties_are_there(name: str, study: Path, tmp_path: Path) -> None:
     made = workflow(name, dataset_dir=str(study), output_dir=str(tmp_path / "out"))
     assert made.check_properties() == []
-    # Of a training, TensorBoard's writer makes the folder.
+    # In training, TensorBoard's writer makes the folder.
     assert (tmp_path / "out").exists() == (name == "train")
 
 
@@ -83,7 +83,7 @@ def test_ct_is_clamped_and_scaled_and_cropped(study: Path) -> None:
     made = workflow("train", "abdomen_ct", dataset_dir=str(study), initialize=[], **{"crop#roi_size": [16, 24, 32]})
     pair = made.train_dataset[0]["image"]
     assert pair.shape == (2, 16, 24, 32)
-    # Voxels of the phantom go from 0 to 255; -1000 to 1000 becomes 0 to 1.
+    # The phantom's voxels range from 0 to 255; -1000 to 1000 is scaled to 0 to 1.
     assert pair.min() == 0.5
     assert 0.55 < pair.max() < 0.6275
 

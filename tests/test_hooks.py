@@ -1,4 +1,4 @@
-"""The hooks that `pre-commit install` sets up, in a repository of their own."""
+"""Run the hooks that `pre-commit install` sets up, in a separate repository."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONFIG = ".pre-commit-config.yaml"
 
 def run(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     author = {f"GIT_{role}_{key}": "nobody" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
-    # Settings of the repository that the tests may be started by a hook of, and those of the user, do not count.
+    # Ignore the settings of the user, and of the repository if one of its hooks started the tests.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | author
     environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "PRE_COMMIT_HOME": str(cwd.parent / "pre-commit")}
     return subprocess.run(command, cwd=cwd, env=environment, check=check, capture_output=True, text=True)
@@ -24,7 +24,7 @@ def run(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedPro
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with the hooks, and without Python files for the linters."""
+    """Make a repository with the hooks, and without Python files for the linters."""
     if shutil.which("git") is None:
         pytest.skip("needs git")
     folder = tmp_path_factory.mktemp("hooks") / "repository"

@@ -1,4 +1,4 @@
-"""What is imported when: help and the package itself come at once, since nothing large is imported for them."""
+"""Importing the package and showing help is fast, since neither imports large packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGE = ("monai", "nibabel", "numpy", "torch")
 
 
 def imported(program: str, cwd: Path) -> list[str]:
-    """Run a program in a process of its own, and return which of the large packages it imported."""
+    """Run a program in a separate process, and return the large packages that it imported."""
     report = f"import sys\nprint(*[name for name in {LARGE} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", f"{program}\n{report}"],

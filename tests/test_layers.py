@@ -1,4 +1,4 @@
-"""The order of the rooms: none imports from a higher one, and no file outgrows its room."""
+"""The layers of the package: none imports from a higher one, and files and functions stay short."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.engine.workflows import ROOT
 
 PACKAGE = ROOT / "sacb_bundle"
-# What each room may import from, besides itself and the files at the top of the package.
+# Layers that each layer may import from, besides itself and the modules at the top of the package.
 ROOMS = {
     "ops": set[str](),
     "networks": {"ops"},
@@ -28,7 +28,7 @@ FILES = [path for path in PACKAGE.rglob("*.py") if "_bundle" not in path.parts]
 
 
 def imported_rooms(path: Path) -> set[str]:
-    """Rooms that a file imports from, within functions, too."""
+    """Return the layers that a file imports from, including imports within functions."""
     parts = path.relative_to(PACKAGE).parts
     rooms = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

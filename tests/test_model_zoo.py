@@ -1,4 +1,4 @@
-"""What MONAI's bundle tools, and those of PyTorch, do with the bundle."""
+"""Use the bundle with the bundle tools of MONAI, and with those of PyTorch."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def network() -> SACBNet:
 
 
 def pair(shape: tuple[int, int, int], seed: int) -> torch.Tensor:
-    """Images of a phantom pair, (1, 2, D, H, W) in [0, 1]."""
+    """Return the images of a phantom pair, (1, 2, D, H, W) in [0, 1]."""
     made = phantom_pair(shape, seed=seed)
     return torch.stack([torch.from_numpy(made[role][0]) for role in ("moving", "fixed")])[None] / 255
 
 
 def largest_difference(exported: torch.nn.Module, network: SACBNet, monkeypatch: pytest.MonkeyPatch) -> float:
-    """Between fields of other pairs and sizes than the one that the network was exported with.
+    """Return the largest difference between fields, for pairs and sizes other than those of the export.
 
-    The operations of a trace round differently, by which voxels on the border of two clusters change sides. So the
-    exported network is compared with the network that takes the same operations, and this one with the plain network
-    that is given its clusters.
+    Traced operations round differently, so voxels at the border of two clusters can change cluster. The exported
+    network is therefore compared with the network that uses the same operations, and this one with the plain network
+    that uses its clusters.
     """
     differences = []
     for shape, seed in (((48, 64, 48), 1), ((64, 48, 80), 2)):
@@ -85,7 +85,7 @@ def test_an_exported_program_is_of_every_size(network: SACBNet, monkeypatch: pyt
 
 @pytest.mark.slow
 def test_from_another_folder(study: Path, tmp_path: Path) -> None:
-    """The packaged bundle, as its documentation has it: its folder on PYTHONPATH."""
+    """Set up the packaged bundle as documented, with its folder on PYTHONPATH."""
     package = [sys.executable, ROOT / "scripts" / "package_bundle.py", "--output", tmp_path / "bundle.zip"]
     subprocess.run(package, check=True)
     subprocess.run([sys.executable, "-m", "zipfile", "-e", "bundle.zip", "."], cwd=tmp_path, check=True)

@@ -54,6 +54,6 @@ def test_a_short_training_already_brings_the_images_together(real_data: Path, tm
         Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output[0]["loss"])
     )
     training.run()
-    # The Dice of so few steps depends on the seed and on rounding: 0.39 to 0.60 have been seen.
+    # After so few steps, Dice depends on the seed and on rounding: 0.39 to 0.60 was observed.
     assert 0 < training.evaluator.state.metrics["val_mean_dice"] < 1
     assert fmean(losses[12:]) < fmean(losses[:12]) - 0.05

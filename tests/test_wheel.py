@@ -1,4 +1,4 @@
-"""The wheel and the sdist: what they hold, and that an installed wheel works wherever and whoever runs it."""
+"""The contents of the wheel and the sdist, and an installed wheel run from any folder and by any user."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ INSTALLER = "who installed it"
 
 
 def python(*arguments: str | Path, cwd: Path | None = None) -> None:
-    # An installation is for everyone, whatever the umask of who runs the tests.
+    # All users can read an installation, whatever the umask during the tests.
     subprocess.run([sys.executable, *arguments], cwd=cwd, check=True, umask=0o022)
 
 
 def pip(*arguments: str | Path) -> None:
-    """Run pip with nothing but what is here already: it needs no network."""
+    """Run pip without network access."""
     command, *rest = arguments
     python("-m", "pip", "--quiet", "--disable-pip-version-check", command, "--no-index", "--no-cache-dir", *rest)
 
@@ -120,17 +120,17 @@ def test_an_editable_installation_uses_the_checkout(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     held = contents(wheel)
     assert held["_sacb_bundle.pth"].decode().strip() == str(ROOT)
-    # No __init__.py: Python goes on to the checkout.
+    # Without __init__.py, Python continues the search to the checkout.
     assert [name for name in held if name.startswith("sacb_bundle/")] == ["sacb_bundle/_bundle/LICENSE"]
     assert bundle_root() == ROOT
 
 
 def other_user() -> list[str]:
-    """What makes a command run as a user who may write nothing here."""
+    """Return a prefix that runs a command as a user without write access here."""
     if os.getuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("needs root and setpriv, to become another user")
     plain = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    # Where root's own Python lies in a folder that is closed to others, they get the capability to read all files.
+    # If root's Python is in a folder closed to others, grant the capability to read all files.
     for command in (plain, [*plain, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]):
         if subprocess.run([*command, sys.executable, "-c", "import numpy"], capture_output=True).returncode == 0:
             return command
@@ -138,7 +138,7 @@ def other_user() -> list[str]:
 
 
 class User:
-    """Someone who runs the installed package, in a folder of theirs."""
+    """A user who runs the installed package in a folder of their own."""
 
     def __init__(self, site: Path, folder: Path, prefix: list[str]) -> None:
         self.site = site
@@ -146,7 +146,7 @@ class User:
         self.prefix = prefix
 
     def run(self, *command: str | Path, cwd: Path | None = None) -> str:
-        """Run a command, and return what it printed."""
+        """Run a command, and return its output."""
         environment = os.environ | {"PYTHONPATH": str(self.site), "HOME": str(self.folder / "home")}
         done = subprocess.run(
             [*self.prefix, *command], cwd=cwd or self.folder, env=environment, capture_output=True, text=True
@@ -168,8 +168,8 @@ def snapshot(folder: Path) -> dict[Path, tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def site(wheel: Path) -> Iterator[Path]:
-    """The wheel, installed into a folder that is read-only for all but root, and stays as it is."""
-    # Not in pytest's folder, into which other users may not look.
+    """Install the wheel into a folder that is read-only for all but root, and check that it does not change."""
+    # Other users cannot read pytest's folder.
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         site = Path(folder) / "site"
@@ -184,7 +184,7 @@ def site(wheel: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def user(request: pytest.FixtureRequest, site: Path) -> Iterator[User]:
-    """Who installed it or another user, as the parameter says; without one, another user if root runs the tests."""
+    """The installer or another user, by the parameter; by default another user if root runs the tests."""
     installed_it = getattr(request, "param", "another user" if os.getuid() == 0 else INSTALLER) == INSTALLER
     prefix = [] if installed_it else other_user()
     with TemporaryDirectory() as folder:
@@ -193,7 +193,7 @@ def user(request: pytest.FixtureRequest, site: Path) -> Iterator[User]:
 
 
 def give(user: User) -> None:
-    """Give all in a user's folder to the user."""
+    """Change the owner of everything in a user's folder to the user."""
     if user.prefix:
         for path in [user.folder, *user.folder.rglob("*")]:
             os.chown(path, NOBODY, NOBODY)

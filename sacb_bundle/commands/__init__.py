@@ -1,4 +1,4 @@
-"""The command line `sacb`: a module for each verb, which is imported when the verb is called."""
+"""The command line `sacb`, with a module for each verb, imported when the verb is called."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..files import file_hash, shipped_weights
 VERBS = {
     "register": "Register two scans of any shape, spacing and orientation.",
     "batch": "Register many pairs, and report on them.",
-    "report": "Make the tables and the report of a study anew, without registering.",
+    "report": "Remake the tables and the report of a study without registering.",
     "apply": "Warp images, label maps and points of the moving image onto the fixed image.",
     "invert": "Invert a transform, and measure the error of the inverse.",
     "evaluate": "Score a registration: Dice, HD95 and ASSD of label maps, folding of the transform.",
@@ -31,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: arguments of the command line; by default, those of the process.
 
     Returns:
-        0, 1 if the work failed, or 130 if it was interrupted. Wrong arguments end the process with 2.
+        0, 1 if the verb failed, or 130 if it was interrupted. Wrong arguments end the process with 2.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser(given).parse_args(given)
     try:
         return int(options.run(options) or 0)
     except KeyboardInterrupt:
-        print("Interrupted. Results that are there are whole; sacb batch goes on with --resume.", file=sys.stderr)
+        print("Interrupted. The results so far are complete; sacb batch continues with --resume.", file=sys.stderr)
         return 130
     except Exception as error:
         reason = reason_of(error)
@@ -70,10 +70,10 @@ def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 class Version(argparse.Action):
-    """Print the version of the program and the SHA-256 of the weights that ship."""
+    """Print the version of the program and the SHA-256 of the shipped weights."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        """Print, and end the process."""
+        """Print the version, and end the process."""
         weights = shipped_weights()
         print(f"sacb {__version__}, weights {file_hash(weights) if weights.is_file() else 'missing'}")
         parser.exit()

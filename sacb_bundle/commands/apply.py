@@ -15,7 +15,7 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
     add_transform(verb, required=True)
     verb.add_argument(
-        "--reference", type=file, required=True, help="image on whose grid the results lie: the fixed one"
+        "--reference", type=file, required=True, help="image that defines the grid of the results: the fixed image"
     )
     verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the results")
     for option, text in (
@@ -25,14 +25,14 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     ):
         verb.add_argument(option, type=file, nargs="+", default=[], metavar="FILE", help=text)
     verb.add_argument(
-        "--points-space", choices=("LPS", "RAS"), default="LPS", help="coordinates of a CSV (default: LPS, as ITK's)"
+        "--points-space", choices=("LPS", "RAS"), default="LPS", help="coordinates of a CSV (default: LPS, as in ITK)"
     )
     add_label_interpolation(verb)
     add_device(verb)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Warp."""
+    """Warp the files."""
     show_log()
     from ..checks import default_device, usable_device
     from .apply_transform import apply_transform

@@ -47,18 +47,17 @@ def apply_transform(
 
     Args:
         transform: transform from fixed to moving, see `sacb_bundle.spatial.read_transform`.
-        reference: image on whose grid the results lie, the fixed image as a rule.
+        reference: image that defines the grid of the results, usually the fixed image.
         images: images to warp by linear interpolation: 3-D, or series of 3-D frames.
         labels: label maps to warp.
         points: CSV or markups, see `sacb_bundle.spatial.with_points_moved`.
-        output_dir: folder of the results, which have the names of the files; volumes are written as .nii.gz.
+        output_dir: folder of the results, which are named after the files; volumes are written as .nii.gz.
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
-        points_space: "LPS" or "RAS", the coordinate system of a CSV.
+        points_space: coordinate system of a CSV, "LPS" or "RAS".
         device: device to compute on.
 
     Raises:
-        InputError: if a file is not what it should be, or the transform is not one of these images. Nothing is
-            written then.
+        InputError: if a file is invalid, or the transform belongs to other images; no file is written then.
     """
     volumes = [*images, *labels]
     targets = checked_targets([*volumes, *points], len(volumes), output_dir, [transform, reference])
@@ -66,13 +65,15 @@ def apply_transform(
     grid = read_volume(reference).grid
     if whole.displacement is not None and not whole.displacement.grid.encloses(grid):
         raise InputError(
-            f"{reference} has {grid}, which reaches beyond {transform} with {whole.displacement.grid}. Is it another "
-            "image's transform?"
+            f"{reference} has {grid}, which extends beyond {transform} with {whole.displacement.grid}. Does the "
+            "transform belong to another image?"
         )
     sources = [checked_series(path, number >= len(images)) for number, path in enumerate(volumes)]
     for path, source in zip(volumes, sources, strict=True):
         if not whole.reaches(grid, source.series.grid):
-            raise InputError(f"{path}: the transform takes no part of {reference} into it. Is it another image's?")
+            raise InputError(
+                f"{path}: the transform maps no part of {reference} into it. Does it belong to another image?"
+            )
     texts = [with_points_moved(path, partial(moved_points, whole, grid, path), points_space) for path in points]
     num_planes = grid.shape[0] * sum(len(source.series) for source in sources)
     with tqdm(total=num_planes, desc="warping", unit="plane", delay=2) as bar:
@@ -95,10 +96,10 @@ def checked_targets(files: Sequence[Path], num_volumes: int, output_dir: Path, o
         files: volumes, then points.
         num_volumes: number of volumes among them.
         output_dir: folder of the results.
-        others: other files that are read.
+        others: other inputs.
 
     Raises:
-        InputError: if there is no file, or a result would overwrite another one or a file that is read.
+        InputError: if there is no file, or a result would overwrite another result or an input.
     """
     if not files:
         raise InputError("There is nothing to apply the transform to: name images, labels or points.")
@@ -106,19 +107,19 @@ def checked_targets(files: Sequence[Path], num_volumes: int, output_dir: Path, o
     targets += [output_dir / path.name for path in files[num_volumes:]]
     for path, target in zip(files, targets, strict=True):
         if targets.count(target) > 1:
-            raise InputError(f"{path}: another file gives {target}, too; apply the transform to them one by one.")
+            raise InputError(f"{path}: another file also gives {target}; apply the transform to each separately.")
     check_results(targets, [*others, *files])
     return targets
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A series to warp, whose frames have all been read and checked once.
+    """A series to warp, after all its frames have been read and checked.
 
     Attributes:
         series: images or label maps.
         labels: whether they are label maps.
-        dtype: type of number of the warped series.
+        dtype: data type of the warped series.
     """
 
     series: Series
@@ -130,19 +131,19 @@ def checked_series(path: Path, labels: bool) -> Source:
     """Open a file and check all its frames, without keeping them.
 
     Raises:
-        InputError: if the file, or a frame of it, is not what it should be.
+        InputError: if the file or one of its frames is invalid.
     """
     series = as_series(path, "moving")
     return Source(series, labels, series_dtype(series, labels))
 
 
 def moved_points(transform: Transform, fixed: Grid, path: str | Path, points: np.ndarray) -> np.ndarray:
-    """Warp points, and warn if some leave the fixed image, see `warp_points`."""
+    """Warp points, see `warp_points`, and warn if some end outside the fixed image."""
     moved = warp_points(transform, points)
     outside = ~fixed.contains(moved)
     if outside.any():
         logger.warning(
-            "%s: %d of %d points end outside the fixed image, where the transform is a guess.",
+            "%s: %d of %d points end outside the fixed image, where the transform is extrapolated.",
             path, outside.sum(), len(outside),
         )  # fmt: skip
     return moved

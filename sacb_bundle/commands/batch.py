@@ -9,15 +9,16 @@ from typing import Any
 from .options import add_registration_options, file, folder, number, show_log
 
 RESULTS = (
-    "OUTPUT holds cases.csv, labels.csv, summary.json, report.html, and a folder for each pair with what "
-    "`sacb register` writes. A pair that fails does not stop the others."
+    "OUTPUT holds cases.csv, labels.csv, summary.json, report.html, and a folder for each pair with the outputs of "
+    "`sacb register`. A failed pair does not stop the others."
 )
 EXAMPLE = (
     "sacb batch --pairs pairs.csv --output study\n"
     "  sacb batch --atlas atlas.nii.gz --atlas-labels labels.nii.gz --images scans --output study --resume"
 )
 SOURCES = ("pairs", "dataset", "fixed_dir", "moving_dir", "images", "atlas", "atlas_labels")
-QUIET = ("transforms", "registration", "study.cases")  # their lines about each case; failures are told
+# Modules whose lines about each case are not shown, except for failures.
+QUIET = ("transforms", "registration", "study.cases")
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
@@ -29,28 +30,26 @@ def add_options(verb: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="table with the columns fixed, moving[, fixed_labels, moving_labels, fixed_mask, moving_mask, id]",
     )
-    pairs.add_argument("--dataset", type=file, metavar="JSON", help="Learn2Reg's dataset.json, or a list of pairs")
-    pairs.add_argument("--fixed-dir", type=folder, metavar="DIR", help="with --moving-dir: scans of the same names")
-    pairs.add_argument("--moving-dir", type=folder, metavar="DIR", help="see --fixed-dir")
+    pairs.add_argument("--dataset", type=file, metavar="JSON", help="dataset.json of Learn2Reg, or a list of pairs")
+    pairs.add_argument("--fixed-dir", type=folder, metavar="DIR", help="fixed scans, named as in --moving-dir")
+    pairs.add_argument("--moving-dir", type=folder, metavar="DIR", help="moving scans, see --fixed-dir")
     pairs.add_argument(
         "--images",
         type=folder,
         metavar="DIR",
-        help="all ordered pairs of its scans; or, with --atlas, the atlas to each",
+        help="scans to register in all ordered pairs, or, with --atlas, the atlas to each",
     )
     pairs.add_argument("--atlas", type=file, help="moving image of all pairs, with --images")
     pairs.add_argument("--atlas-labels", type=file, help="label map of the atlas, warped onto each scan")
     verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the results")
-    verb.add_argument(
-        "--resume", action="store_true", help="keep cases that are complete, of the same inputs and settings"
-    )
-    verb.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    verb.add_argument("--resume", action="store_true", help="keep complete cases with the same inputs and settings")
+    verb.add_argument("--dry-run", action="store_true", help="print the plan and exit")
     verb.add_argument(
         "--jobs",
         type=number,
         default=2,
         metavar="N",
-        help="processes that read and align, and cases that are written, at a time (default: 2)",
+        help="number of processes that read and align, and of cases written at a time (default: 2)",
     )
     add_registration_options(verb)
     verb.set_defaults(verb=verb)
@@ -64,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         or {"images", "atlas"} <= given <= {"images", "atlas", "atlas_labels"}
     ):
         options.verb.error(
-            "which pairs? Give --pairs, or --dataset, or --fixed-dir and --moving-dir, or --images, or --images and "
+            "which pairs? Give one of --pairs; --dataset; --fixed-dir and --moving-dir; --images; or --images and "
             "--atlas (and --atlas-labels)"
         )
     show_log(QUIET)
@@ -87,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def pairs_and_labels(options: argparse.Namespace, given: set[str]) -> tuple[list[dict[str, str]], Any]:
-    """Return the pairs that the options name, and the label values to score, or None for all."""
+    """Return the pairs given by the options, and the label values to score, or None for all."""
     from ..data import atlas_pairs, labels_to_score, list_pairs, pairs_by_name, study_pairs
 
     if given <= {"pairs", "dataset"}:

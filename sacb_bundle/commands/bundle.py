@@ -11,7 +11,7 @@ EXAMPLE = "python -m monai.bundle run training --config_file $(sacb bundle)/conf
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
-    """Add no option."""
+    """Add no options."""
 
 
 def run(options: argparse.Namespace) -> None:

@@ -14,13 +14,13 @@ EXAMPLE = "sacb evaluate --fixed-labels f_labels.nii.gz --warped-labels out/warp
 def add_options(verb: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
     verb.add_argument("--fixed-labels", type=file, help="label map of the fixed image")
-    verb.add_argument("--warped-labels", type=file, help="label map that was warped onto its grid")
+    verb.add_argument("--warped-labels", type=file, help="moving label map, warped onto the grid of --fixed-labels")
     add_transform(verb, required=False)
-    verb.add_argument("--output", type=Path, metavar="CSV", help="table of the scores of each label")
+    verb.add_argument("--output", type=Path, metavar="CSV", help="table to write, with the scores of each label")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Score."""
+    """Score the registration."""
     show_log()
     from .score_files import score_registration
 

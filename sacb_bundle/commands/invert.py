@@ -7,24 +7,24 @@ from pathlib import Path
 
 from .options import add_device, add_transform, file, show_log
 
-RESULTS = "The error is printed, and written as a map in mm beside the inverse (NAME_error.nii.gz)."
+RESULTS = "It prints the error, and writes a map of it in mm beside the inverse (NAME_error.nii.gz)."
 EXAMPLE = "sacb invert --transform out/transform.nii.gz --reference m.nii.gz --output inverse.nii.gz"
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
     add_transform(verb, required=True)
-    verb.add_argument("--output", type=Path, required=True, metavar="FILE", help="the inverse, .nii.gz")
+    verb.add_argument("--output", type=Path, required=True, metavar="FILE", help="path of the inverse, .nii.gz")
     verb.add_argument(
         "--reference",
         type=file,
-        help="image on whose grid the inverse lies, the moving one (default: the transform's grid)",
+        help="image that defines the grid of the inverse: the moving image (default: the transform's grid)",
     )
     add_device(verb)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Invert."""
+    """Invert the transform."""
     show_log()
     from ..checks import default_device, usable_device
     from .invert_transform import invert_transform

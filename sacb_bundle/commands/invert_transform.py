@@ -25,28 +25,28 @@ from ..spatial import (
 def invert_transform(transform: Path, output: Path, reference: Path | None, device: torch.device) -> None:
     """Write the inverse of a transform as an ITK displacement field, and its error as a map beside it.
 
-    The error, in mm, is the distance of each voxel of the transform from itself after transform and inverse. It is
-    printed, and written to NAME_error.nii.gz.
+    The error is the distance, in mm, of each voxel of the transform from itself after transform and inverse. A summary
+    is printed, and the map is written to NAME_error.nii.gz.
 
     Args:
         transform: transform from fixed to moving, see `sacb_bundle.spatial.read_transform`.
         output: path of the inverse, .nii.gz.
-        reference: image on whose grid the inverse lies, the moving image as a rule; None for the grid of the transform.
+        reference: image that defines the grid of the inverse, usually the moving image; None for the transform's grid.
         device: device to compute on.
 
     Raises:
-        InputError: if a file is not what it should be, or the transform leads nowhere into the inverse's grid.
+        InputError: if a file is invalid, or the transform maps no voxel into the inverse's grid.
     """
     target = output
     if not target.name.lower().endswith(NIFTI_ENDINGS):
-        raise InputError(f"output is {output}; the inverse is a displacement field and its name ends in .nii.gz.")
+        raise InputError(f"output is {output}; the inverse is a displacement field, so its name must end in .nii.gz.")
     error_map = target.with_name(f"{volume_name(target)}_error.nii.gz")
     check_results([target, error_map], [transform, reference] if reference else [transform])
     forward = read_transform(transform, device)
     own = None if forward.displacement is None else forward.displacement.grid
     grid = read_volume(reference).grid if reference else own
     if grid is None:
-        raise InputError(f"{transform} has no grid of its own: name the moving image as reference.")
+        raise InputError(f"{transform} has no grid; give the moving image as reference.")
     checked = own or grid
     planes = grid.shape[0] + checked.shape[0]
     with tqdm(total=planes, desc="inverting", unit="plane", delay=2) as bar:

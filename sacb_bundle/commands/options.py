@@ -1,4 +1,4 @@
-"""Options that several verbs share, and types of values."""
+"""Options shared by several verbs, and types of values."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def add_label_interpolation(verb: argparse.ArgumentParser) -> None:
 
 
 def add_registration_options(verb: argparse.ArgumentParser) -> None:
-    """Add the options that say how pairs are registered."""
+    """Add the options for the registration of pairs."""
     verb.add_argument(
         "--initial",
         choices=INITIAL,
         default="affine",
-        help="alignment before the network (default: affine; none for scans that are aligned)",
+        help="alignment before the network (default: affine; none for aligned scans)",
     )
     verb.add_argument(
         "--modality",
         metavar="NAME",
         default="auto",
-        help="rule that scales intensities: mr, ct, or auto, which takes CT if a voxel of the working grid is below "
+        help="rule that scales intensities: mr, ct, or auto, which chooses ct if a voxel of the working grid is below "
         "-500 (default: auto)",
     )
     verb.add_argument(
-        "--spacing", type=float, metavar="MM", help="spacing that the network works at (default: that of its training)"
+        "--spacing", type=float, metavar="MM", help="spacing of the working grid (default: that of the training)"
     )
     verb.add_argument(
         "--formats",
@@ -61,21 +61,21 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
     )
     add_label_interpolation(verb)
     verb.add_argument(
-        "--model", type=file, help="weights, beside which a JSON file says how to use them (default: those that ship)"
+        "--model", type=file, help="weights, with a JSON file beside them on their use (default: the shipped weights)"
     )
     add_device(verb)
 
 
 def add_device(verb: argparse.ArgumentParser) -> None:
     """Add --device."""
-    verb.add_argument("--device", help="cpu, cuda or cuda:N (default: the first GPU if there is one)")
+    verb.add_argument("--device", help="cpu, cuda or cuda:N (default: the first GPU, or else the CPU)")
 
 
 def show_log(quiet: tuple[str, ...] = ()) -> None:
-    """Print the progress that the package logs, and no warnings of libraries about themselves.
+    """Print the package's log, without Python warnings from libraries.
 
     Args:
-        quiet: modules of the package of which only warnings are printed.
+        quiet: modules of the package that print only warnings.
     """
     warnings.filterwarnings("ignore")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -84,7 +84,11 @@ def show_log(quiet: tuple[str, ...] = ()) -> None:
 
 
 def file(text: str) -> Path:
-    """Return the path of a file that is there."""
+    """Return the path of an existing file.
+
+    Raises:
+        ArgumentTypeError: if there is no such file.
+    """
     path = Path(text)
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"{text}: no such file")
@@ -92,7 +96,11 @@ def file(text: str) -> Path:
 
 
 def folder(text: str) -> Path:
-    """Return the path of a folder that is there."""
+    """Return the path of an existing folder.
+
+    Raises:
+        ArgumentTypeError: if there is no such folder.
+    """
     path = Path(text)
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: no such folder")
@@ -100,7 +108,11 @@ def folder(text: str) -> Path:
 
 
 def number(text: str) -> int:
-    """Return a whole number from 0."""
+    """Return a whole number of at least 0.
+
+    Raises:
+        ArgumentTypeError: if the text is not one.
+    """
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: not a whole number from 0")
+        raise argparse.ArgumentTypeError(f"{text}: not a whole number of at least 0")
     return int(text)

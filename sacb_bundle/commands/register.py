@@ -10,8 +10,8 @@ from typing import Any
 from .options import add_registration_options, file, show_log
 
 RESULTS = (
-    "It writes into OUTPUT, on the fixed image's own grid: warped.nii.gz, transform.nii.gz (an ITK displacement field, "
-    "LPS mm), initial.tfm, warped_labels.nii.gz, a picture and a record. With both label maps it prints their scores."
+    "It writes into OUTPUT, on the fixed image's grid: warped.nii.gz, transform.nii.gz (an ITK displacement field, LPS "
+    "mm), initial.tfm, warped_labels.nii.gz, a picture and a record. With both label maps it prints their scores."
 )
 EXAMPLE = "sacb register --fixed f.nii.gz --moving m.nii.gz --moving-labels l.nii.gz --output out"
 IMAGES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask")
@@ -19,18 +19,18 @@ IMAGES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "mov
 
 def add_options(verb: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
-    verb.add_argument("--fixed", type=file, required=True, help=".nii, .nii.gz, .mha, .mhd, .nrrd or .nhdr")
-    verb.add_argument("--moving", type=file, required=True, help="the same; its grid need not be that of fixed")
+    verb.add_argument("--fixed", type=file, required=True, help="fixed image (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr)")
+    verb.add_argument("--moving", type=file, required=True, help="moving image, which may be on another grid")
     verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the results")
     verb.add_argument("--fixed-labels", type=file, help="label map on the fixed image's grid, to score")
-    verb.add_argument("--moving-labels", type=file, help="label map on the moving image's grid, to warp and to score")
-    verb.add_argument("--fixed-mask", type=file, help="not 0 where the fixed image counts")
-    verb.add_argument("--moving-mask", type=file, help="not 0 where the moving image counts")
+    verb.add_argument("--moving-labels", type=file, help="label map on the moving image's grid, to warp and score")
+    verb.add_argument("--fixed-mask", type=file, help="mask, nonzero where the fixed image counts")
+    verb.add_argument("--moving-mask", type=file, help="mask, nonzero where the moving image counts")
     add_registration_options(verb)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Register, write, and print the scores."""
+    """Register the scans, write the results, and print the scores."""
     show_log()
     from ..registration.register import Registrar
     from ..registration.result_folder import check_folder, check_not_read
@@ -56,11 +56,11 @@ def run(options: argparse.Namespace) -> None:
     }
     result.save(options.output, options.formats, facts=facts)
     print_measures(measures)
-    print(f"the results are in {options.output}")
+    print(f"results written to {options.output}")
 
 
 def print_measures(measures: dict[str, Any]) -> None:
-    """Print how well the images, and the label maps if there are any, agree before and after."""
+    """Print the agreement of the images, and of the label maps if there are any, before and after."""
     print(f"{'':<22}{'aligned':>10}{'registered':>12}")
     for name, score, unit in (
         ("similarity (NCC)", "similarity", ""), ("Dice", "dice", ""), ("HD95", "hd95", " mm"), ("ASSD", "assd", " mm")

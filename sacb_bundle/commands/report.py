@@ -1,4 +1,4 @@
-"""`sacb report`: make the report of a study anew."""
+"""`sacb report`: remake the report of a study."""
 
 from __future__ import annotations
 

@@ -16,23 +16,23 @@ from ..spatial import read_label_map, read_transform
 def score_registration(
     fixed_labels: Path | None, warped_labels: Path | None, transform: Path | None, output: Path | None
 ) -> None:
-    """Print how well labels agree, and whether a transform folds.
+    """Print the agreement of label maps, and the folding of a transform.
 
     Args:
         fixed_labels: label map of the fixed image.
-        warped_labels: label map that was warped onto its grid.
+        warped_labels: moving label map, warped onto the same grid.
         transform: transform, see `sacb_bundle.spatial.read_transform`.
         output: CSV file for the scores of each label.
 
     Raises:
-        InputError: if a file is not what it should be, or there is nothing to score.
+        InputError: if a file is invalid, or there is nothing to score.
     """
     if bool(fixed_labels) != bool(warped_labels):
-        raise InputError("Labels are scored in pairs: name both fixed_labels and warped_labels.")
+        raise InputError("Label maps are scored in pairs; give both fixed_labels and warped_labels.")
     if not fixed_labels and not transform:
-        raise InputError("There is nothing to score: name fixed_labels and warped_labels, or a transform, or all.")
+        raise InputError("There is nothing to score; give fixed_labels and warped_labels, or a transform, or all.")
     if output and not fixed_labels:
-        raise InputError(f"output is {output}, but without labels there is no table to write.")
+        raise InputError(f"output is {output}, but without label maps there is no table to write.")
     if output:
         check_results([output], [path for path in (fixed_labels, warped_labels, transform) if path])
     if fixed_labels and warped_labels:
@@ -58,15 +58,19 @@ def score_registration(
 
 
 def score_labels(fixed_path: str | Path, warped_path: str | Path) -> list[dict[str, float | None]]:
-    """Dice, and HD95 and ASSD in mm, of each label of the fixed map; no distances where the warped map lacks it."""
+    """Return Dice, HD95 and ASSD (mm) of each label of the fixed map; no distances if the warped map lacks the label.
+
+    Raises:
+        InputError: if a label map is invalid, the fixed one is empty, or the two are on different grids.
+    """
     fixed, warped = read_label_map(fixed_path), read_label_map(warped_path)
     if not warped.grid.coincides_with(fixed.grid):
         raise InputError(
-            f"{warped_path} has {warped.grid}, but {fixed_path} has {fixed.grid}; both must lie on one grid."
+            f"{warped_path} has {warped.grid}, but {fixed_path} has {fixed.grid}; both must be on the same grid."
         )
     labels = [int(label) for label in np.unique(fixed.values) if label]
     if not labels:
-        raise InputError(f"{fixed_path}: every voxel is 0; there is no label to score.")
+        raise InputError(f"{fixed_path}: every voxel is 0, so there is no label to score.")
     overlap = dice(fixed.values, warped.values, labels)
     distances = surface_distances(fixed.values, warped.values, labels, fixed.grid.spacing)
     rows: list[dict[str, float | None]] = []

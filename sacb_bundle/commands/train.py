@@ -13,7 +13,7 @@ from .options import INITIAL, add_device, file, folder, number, show_log
 
 RESULTS = (
     "It runs configs/train.json and writes into OUTPUT: the best weights (model.pt, with model.json, for --model of "
-    "other verbs), the state to continue from (last.pt), and TensorBoard logs. The weights that ship stay as they are."
+    "other verbs), the state to resume from (last.pt), and TensorBoard logs. The shipped weights do not change."
 )
 EXAMPLE = "sacb train --dataset DIR --config oasis --output runs/mine"
 
@@ -21,13 +21,13 @@ EXAMPLE = "sacb train --dataset DIR --config oasis --output runs/mine"
 def add_options(verb: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
     data = verb.add_mutually_exclusive_group(required=True)
-    data.add_argument("--dataset", type=folder, metavar="DIR", help="folder with images/ and, to validate, labels/")
+    data.add_argument("--dataset", type=folder, metavar="DIR", help="folder with images/ and, for validation, labels/")
     data.add_argument("--pairs", type=file, metavar="LIST", help="CSV or JSON list of pairs, such as follow-up scans")
     verb.add_argument(
         "--output", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run (default: runs)"
     )
     verb.add_argument(
-        "--config", metavar="NAME", help="settings of a data set: a name in configs/datasets, or a JSON file"
+        "--config", metavar="NAME", help="config of a data set: a name in configs/datasets, or a JSON file"
     )
     verb.add_argument("--max-epochs", type=number, metavar="N", help="number of epochs (default: 300, or the config's)")
     verb.add_argument(
@@ -41,14 +41,14 @@ def add_options(verb: argparse.ArgumentParser) -> None:
         const=True,
         type=file,
         metavar="STATE",
-        help="continue from OUTPUT/last.pt, or from another state; with more --max-epochs, extend the training",
+        help="resume from OUTPUT/last.pt, or from another state; more --max-epochs extend the training",
     )
     verb.add_argument("--seed", type=number, help="seed of the shuffles and the augmentation (default: 0)")
     add_device(verb)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train."""
+    """Train the network."""
     show_log()
     from .workflow import run_workflow
 
@@ -61,15 +61,15 @@ def run(options: argparse.Namespace) -> None:
     try:
         run_workflow("train", "train", overlays(options.config), resume=options.resume, **names)
     except KeyboardInterrupt:
-        print("Interrupted. It continues with --resume.", file=sys.stderr)
+        print("Interrupted. Continue with --resume.", file=sys.stderr)
         raise SystemExit(130) from None
 
 
 def overlays(config: str | None) -> tuple[str, ...]:
-    """Return the path of the config of a data set.
+    """Return the paths of the configs to apply on top of train.json: that of a data set, or none.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is no such config.
     """
     if config is None:
         return ()

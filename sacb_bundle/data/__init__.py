@@ -1,4 +1,4 @@
-"""Subjects, pairs and their files."""
+"""Data sets: subjects, pairs and their files."""
 
 from .atlases import Atlas, atlas_names, read_atlas
 from .checks import check_labels, check_scan_grids, check_training_items, has_labels, initial_for, label_values

@@ -1,4 +1,4 @@
-"""Labelled atlases, whose labels are carried over to scans."""
+"""Labelled atlases, whose labels are transferred to scans."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ IMAGE, LABELS, NAMES = "image.nii.gz", "labels.nii.gz", "labels.json"
 
 @dataclass(frozen=True)
 class Atlas:
-    """A labelled image.
+    """An image with a label map.
 
     Attributes:
-        name: of its folder.
-        image: path.
+        name: name of the folder.
+        image: path of the image.
         labels: path of the label map, on the image's grid.
-        names: of the label values.
+        names: name of each label value.
     """
 
     name: str
@@ -29,10 +29,10 @@ class Atlas:
 
 
 def read_atlas(folder: str | Path) -> Atlas:
-    """The atlas in a folder: image.nii.gz, labels.nii.gz, and labels.json, {"1": "name of label 1", ...}.
+    """Read the atlas in a folder: image.nii.gz, labels.nii.gz, and labels.json, {"1": "name of label 1", ...}.
 
     Raises:
-        InputError: if a file is missing, or labels.json is not as `read_label_names` wants it.
+        InputError: if a file is missing, or labels.json is invalid, see `read_label_names`.
     """
     root = Path(folder)
     for name in (IMAGE, LABELS, NAMES):
@@ -42,11 +42,11 @@ def read_atlas(folder: str | Path) -> Atlas:
 
 
 def read_label_names(path: Path) -> dict[int, str]:
-    """Names of label values, from a JSON file {"1": "name of label 1", ...}.
+    """Read label names from a JSON file {"1": "name of label 1", ...}.
 
     Raises:
-        InputError: if it holds no such object, or a name is there twice (MONAI Label tells no upper from lower case) or
-            that of the background.
+        InputError: if the file holds no such object, or a name occurs twice (MONAI Label ignores case) or is that of
+            the background.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content or not all(
@@ -56,21 +56,21 @@ def read_label_names(path: Path) -> dict[int, str]:
     names = {int(value): name for value, name in content.items()}
     shown = [name.strip().lower() for name in names.values()]
     if unfit := sorted({name for name in shown if shown.count(name) > 1 or name in ("", "background")}):
-        raise InputError(f"{path}: {unfit} cannot name a label; each has a name of its own, not background.")
+        raise InputError(f"{path}: {unfit} cannot be label names; each must be unique and not background.")
     return names
 
 
 def shown_names(metadata: str | Path) -> dict[int, str]:
-    """Names of label values that MONAI Label shows, the channels of the output in configs/metadata.json."""
+    """Read the label names that MONAI Label shows, the output channels in configs/metadata.json."""
     channels = read_json(Path(metadata))["network_data_format"]["outputs"]["pred"]["channel_def"]
     return {int(value): name for value, name in channels.items()}
 
 
 def atlas_names(atlas_dir: str | Path) -> list[str]:
-    """Names of the atlases in a folder, each a folder of its own, in alphabetical order.
+    """Return the names of the atlases in a folder, each a subfolder, in alphabetical order.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there are none.
     """
     root = Path(atlas_dir)
     names = sorted(path.parent.name for path in root.glob(f"*/{NAMES}"))

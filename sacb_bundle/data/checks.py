@@ -1,4 +1,4 @@
-"""Check data by their headers and label maps before long work starts."""
+"""Check headers and label maps before long work starts."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ def check_training_items(train: Sequence[Mapping[str, str]]) -> None:
 def initial_for(pairs: Iterable[Mapping[str, str]]) -> str:
     """Return the initial alignment for an evaluation: "none" if the images of each pair share a grid, else "affine".
 
-    Images on one grid are taken as aligned, as in training. Pairs whose headers cannot be read do not count.
+    Images on one grid are taken as aligned, as in training. Pairs with unreadable headers are ignored.
     """
     grids: dict[str, Grid | InputError] = {}
     for pair in pairs:
         with suppress(InputError):
             if not grid_of(pair["moving"], grids).coincides_with(grid_of(pair["fixed"], grids)):
-                logger.info("Images of a pair lie on different grids: each pair is aligned first (affine).")
+                logger.info("The images of a pair are on different grids, so each pair is first aligned (affine).")
                 return "affine"
     return "none"
 
 
 def check_scan_grids(pair: Mapping[str, str], grids: dict[str, Grid | InputError]) -> None:
-    """Check by their headers that a pair's files are there, and each label map and mask lies on its own image's grid.
+    """Check that a pair's files exist, and that each label map and mask is on the grid of its image, by the headers.
 
     Args:
-        pair: scans of any geometry, with "moving", "fixed" and optionally "_labels" and "_mask" of either, paths.
-        grids: of files whose headers were read before; others are added.
+        pair: paths of scans of any geometry: "moving", "fixed" and optionally "_labels" and "_mask" of either.
+        grids: grids of files whose headers were read before; other grids are added.
 
     Raises:
-        InputError: names the file, what is wrong and what would be right.
+        InputError: if not; names the file, the problem and what is expected.
     """
     for role in ("fixed", "moving"):
         image = grid_of(pair[role], grids)
@@ -61,7 +61,15 @@ def check_scan_grids(pair: Mapping[str, str], grids: dict[str, Grid | InputError
 
 
 def grid_of(path: str, grids: dict[str, Grid | InputError]) -> Grid:
-    """Grid of a file, whose header is read once; the error, if it has none."""
+    """Return the grid of a file, whose header is read once.
+
+    Args:
+        path: path of the file.
+        grids: grids, or errors, of files that were read before; the result is added.
+
+    Raises:
+        InputError: if the header cannot be read.
+    """
     if path not in grids:
         try:
             grids[path] = read_grid(path)
@@ -74,19 +82,19 @@ def grid_of(path: str, grids: dict[str, Grid | InputError]) -> Grid:
 
 
 def has_labels(items: Sequence[Mapping[str, str]]) -> bool:
-    """Return whether there are subjects or pairs, and each is labelled."""
+    """Return whether there are subjects or pairs, and all have label maps."""
     return bool(items) and all("label" in item or {"moving_labels", "fixed_labels"} <= item.keys() for item in items)
 
 
 def check_labels(labels: Iterable[int] | None, items: Iterable[Mapping[str, str]]) -> None:
-    """Check that at least one of the label values to score occurs in the label maps, if there are any.
+    """Check that at least one of the label values to score occurs in the label maps, if there are label maps.
 
     Args:
         labels: label values to score; None for all.
         items: subjects or pairs, see `label_values`.
 
     Raises:
-        InputError: says which label values there are.
+        InputError: if none occurs; lists the label values that do.
     """
     if labels is None:
         return
@@ -105,7 +113,7 @@ def label_values(items: Iterable[Mapping[str, str]]) -> list[int]:
 
 
 def label_files(items: Iterable[Mapping[str, str]]) -> list[str]:
-    """Return the label maps of subjects ("label") or pairs ("fixed_labels"), each once."""
+    """Return the distinct label maps of subjects ("label") or pairs ("fixed_labels")."""
     return sorted({item[key] for item in items for key in ("label", "fixed_labels") if key in item})
 
 

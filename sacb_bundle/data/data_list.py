@@ -1,4 +1,4 @@
-"""Lists of pairs to register: tables, JSON, and those of the Learn2Reg challenge."""
+"""Lists of pairs to register: tables, JSON, and data sets of the Learn2Reg challenge."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from ..spatial import volume_name
 
 # Columns of a table and keys of a JSON list.
 PAIR_KEYS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask", "id")
-# Further names of label maps in a JSON list.
+# Alternative keys of label maps in a JSON list.
 ALIASES = {"seg_fixed": "fixed_labels", "seg_moving": "moving_labels"}
 LONGEST_ID = 255
 LEARN2REG_LISTS = ("registration_val", "registration_test")
 
 
 def read_data_list(path: str | Path) -> list[dict[str, str]]:
-    """Read pairs from a file. Relative paths in it are relative to its folder.
+    """Read pairs from a file. Paths in it are relative to its folder.
 
     Args:
         path: one of
 
             - a table, .csv, with the columns fixed and moving, and optionally fixed_labels, moving_labels, fixed_mask,
-              moving_mask (not 0 where the image counts) and id (the name of the pair's results);
+              moving_mask (nonzero where the image counts) and id (the name of the pair's results);
             - JSON, a list of objects with "moving" and "fixed", and optionally "moving_labels", "fixed_labels" (label
               maps), "moving_mask", "fixed_mask" and "id";
-            - JSON, the description of a data set of the Learn2Reg challenge, whose pairs to validate on, or else to
-              test on, are taken, with the label maps that lie in labelsXX beside imagesXX.
+            - JSON, the description of a data set of the Learn2Reg challenge: its validation pairs, or otherwise its
+              test pairs, with the label maps in labelsXX beside imagesXX.
 
     Returns:
-        pairs with the keys of the JSON list. Pairs without an id are named MOVING_to_FIXED, after their files and as
-        many of the folders above as tell them apart.
+        Pairs with the keys of the JSON list. Pairs without an id are named MOVING_to_FIXED, after their files and as
+        many parent folders as make them distinct.
 
     Raises:
         InputError: if the file is missing or not such a list, or two pairs have the same id.
@@ -47,7 +47,7 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
         raise InputError(f"data_list: there is no file {source}.")
     pairs = read_table(source) if source.suffix.lower() == ".csv" else read_json_list(source)
     if any("\0" in value for pair in pairs for value in pair.values()):
-        raise InputError(f"{source}: a path has a zero byte in it.")
+        raise InputError(f"{source}: a path contains a null byte.")
     pairs = [
         {key: value if key == "id" else str(source.parent / value) for key, value in pair.items()} for pair in pairs
     ]
@@ -55,7 +55,11 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
 
 
 def read_table(source: Path) -> list[dict[str, str]]:
-    """Pairs of a table; empty cells say that there is no such file."""
+    """Read the pairs of a table; an empty cell means that there is no such file.
+
+    Raises:
+        InputError: if it is not a table of pairs.
+    """
     try:
         with reading(source), open(source, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -66,11 +70,11 @@ def read_table(source: Path) -> list[dict[str, str]]:
         raise InputError(f"{source}: not a table (CSV, UTF-8): {error}.") from error
     check_columns(columns, source)
     if not rows:
-        raise InputError(f"{source}: lists no pair.")
+        raise InputError(f"{source}: lists no pairs.")
     pairs = []
     for line, row in rows:
         if None in row:
-            raise InputError(f"{source}, line {line}: has more cells than the {len(columns)} columns.")
+            raise InputError(f"{source}, line {line}: has more cells than there are columns ({len(columns)}).")
         pair = {column: cell.strip() for column, cell in row.items() if cell and cell.strip()}
         if not {"fixed", "moving"} <= pair.keys():
             raise InputError(f"{source}, line {line}: names no {'moving' if 'fixed' in pair else 'fixed'} image.")
@@ -79,21 +83,23 @@ def read_table(source: Path) -> list[dict[str, str]]:
 
 
 def check_columns(columns: list[str], source: Path) -> None:
-    """Raise an InputError unless a table has the columns of pairs, and no others, which might be misspelt."""
+    """Raise an InputError unless a table has the columns of pairs and no others, which might be misspelt."""
     known = ", ".join(PAIR_KEYS)
     if missing := [name for name in ("fixed", "moving") if name not in columns]:
-        hint = " Its cells are to be separated by commas." if len(columns) == 1 and ";" in columns[0] else ""
+        hint = " Separate cells by commas." if len(columns) == 1 and ";" in columns[0] else ""
         raise InputError(f"{source}: has no column {' and no column '.join(missing)}; it has {columns}.{hint}")
     if strange := [name for name in columns if name not in PAIR_KEYS]:
-        raise InputError(
-            f"{source}: the columns {strange} are not known; leave them out, or name them as one of {known}."
-        )
+        raise InputError(f"{source}: the columns {strange} are unknown; remove them, or rename them to one of {known}.")
     if len(set(columns)) < len(columns):
         raise InputError(f"{source}: has a column twice: {columns}.")
 
 
 def read_json_list(source: Path) -> list[dict[str, str]]:
-    """Pairs of a JSON file."""
+    """Read the pairs of a JSON file.
+
+    Raises:
+        InputError: if it is not a list of pairs, or a data set of Learn2Reg.
+    """
     content = read_json(source)
     if isinstance(content, dict):
         return learn2reg_pairs(content, source)
@@ -105,14 +111,18 @@ def read_json_list(source: Path) -> list[dict[str, str]]:
             isinstance(v, str) for v in pair.values()
         ):
             raise InputError(
-                f"{source}: pair {number} has the keys {sorted(pair)}; it needs moving and fixed, may have "
-                "moving_labels, fixed_labels, moving_mask, fixed_mask and id, and every value is a string."
+                f"{source}: pair {number} has the keys {sorted(pair)}; moving and fixed are required, moving_labels, "
+                "fixed_labels, moving_mask, fixed_mask and id are optional, and every value must be a string."
             )
     return content
 
 
 def learn2reg_pairs(content: dict[str, Any], source: Path) -> list[dict[str, str]]:
-    """Pairs of a data set of the Learn2Reg challenge."""
+    """Return the pairs of a data set of the Learn2Reg challenge.
+
+    Raises:
+        InputError: if the content of the JSON file lists no pairs.
+    """
     name = next((name for name in LEARN2REG_LISTS if content.get(name) and isinstance(content[name], list)), None)
     if name is None:
         raise InputError(
@@ -122,7 +132,7 @@ def learn2reg_pairs(content: dict[str, Any], source: Path) -> list[dict[str, str
     pairs = []
     for number, entry in enumerate(content[name], start=1):
         if not isinstance(entry, dict) or not all(isinstance(entry.get(role), str) for role in ("fixed", "moving")):
-            raise InputError(f"{source}: pair {number} of {name} names no fixed and moving image.")
+            raise InputError(f"{source}: pair {number} of {name} lacks a fixed or moving image.")
         pair = {role: entry[role] for role in ("fixed", "moving")}
         for role in ("fixed", "moving"):
             image = Path(entry[role])
@@ -134,10 +144,10 @@ def learn2reg_pairs(content: dict[str, Any], source: Path) -> list[dict[str, str
 
 
 def named(pairs: list[dict[str, str]], source: Path) -> list[dict[str, str]]:
-    """The pairs, each with an id that can name a folder.
+    """Return the pairs, each with an id that is valid as a folder name.
 
     Raises:
-        InputError: if one cannot, or two are the same.
+        InputError: if an id is invalid, or two ids name the same folder.
     """
     names = distinct_names({pair[role] for pair in pairs if "id" not in pair for role in ("moving", "fixed")})
     pairs = [
@@ -150,25 +160,25 @@ def named(pairs: list[dict[str, str]], source: Path) -> list[dict[str, str]]:
             raise InputError(f"{source}: the id {value!r} cannot name a folder of results.")
         if len(os.fsencode(value)) > LONGEST_ID:
             raise InputError(
-                f"{source}: the id {value!r} is longer than the {LONGEST_ID} bytes that a folder's name may have; give "
-                "shorter ids in a data list."
+                f"{source}: the id {value!r} is longer than the {LONGEST_ID} bytes of a folder name; give shorter ids "
+                "in a data list."
             )
     folders = Counter(map(folder_name, ids))
     if twice := [value for value in ids if folders[folder_name(value)] > 1]:
         raise InputError(
-            f"{source}: two pairs have the ids {twice[0]!r} and {twice[1]!r}, which name one folder (where capitals do "
-            "not count); name them apart by ids in a data list."
+            f"{source}: two pairs have the ids {twice[0]!r} and {twice[1]!r}, which name the same folder if case is "
+            "ignored; give distinct ids in a data list."
         )
     return pairs
 
 
 def folder_name(value: str) -> str:
-    """An id as file systems compare it that tell neither capitals nor forms of Unicode apart."""
+    """Return an id as compared by file systems that ignore case and Unicode normalisation."""
     return unicodedata.normalize("NFC", value).casefold()
 
 
 def distinct_names(paths: Iterable[str]) -> dict[str, str]:
-    """Names of files, without their endings, with as many of the folders above as tell those of one name apart.
+    """Return the names of files without endings, with as many parent folders as make equal names distinct.
 
     Example:
         >>> distinct_names(["a/s1/t1.nii", "a/s2/t1.nii", "b.nii"])
@@ -177,7 +187,7 @@ def distinct_names(paths: Iterable[str]) -> dict[str, str]:
     names = {path: volume_name(path) for path in paths}
     folders = {path: [part for part in Path(path).parts[:-1] if part != Path(path).anchor] for path in names}
     while True:
-        # Files of one name in one folder stay as they are: no folder above tells them apart.
+        # Files with the same name in one folder are skipped: no parent folder makes them distinct.
         places = Counter(name for name, _ in {(name, tuple(folders[path])) for path, name in names.items()})
         longer = {
             path: f"{folders[path].pop()}_{name}" for path, name in names.items() if places[name] > 1 and folders[path]

@@ -1,4 +1,4 @@
-"""A data set as a folder: images/, optional labels/, optional dataset.json."""
+"""A data set in a folder: images/, optional labels/, optional dataset.json."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DatasetFolder:
-    """The subjects, or pairs, of a data set.
+    """Subjects or pairs of a data set.
 
     Attributes:
-        train: subjects to train on, each {"image": path}; or pairs, without their label maps: training is unsupervised.
-        val: subjects to validate on, each {"image": path} with "label": path where there is one; or pairs.
+        train: training subjects, each {"image": path}; or pairs, without label maps, since training is unsupervised.
+        val: validation subjects, each {"image": path}, with "label": path if there is a label map; or pairs.
     """
 
     train: list[dict[str, str]]
@@ -33,29 +33,31 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
     """List the subjects of a folder with images/, optional labels/ (same file names) and optional dataset.json.
 
     dataset.json may name the subjects (file names without .nii.gz) under "split": {"train": [...], "val": [...]}, and
-    labels, see `labels_to_score`. Without a split, the last
-    fifth of the subjects in the order of their names, at least two, is for validation; of fewer than four
-    subjects, all are for both.
+    labels, see `labels_to_score`. Without a split, the last fifth of the subjects by name, at least two, is for
+    validation; fewer than four subjects are all used for both.
 
     Args:
-        dataset_dir: the folder.
-        atlas: name of a subject that is put first in both lists, for pairs of an atlas with each subject.
+        dataset_dir: folder of the data set.
+        atlas: name of a subject to put first in both lists, to pair an atlas with each subject.
+
+    Returns:
+        The training and validation subjects.
 
     Raises:
-        InputError: if the folder, images/ or a named file is missing, there are fewer than two subjects to train
-            on or to validate on, or dataset.json cannot be read.
+        InputError: if the folder, images/ or a named file is missing, there are fewer than two training or validation
+            subjects, or dataset.json cannot be read.
     """
     root = Path(str(dataset_dir))
     if not root.is_dir():
-        raise InputError(f"dataset_dir: there is no folder {root}; name that of the data set with --dataset_dir.")
+        raise InputError(f"dataset_dir: there is no folder {root}; set --dataset_dir to the folder of the data set.")
     if not (root / "images").is_dir():
-        raise InputError(f"{root}: a data set has its images in a folder images/, which is missing.")
+        raise InputError(f"{root}: a data set needs a folder images/, which is missing.")
     images = files_by_name(root / "images")
     if not images:
         raise InputError(f"{root / 'images'}: holds no .nii.gz or .nii file.")
     labels = files_by_name(root / "labels") if (root / "labels").is_dir() else {}
     if strangers := sorted(labels.keys() - images.keys()):
-        raise InputError(f"{labels[strangers[0]]}: there is no image of this name; labels/ has the names of images/.")
+        raise InputError(f"{labels[strangers[0]]}: there is no image of this name; labels/ must match images/.")
     description = read_description(root / "dataset.json") if (root / "dataset.json").is_file() else {}
 
     train, val = description_split(description, root) or default_split([name for name in images if name != atlas])
@@ -79,7 +81,11 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
 
 
 def files_by_name(folder: Path, endings: tuple[str, ...] = NIFTI_ENDINGS) -> dict[str, Path]:
-    """Volumes of a folder by the name of their subject, in the order of the names; hidden files aside."""
+    """Return the volumes in a folder by subject name, in the order of the names, without hidden files.
+
+    Raises:
+        InputError: if the folder cannot be read, or two volumes have the same name.
+    """
     files: dict[str, Path] = {}
     with reading(folder):
         paths = sorted(folder.iterdir())
@@ -93,7 +99,11 @@ def files_by_name(folder: Path, endings: tuple[str, ...] = NIFTI_ENDINGS) -> dic
 
 
 def read_description(path: Path) -> dict:
-    """Content of dataset.json, which must be an object."""
+    """Read dataset.json.
+
+    Raises:
+        InputError: if it cannot be read, or holds no JSON object.
+    """
     content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold a JSON object, not a {type(content).__name__}.")
@@ -101,7 +111,11 @@ def read_description(path: Path) -> dict:
 
 
 def description_split(description: dict, root: Path) -> tuple[list[str], list[str]] | None:
-    """Names to train and to validate on, as dataset.json has them."""
+    """Return the names of training and validation subjects from dataset.json; None if it has no split.
+
+    Raises:
+        InputError: if the split is invalid.
+    """
     if "split" not in description:
         return None
     split = description["split"]
@@ -113,12 +127,12 @@ def description_split(description: dict, root: Path) -> tuple[list[str], list[st
     train, val = ([volume_name(name) for name in part] for part in parts)
     for names in (train, val):
         if len(set(names)) < len(names):
-            raise InputError(f'{root / "dataset.json"}: a list of "split" has a name twice.')
+            raise InputError(f'{root / "dataset.json"}: a list in "split" has a name twice.')
     return train, val
 
 
 def default_split(items: list[Item]) -> tuple[list[Item], list[Item]]:
-    """Return the subjects or pairs to train and to validate on where nothing else says so."""
+    """Split subjects or pairs into training and validation by default."""
     if len(items) < 4:
         return items, items
     num_val = max(2, len(items) // 5)
@@ -126,17 +140,17 @@ def default_split(items: list[Item]) -> tuple[list[Item], list[Item]]:
 
 
 def labels_to_score(dataset_dir: str | Path, data_list: str = "") -> list[int] | None:
-    """Label values to score, those under "eval_labels" in the dataset.json of a data set, or else the keys of "labels".
+    """Return the label values to score: "eval_labels" in a data set's dataset.json, otherwise the keys of "labels".
 
     Args:
-        dataset_dir: see `read_dataset`.
-        data_list: of the pairs, if they are not those of the data set; "" if they are.
+        dataset_dir: folder of the data set, see `read_dataset`.
+        data_list: data list, if the pairs are not from the data set; otherwise "".
 
     Returns:
-        the values; None, for all that occur, if there is no such list.
+        The values; None, for all that occur, if there is no such list.
 
     Raises:
-        InputError: if dataset.json cannot be read, or holds others than whole numbers.
+        InputError: if dataset.json cannot be read, or a value is not a whole number.
     """
     root = Path(str(dataset_dir))
     if data_list or not (root / "dataset.json").is_file():

@@ -1,4 +1,4 @@
-"""The order of an epoch."""
+"""Order of the samples in an epoch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch.utils.data.distributed import DistributedSampler
 
 
 class EpochSampler(DistributedSampler):
-    """A shuffle that depends on seed and epoch alone, so that a continued run sees what it would have seen.
+    """Shuffle that depends only on seed and epoch, so that a resumed run sees the same samples.
 
-    MONAI's engines call `set_epoch` of a `DistributedSampler`. Of processes that share an epoch, each takes every so
-    many-th sample; where they do not come out even, some samples are taken twice.
+    MONAI's engines call `set_epoch` of a `DistributedSampler`. Each of N processes takes every N-th sample; some
+    samples are taken twice if the number is not a multiple of N.
 
     Args:
-        dataset: to sample from.
-        seed: of the shuffles, the same in all processes.
-        samples_per_epoch: how many of the samples an epoch takes, in all processes together, rounded up to as many for
-            each; None for all.
+        dataset: data set to sample from.
+        seed: seed of the shuffles, the same in all processes.
+        samples_per_epoch: number of samples in an epoch over all processes, rounded up to a multiple of their number;
+            None for all.
         num_replicas: number of processes.
-        rank: of this process.
+        rank: rank of this process.
     """
 
     def __init__(

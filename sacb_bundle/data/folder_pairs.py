@@ -1,4 +1,4 @@
-"""Pairs of the scans in folders."""
+"""Pairs of scans in folders."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ logger = logging.getLogger(__name__)
 
 
 def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, atlas: str | None) -> list[Pair]:
-    """Pairs of a data list, or of the scans of a folder.
+    """List the pairs of a data list, or of the scans in a folder.
 
     Args:
-        dataset_dir: see `scans_of`; not looked at if there is a data list. A split in its dataset.json is for training
-            and evaluation; here, all scans count.
-        data_list: see `read_data_list`; "" for none.
-        pairing: see `pair_indices`.
-        atlas: name of the scan that is put first; None for none.
+        dataset_dir: folder of scans, see `scans_of`; ignored if there is a data list. All scans count, since a split in
+            dataset.json is for training and evaluation.
+        data_list: file, see `read_data_list`; "" for none.
+        pairing: rule that pairs the scans, see `pair_indices`.
+        atlas: name of the scan to put first; None for none.
+
+    Returns:
+        The pairs, with ids.
 
     Raises:
-        InputError: see those functions.
+        InputError: as in those functions, or if the folder holds fewer than two scans or not the atlas.
     """
     if data_list:
         return read_data_list(data_list)
@@ -43,12 +46,15 @@ def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, at
 
 
 def atlas_pairs(atlas: Path, atlas_labels: Path | None, images: Path) -> list[Pair]:
-    """An atlas (moving) to each scan of a folder; results have the names of the scans.
+    """Pair an atlas (moving) with each scan in a folder; results are named after the scans.
 
     Args:
-        atlas: image.
-        atlas_labels: label map that is carried over; None for none.
-        images: folder, see `scans_of`. The atlas itself, if it lies there, is left out.
+        atlas: path of the atlas image.
+        atlas_labels: path of the label map to warp; None for none.
+        images: folder of scans, see `scans_of`. The atlas itself is left out if it is there.
+
+    Returns:
+        The pairs, with ids.
 
     Raises:
         InputError: if the folder holds no other scan.
@@ -57,19 +63,22 @@ def atlas_pairs(atlas: Path, atlas_labels: Path | None, images: Path) -> list[Pa
     own = {path.resolve() for path in (atlas, atlas_labels) if path}
     scans = {name: scan for name, scan in scans_of(images).items() if Path(scan["image"]).resolve() not in own}
     if not scans:
-        raise InputError(f"{images}: holds no scan but the atlas.")
+        raise InputError(f"{images}: holds no scan other than the atlas.")
     return named([{"id": name} | subject_pair(moving, scan) for name, scan in scans.items()], images)
 
 
 def pairs_by_name(fixed_dir: Path, moving_dir: Path) -> list[Pair]:
-    """Scans of one name in two folders; results have this name. A warning names scans that are in one folder only.
+    """Pair scans of the same name in two folders; results have this name. Scans in only one folder give a warning.
 
     Args:
-        fixed_dir: folder, see `scans_of`.
-        moving_dir: the same.
+        fixed_dir: folder of fixed scans, see `scans_of`.
+        moving_dir: folder of moving scans.
+
+    Returns:
+        The pairs, with ids.
 
     Raises:
-        InputError: if no name is in both.
+        InputError: if no name is in both folders.
     """
     fixed, moving = scans_of(fixed_dir), scans_of(moving_dir)
     both = [name for name in fixed if name in moving]
@@ -85,13 +94,13 @@ def pairs_by_name(fixed_dir: Path, moving_dir: Path) -> list[Pair]:
 
 
 def scans_of(folder: Path) -> dict[str, dict[str, str]]:
-    """Scans of a folder by name, in the order of the names: {"image": path}, with "label": path where there is one.
+    """Return the scans in a folder by name, sorted: {"image": path}, with "label": path if there is a label map.
 
     Args:
-        folder: of scans; or with scans in images/ and, for label maps of the same names, labels/.
+        folder: folder of scans; or of images/ with scans and labels/ with label maps of the same names.
 
     Raises:
-        InputError: if there is no such folder, it holds no scan, or two of one name.
+        InputError: if there is no such folder, it holds no scan, or two scans have the same name.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder.")

@@ -12,20 +12,20 @@ from .pairs import pair_indices
 
 
 class PairDataset(Dataset):
-    """Pairs of subjects, or pairs that belong together, such as follow-up scans; each is loaded and prepared once.
+    """Pairs of subjects, or given pairs such as follow-up scans; each is loaded and prepared once.
 
-    An item is {"image": (2, D, H, W), moving and fixed}, with "moving_labels" and "fixed_labels" (1, D, H, W) where
-    both images have label maps.
+    An item is {"image": (2, D, H, W), moving and fixed}, with "moving_labels" and "fixed_labels" (1, D, H, W) if both
+    images have label maps.
 
     Args:
         data: subjects, {"image": path} with or without "label": path; or pairs, see `sacb_bundle.data.Pair`.
-        transform: preprocessing: a subject to tensors "image" and "label" (1, D, H, W), all of one size; a pair to what
-            an item is.
-        pairing: which subjects make a pair, see `pair_indices`; of no effect on pairs.
-        mirror: whether each subject or pair also counts as its mirror image, left and right (axis D) swapped.
-        augmentation: random transform of {"moving": (1, D, H, W), "fixed": (1, D, H, W)}, for training: it leaves the
-            label maps alone.
-        num_workers: number of threads that load.
+        transform: preprocessing, from a subject to tensors "image" and "label" (1, D, H, W), all of one size; or from a
+            pair to an item.
+        pairing: rule that pairs the subjects, see `pair_indices`; ignored for pairs.
+        mirror: whether to add the mirror image of each subject or pair, with left and right (axis D) swapped.
+        augmentation: random transform of {"moving": (1, D, H, W), "fixed": (1, D, H, W)} for training; it does not
+            change the label maps.
+        num_workers: number of loading threads.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class PairDataset(Dataset):
         return {**pair, "image": torch.cat([images["moving"], images["fixed"]])}
 
     def pair(self, index: int) -> dict[str, torch.Tensor]:
-        """Return a pair as it is before the augmentation."""
+        """Return a pair before augmentation."""
         moving, fixed = (self.item(number) for number in self.pairs[index])
         if not self.of_subjects:
             return fixed
@@ -64,7 +64,7 @@ class PairDataset(Dataset):
         return pair
 
     def item(self, number: int) -> dict[str, torch.Tensor]:
-        """Return the tensors of a subject or pair, or of the mirror image of one."""
+        """Return the tensors of a subject or pair, or of its mirror image."""
         item = self.loaded[number % len(self.loaded)]
         mirrored = number >= len(self.loaded)
         return {

@@ -1,4 +1,4 @@
-"""Which image is registered to which."""
+"""Pairs of images to register."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from ..errors import InputError
 from .data_list import named, read_data_list
 from .dataset_folder import DatasetFolder, default_split, read_dataset
 
-# "id", the paths "moving" and "fixed", "moving_labels" and "fixed_labels" where there are label maps, and "moving_mask"
-# and "fixed_mask" where there are masks.
+# "id", the paths "moving" and "fixed", and optionally "moving_labels", "fixed_labels", "moving_mask" and "fixed_mask".
 Pair = dict[str, str]
 LABEL_MAPS = ("moving_labels", "fixed_labels")
 
 
 def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
-    """Pairs (moving, fixed) of subjects, as indices.
+    """Return pairs (moving, fixed) of subjects as indices.
 
     Args:
-        num_subjects: of fewer than 2 there are no pairs.
-        pairing: "ordered" for all ordered pairs, "consecutive" for each subject to the next and the last to the
-            first, "atlas" for the first subject to each other one.
+        num_subjects: number of subjects; fewer than 2 make no pairs.
+        pairing: "ordered" for all ordered pairs, "consecutive" for each subject to the next and the last to the first,
+            "atlas" for the first subject to each other one.
 
     Raises:
         InputError: if `pairing` is none of these.
@@ -40,16 +39,16 @@ def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
 
 
 def list_pairs(dataset_dir: str, data_list: str = "", pairing: str = "ordered", atlas: str | None = None) -> list[Pair]:
-    """Pairs of a data list, or of the validation subjects of a data set.
+    """Return the pairs of a data list, or of the validation subjects of a data set.
 
     Args:
-        dataset_dir: see `read_dataset`; not looked at if there is a data list.
-        data_list: see `read_data_list`; "" for none.
-        pairing: see `pair_indices`.
-        atlas: see `read_dataset`.
+        dataset_dir: folder of the data set, see `read_dataset`; ignored if there is a data list.
+        data_list: file, see `read_data_list`; "" for none.
+        pairing: rule that pairs the subjects, see `pair_indices`.
+        atlas: name of the subject to put first, see `read_dataset`.
 
     Raises:
-        InputError: see those functions.
+        InputError: as in those functions.
     """
     if data_list:
         return read_data_list(data_list)
@@ -60,17 +59,17 @@ def list_pairs(dataset_dir: str, data_list: str = "", pairing: str = "ordered", 
 
 
 def training_data(dataset_dir: str, data_list: str = "", atlas: str | None = None) -> DatasetFolder:
-    """List the subjects of a data set, or the pairs of a data list, to train and to validate on.
+    """Return the subjects of a data set, or the pairs of a data list, for training and validation.
 
-    The last fifth of a data list, at least two pairs, is for validation; of fewer than four pairs, all are for both.
+    The last fifth of a data list, at least two pairs, is for validation; fewer than four pairs are all used for both.
 
     Args:
-        dataset_dir: see `read_dataset`; of no effect where there is a data list.
-        data_list: see `read_data_list`; "" for none.
-        atlas: see `read_dataset`.
+        dataset_dir: folder of the data set, see `read_dataset`; ignored if there is a data list.
+        data_list: file, see `read_data_list`; "" for none.
+        atlas: name of the subject to put first, see `read_dataset`.
 
     Raises:
-        InputError: see those functions.
+        InputError: as in those functions.
     """
     if not data_list:
         return read_dataset(dataset_dir, atlas)
@@ -81,7 +80,7 @@ def training_data(dataset_dir: str, data_list: str = "", atlas: str | None = Non
 
 
 def subject_pair(moving: dict[str, str], fixed: dict[str, str]) -> Pair:
-    """Pair of two subjects."""
+    """Make a pair of two subjects."""
     pair = {"moving": moving["image"], "fixed": fixed["image"]}
     if "label" in moving:
         pair["moving_labels"] = moving["label"]

@@ -23,11 +23,11 @@ SPACING_MM = 2.0
 def phantom_pair(
     shape: tuple[int, int, int] = (80, 96, 80), seed: int = 0, amplitude: float = 1.5
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Two images of the same ellipsoids, each deformed by its own smooth random field.
+    """Make two images of the same ellipsoids, each deformed by its own smooth random field.
 
     Args:
         shape: (D, H, W).
-        seed: of the deformations and the texture.
+        seed: seed of the deformations and the texture.
         amplitude: standard deviation of each component of the deformations, in voxels.
 
     Returns:
@@ -43,8 +43,13 @@ def phantom_images(
 ) -> tuple[Volume, Volume]:
     """Make the images of `phantom_pair` in memory, on a grid of 2 mm, RAS.
 
+    Args:
+        shape: see `phantom_pair`.
+        seed: see `phantom_pair`.
+        amplitude: see `phantom_pair`.
+
     Returns:
-        fixed and moving image.
+        The fixed and the moving image.
     """
     pair = phantom_pair(shape, seed, amplitude)
     grid = Grid(shape, np.diag([SPACING_MM, SPACING_MM, SPACING_MM, 1.0]))
@@ -52,14 +57,14 @@ def phantom_images(
 
 
 def phantom(shape: tuple[int, int, int], displacement: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Image and labels, uint8 (D, H, W), of the ellipsoids at displaced places, by (3, D, H, W) in voxels."""
+    """Return image and labels, uint8 (D, H, W), of the ellipsoids at positions displaced by (3, D, H, W) in voxels."""
     half = np.array(shape).reshape(3, 1, 1, 1) / 2
     places = (np.indices(shape) + displacement + 0.5 - half) / half
     labels = np.zeros(shape, np.uint8)
     intensity = np.zeros(shape)
     for label, centre, half_axes, value in ELLIPSOIDS:
         offset = (places - np.reshape(centre, (3, 1, 1, 1))) / np.reshape(half_axes, (3, 1, 1, 1))
-        # Wavy surfaces stand for the folds of the cortex: smooth ellipsoids alone give matching little to hold on to.
+        # Wavy surfaces mimic the folds of the cortex; smooth ellipsoids alone have few features to match.
         waves = 0.06 * np.sin(14 * places[0]) * np.sin(14 * places[1]) * np.sin(14 * places[2])
         inside = np.square(offset).sum(axis=0) < np.square(1 + waves)
         labels[inside], intensity[inside] = label, value
@@ -71,6 +76,6 @@ def phantom(shape: tuple[int, int, int], displacement: np.ndarray | float = 0.0)
 def smooth_noise(
     shape: tuple[int, int, int], generator: np.random.Generator, sigma: float, deviation: float
 ) -> np.ndarray:
-    """Gaussian noise (3, D, H, W), smoothed over `sigma` voxels and scaled to a standard deviation."""
+    """Return Gaussian noise (3, D, H, W), smoothed over `sigma` voxels and scaled to a standard deviation."""
     noise = np.stack([gaussian_filter(generator.standard_normal(shape), sigma, mode="wrap") for _ in range(3)])
     return noise * (deviation / noise.std())

@@ -1,4 +1,4 @@
-"""Parts that the configs plug into MONAI's and ignite's engines."""
+"""Components that the configs plug into the engines of MONAI and ignite."""
 
 from .batch import prepare_labelled_pair, prepare_pair
 from .command_line import check_command_line, show_input_errors_plainly

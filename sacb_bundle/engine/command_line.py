@@ -1,4 +1,4 @@
-"""Errors of the command line, said plainly."""
+"""Check the command line of `monai.bundle`, and show its errors plainly."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from ..errors import InputError, reason_of
 
 RUN_ARGUMENTS = {*inspect.signature(run).parameters, "workflow_name", "workflow_type"} - {"override"}
-# What --tracking puts into a config, and options may set beforehand.
+# Keys that --tracking adds to a config, and that options may set.
 TRACKING_KEYS = set(dict(DEFAULT_MLFLOW_SETTINGS["configs"]))  # type: ignore[call-overload]
 
 
 def show_input_errors_plainly() -> None:
-    """End a `python -m monai.bundle` run with one line, not a traceback, where an `InputError` is the reason.
+    """End a `python -m monai.bundle` run with one line instead of a traceback if an `InputError` is the cause.
 
-    MONAI wraps errors of config expressions in others; the reason is looked for among their causes. In a program of
-    your own, nothing changes.
+    MONAI wraps errors of config expressions in others, so the chain of causes is searched. Other programs are not
+    affected.
     """
     if started_by_bundle_command():
         sys.excepthook = show_exception
 
 
 def check_command_line() -> None:
-    """Refuse `python -m monai.bundle run` with an option that names nothing in the config, or is not what it seems.
+    """Reject `python -m monai.bundle run` with an option that names no key of the config, or a misleading truth value.
 
-    MONAI would add a misspelt key to the config, where nothing reads it, and run with the default.
+    MONAI would add a misspelt key to the config, where it has no effect, and run with the default.
 
     Raises:
-        InputError: names the option and what would be right.
+        InputError: if there is such an option; names the option and what is expected.
     """
     if not started_by_bundle_command():
         return
@@ -57,7 +57,7 @@ def check_command_line() -> None:
 
 
 def check_key(config: dict, option: str, where: str) -> None:
-    """Raise an InputError unless an option leads to something in a config."""
+    """Raise an InputError unless an option names a key of a config."""
     place: object = config
     for part in key_parts(option):
         known = known_keys(place)
@@ -69,23 +69,23 @@ def check_key(config: dict, option: str, where: str) -> None:
 
 
 def check_truth_value(config: dict, option: str, value: object) -> None:
-    """Raise an InputError if a truth value would be read as a text, and any text counts as true."""
+    """Raise an InputError if a truth value would be read as text, since any text counts as true."""
     right = str(value).title()
     place: object = config
     for part in key_parts(option):
         place = child(place, part)
     takes_text = isinstance(place, str) and not place.startswith(("$", "@"))
     if right in ("True", "False") and str(value) != right and not takes_text:
-        raise InputError(f"--{option} {value}: it would be read as a text, and any text counts as true; write {right}.")
+        raise InputError(f"--{option} {value}: this is read as text, and any text counts as true; write {right}.")
 
 
 def key_parts(option: str) -> list[str]:
-    """Keys on the way to what an option sets."""
+    """Return the keys on the path to the value that an option sets."""
     return option.lstrip("+").replace("::", "#").split("#")
 
 
 def known_keys(place: object) -> set[str] | None:
-    """Keys that may follow a place in a config; None if that cannot be told."""
+    """Return the keys allowed below a place in a config; None if they are unknown."""
     if isinstance(place, list):
         return {str(index) for index in range(len(place))}
     if not isinstance(place, dict):
@@ -104,20 +104,20 @@ def known_keys(place: object) -> set[str] | None:
 
 
 def child(place: object, part: str) -> object:
-    """What lies under a key; None if nothing does."""
+    """Return the value under a key; None if there is none."""
     if isinstance(place, list):
         return place[int(part)]
     return place.get(part) if isinstance(place, dict) else None
 
 
 def started_by_bundle_command() -> bool:
-    """Whether this process is `python -m monai.bundle ...`."""
+    """Return whether this process is `python -m monai.bundle ...`."""
     program = Path(sys.argv[0])
     return program.name == "__main__.py" and program.parent.name == "bundle"
 
 
 def command_line_options(arguments: list[str]) -> dict[str, str]:
-    """Names and values of options as Fire reads them: "--name value", "--name=value", "-name value"."""
+    """Return names and values of options as Fire reads them: "--name value", "--name=value", "-name value"."""
     options = {}
     for position, argument in enumerate(arguments):
         if re.match(r"--?[A-Za-z+_]", argument):
@@ -127,12 +127,12 @@ def command_line_options(arguments: list[str]) -> dict[str, str]:
 
 
 def show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the message of the `InputError` behind an error; the traceback where there is none.
+    """Print the message of the `InputError` behind an error, or the traceback if there is none.
 
-    An interruption is answered with what can be done next.
+    After an interruption, say how to continue.
     """
     if isinstance(error, KeyboardInterrupt):
-        print("Interrupted. It continues with --resume True.", file=sys.stderr)
+        print("Interrupted. Continue with --resume True.", file=sys.stderr)
         return
     reason = reason_of(error)
     if reason is None:

@@ -1,4 +1,4 @@
-"""Let a network register pairs of any size."""
+"""Register pairs of any size with a network."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from monai.inferers import SimpleInferer
 
 
 class RegistrationInferer(SimpleInferer):
-    """Pads a pair with zeros on all sides to sizes that the network takes, and cuts the field back to the pair's grid.
+    """Pad a pair with zeros on all sides to sizes that the network accepts, and crop the field to the pair's grid.
 
     Args:
-        size_divisor: number by which the network takes sizes.
+        size_divisor: number by which each size must be divisible.
     """
 
     def __init__(self, size_divisor: int) -> None:
@@ -24,7 +24,7 @@ class RegistrationInferer(SimpleInferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        """Pair (B, 2, D, H, W) to displacement field (B, 3, D, H, W), in voxels."""
+        """Return the displacement field (B, 3, D, H, W), in voxels, of a pair (B, 2, D, H, W)."""
         shape = inputs.shape[2:]
         margins = [(-size % self.size_divisor) for size in shape]
         starts = [margin // 2 for margin in margins]

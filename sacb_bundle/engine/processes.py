@@ -1,4 +1,4 @@
-"""Several processes that train one network."""
+"""Train one network with several processes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..errors import InputError
 
 
 def join_processes(device: str | torch.device) -> None:
-    """Make this process one of those that torchrun has started, which exchange gradients by NCCL, or gloo on the CPU.
+    """Connect this process to the others started by torchrun, to exchange gradients by NCCL, or gloo on the CPU.
 
-    What it needs to know is in the environment, as torchrun and PyTorch's "env://" have it. The first process tells how
-    the training goes; of the others, only warnings and errors are shown.
+    The environment holds the addresses, as for PyTorch's "env://". The first process logs progress; the others log
+    only warnings and errors.
 
     Args:
-        device: of this process; "cuda", without a number, is the GPU that `default_device` gives it.
+        device: device of this process; "cuda", without a number, is the GPU that `default_device` selects.
 
     Raises:
-        InputError: if it is not one of several.
+        InputError: if the process was not started by torchrun.
     """
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         raise InputError(
             "configs/multi_gpu_train.json is for several processes; start them with "
-            "torchrun --nproc-per-node N -m monai.bundle run training ..., or leave that config out."
+            "torchrun --nproc-per-node N -m monai.bundle run training ..., or omit that config."
         )
     device = torch.device(device)
     if device.type == "cuda":

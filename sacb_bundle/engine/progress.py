@@ -1,4 +1,4 @@
-"""Progress of a training on the terminal."""
+"""Show the progress of training on the terminal."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ignite.handlers import ProgressBar
 
 
 class TrainingProgress:
-    """A bar for each epoch that shows the loss of the last iteration."""
+    """Progress bar for each epoch, with the loss of the last iteration."""
 
     def attach(self, trainer: Engine) -> None:
-        """Follow a MONAI trainer."""
+        """Attach the bar to a MONAI trainer."""
         ProgressBar(persist=True).attach(trainer, output_transform=loss_of)
 
 
 def loss_of(output: list[dict[str, Any]]) -> dict[str, float]:
-    """The loss in the output of a MONAI trainer."""
+    """Return the loss in the output of a MONAI trainer."""
     return {"loss": float(output[0]["loss"])}

@@ -14,13 +14,13 @@ from ..networks.checkpoint import write_whole
 
 
 class SaveBest:
-    """Saves the network's weights whenever a validation is the best so far by the evaluator's key metric.
+    """Save the network's weights whenever a validation is the best so far by the evaluator's key metric.
 
     Args:
-        path: path of the weights, a plain state dict, beside which a JSON file says how to use them.
+        path: path of the weights, a plain state dict; a JSON file beside it holds their info.
         network: network to save.
         info: how to use the weights.
-        writes: whether this process writes the file; of several that train together, one does.
+        writes: whether this process writes the file; one of several that train together does.
     """
 
     def __init__(self, path: str | Path, network: nn.Module, info: WeightsInfo, writes: bool = True) -> None:
@@ -31,23 +31,23 @@ class SaveBest:
         self.best: dict[str, Any] = {}
 
     def attach(self, evaluator: Engine) -> None:
-        """Look after each validation; before the first, tell the evaluator of an earlier best."""
+        """Check after each validation; before the first, restore an earlier best."""
         evaluator.add_event_handler(Events.STARTED, self.restore)
         evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.save_if_best)
 
     def restore(self, evaluator: Engine) -> None:
-        """Let the evaluator compare with the best of the training that is continued.
+        """Give the evaluator the best value of the resumed training.
 
         Raises:
-            InputError: if that best was by another metric.
+            InputError: if that value is of another metric.
         """
         state: Any = evaluator.state
         if not self.best or state.best_metric_epoch != -1:
             return
         if self.best["metric"] != state.key_metric_name:
             raise InputError(
-                f"resume: the training to continue was judged by {self.best['metric']}, this one is by "
-                f"{state.key_metric_name}; do the validation subjects still have the same labels?"
+                f"resume: the earlier training was validated by {self.best['metric']}, this one by "
+                f"{state.key_metric_name}. Do the validation subjects still have the same labels?"
             )
         state.best_metric, state.best_metric_epoch = self.best["value"], self.best["epoch"]
 
@@ -63,19 +63,19 @@ class SaveBest:
             }
             if self.writes:
                 self.write()
-                evaluator.logger.info("Saved the best weights so far as %s.", self.path)
+                evaluator.logger.info("Saved the best weights so far to %s.", self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far; empty before the first validation."""
+        """Return the best so far; empty before the first validation."""
         return self.best
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the best of another run, and write its weights."""
+        """Restore the best of another run, and write its weights."""
         self.best = state
         if state and self.writes:
             self.write()
 
     def write(self) -> None:
-        """Write the best weights, and how to use them."""
+        """Write the best weights and their info."""
         write_whole(self.best["weights"], self.path)
         write_info(self.info, self.path)

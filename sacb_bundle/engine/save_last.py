@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 class SaveLast:
-    """Saves the network's weights at the end of a training that no validation judges.
+    """Save the network's weights at the end of training without validation.
 
     Args:
-        path: path of the weights, a plain state dict, beside which a JSON file says how to use them.
+        path: path of the weights, a plain state dict; a JSON file beside it holds their info.
         network: network to save.
         info: how to use the weights.
     """
@@ -29,15 +29,15 @@ class SaveLast:
         self.info = info
 
     def attach(self, trainer: Engine) -> None:
-        """Save when the training is done."""
+        """Save at the end of training."""
         logger.warning(
-            "No epoch is validated (fewer than two subjects to validate on, or val_interval above max_epochs): "
-            "the weights of the last one are kept."
+            "No epoch is validated (fewer than two validation subjects, or val_interval above max_epochs), so the "
+            "weights of the last epoch are saved."
         )
         trainer.add_event_handler(Events.COMPLETED, self.save)
 
     def save(self) -> None:
-        """Save."""
+        """Save the weights and their info."""
         write_whole({name: value.cpu() for name, value in self.network.state_dict().items()}, self.path)
         write_info(self.info, self.path)
-        logger.info("Saved the weights as %s.", self.path)
+        logger.info("Saved the weights to %s.", self.path)

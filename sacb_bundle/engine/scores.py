@@ -1,4 +1,4 @@
-"""The tables of an evaluation."""
+"""Tables of an evaluation."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ TABLE, SUMMARY = "metrics.csv", "metrics.json"
 
 
 class EvaluationTables:
-    """Keeps the scores of pairs, and writes metrics.csv and metrics.json when all are done.
+    """Collect the scores of pairs, and write metrics.csv and metrics.json at the end.
 
-    metrics.csv has a row for each pair and label: Dice, and HD95 and ASSD in mm, each before and after
-    registration, with the pair's percentage of voxels with non-positive Jacobian determinant, its non-diffeomorphic
-    volume and the standard deviation of its log Jacobian. A distance is empty where registration made the label
-    vanish. metrics.json has mean and standard deviation over pairs of each pair's mean over labels. A pair that cannot
-    be scored is left out, and a line says why.
+    metrics.csv has a row for each pair and label: Dice, and HD95 and ASSD in mm, each before and after registration,
+    with the pair's percentage of voxels with non-positive Jacobian determinant, its non-diffeomorphic volume and the
+    standard deviation of its log Jacobian. A distance is empty if the label vanished in registration. metrics.json has
+    the mean and standard deviation over pairs of each pair's mean over labels. A pair that cannot be scored is left
+    out, and the reason is logged.
 
     Args:
         output_dir: folder of both files.
@@ -50,7 +50,7 @@ class EvaluationTables:
         return [pair["id"] for pair in self.pairs]
 
     def finish(self, process: Callable, data: dict[str, Any]) -> str:
-        """Score a pair, and return the reason why it is left out, or ""."""
+        """Score a pair, and return the reason it is left out, or ""."""
         try:
             self.scores[data["id"]] = process(data)["scores"]
         except Exception as error:  # MONAI wraps an InputError in its own
@@ -60,10 +60,10 @@ class EvaluationTables:
         return ""
 
     def fail(self, case: str, failure: Mapping[str, str]) -> None:
-        """Leave a pair out, and say why.
+        """Leave a pair out, and log the reason.
 
         Raises:
-            RuntimeError: if the reason is none that a user can put right.
+            RuntimeError: if the user cannot fix the reason.
         """
         if "traceback" in failure:
             raise RuntimeError(failure["traceback"])
@@ -92,7 +92,7 @@ class EvaluationTables:
         return means
 
     def stop(self) -> None:
-        """Write nothing: scores of some of the pairs would pass for those of all."""
+        """Write nothing, since scores of some pairs could be mistaken for those of all."""
 
     def end(self, failed: Mapping[str, str], number: int) -> None:
         """Raise an InputError if every pair was left out."""
@@ -101,13 +101,13 @@ class EvaluationTables:
             raise InputError(f"No pair could be scored; the first, {case}: {error}")
 
     def release(self) -> None:
-        """Do nothing: no lock is held."""
+        """Do nothing, since no lock is held."""
 
 
 def summarise(pairs: Iterable[PairScores]) -> dict[str, Any]:
-    """Return the mean and standard deviation over pairs of every score, and how many labels were left out.
+    """Return the mean and standard deviation over pairs of every score, and the number of labels left out.
 
-    A score of a pair is the mean over its labels; a pair with no label to score counts in none of the label scores.
+    The score of a pair is the mean over its labels; a pair without labels does not count in the label scores.
     """
     pairs = list(pairs)
     summary: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Random transforms that draw the same numbers in a continued training as in an undisturbed one."""
+"""Seed random transforms, so that a resumed training draws the same numbers as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from monai.transforms import Randomizable
 
 
 class SeedEpochs:
-    """Seeds a random transform at the start of each epoch, from seed, rank and epoch alone.
+    """Seed a random transform at the start of each epoch, from seed, rank and epoch alone.
 
     Args:
-        transform: in the process of the training, not in a worker of its data loader.
-        seed: of the training.
-        rank: of this process among those that train together, each of which draws numbers of its own.
+        transform: transform in the training process, not in a worker of its data loader.
+        seed: seed of the training.
+        rank: rank of this process; processes that train together draw different numbers.
     """
 
     def __init__(self, transform: Randomizable, seed: int, rank: int = 0) -> None:
@@ -21,10 +21,10 @@ class SeedEpochs:
         self.rank = rank
 
     def attach(self, trainer: Engine) -> None:
-        """Seed whenever an epoch starts."""
+        """Seed at the start of each epoch."""
         trainer.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
 
     def start_epoch(self, trainer: Engine) -> None:
         """Seed for the epoch that starts."""
-        # The offsets keep the epochs of neighbouring seeds and ranks apart.
+        # The offsets separate the epochs of neighbouring seeds and ranks.
         self.transform.set_random_state(seed=10_000 * (self.seed + 1_000 * self.rank) + trainer.state.epoch)

@@ -1,4 +1,4 @@
-"""An end to trainings that lead nowhere."""
+"""Stop a training that diverged."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..errors import InputError
 
 
 class StopIfDiverged:
-    """Ends a training as soon as its loss is not finite, before the weights can be taken for a result."""
+    """Stop training as soon as the loss is not finite, before the weights are saved as a result."""
 
     def attach(self, trainer: Engine) -> None:
-        """Look after each iteration."""
+        """Check after each iteration."""
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self.check)
 
     def check(self, trainer: Engine) -> None:
-        """Look at the loss of the iteration.
+        """Check the loss of the iteration.
 
         Raises:
             InputError: if it is NaN or infinite.
@@ -27,5 +27,5 @@ class StopIfDiverged:
         if not math.isfinite(output[0]["loss"]):
             raise InputError(
                 f"The loss is {float(output[0]['loss'])} in epoch {trainer.state.epoch}: the training diverged. "
-                "Lower learning_rate, and continue from the last epoch with resume or start anew."
+                "Lower learning_rate, and resume from the last epoch or start again."
             )

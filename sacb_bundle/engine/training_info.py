@@ -10,21 +10,21 @@ from ..data.pair_dataset import PairDataset
 from ..networks import RegistrationNetwork, WeightsInfo, describe
 from ..registration.measures import deciles
 
-# Images from which the deciles of the intensities are taken: more change them little.
+# Number of images used for the deciles of the intensities; more change them little.
 LARGEST_NUMBER_OF_IMAGES = 50
 
 
 def training_info(
     network: RegistrationNetwork, spacing_mm: float, modality: str, dataset: PairDataset, data: str
 ) -> WeightsInfo:
-    """Describe how to use the weights of a training.
+    """Return the description of the weights of a training.
 
     Args:
-        network: network that is trained.
-        spacing_mm: spacing of the grids that it is trained on.
+        network: network to train.
+        spacing_mm: spacing of the training grids.
         modality: rule that scales the intensities.
-        dataset: pairs that it is trained on.
-        data: path of the data set, whose name is kept.
+        dataset: training pairs.
+        data: path of the data set; its name is recorded.
     """
     images = [
         dataset.item(number)["image"].numpy() for number in range(min(len(dataset.loaded), LARGEST_NUMBER_OF_IMAGES))

@@ -1,4 +1,4 @@
-"""Stop, continue and extend a training."""
+"""Stop, resume and extend a training."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class Stateful(Protocol):
 
 
 class TrainingState:
-    """Saves everything a training needs to continue after each epoch, and restores it at the start if asked to.
+    """Save the state of a training after each epoch, and restore it at the start of a resumed training.
 
     The state consists of the given parts, the epoch, and the random states of torch, CUDA, numpy and Python. The file
-    appears whole or not at all. A training may be continued with more epochs than it began with, also when it is done:
-    its learning rate then follows the longer schedule from there on.
+    is always complete. A training can be extended to more epochs, even after it has finished; its learning rate then
+    follows the longer schedule from that epoch.
 
     Args:
-        path: of the file that is written after each epoch.
-        resume: False to start anew, True to continue from `path`, or the path of another such file.
-        parts: what to save, by name: "network", "optimizer", "lr_scheduler" and others with a state.
-        writes: whether this process writes the file; of several that train together, one does.
+        path: path of the file written after each epoch.
+        resume: False to start anew, True to resume from `path`, or the path of another such file.
+        parts: objects to save, by name: "network", "optimizer", "lr_scheduler" and others with a state.
+        writes: whether this process writes the file; one of several that train together does.
 
     Raises:
-        InputError: if the file to continue from is missing, or of another network or schedule.
+        InputError: if the file to resume from is missing, or from another network or schedule.
     """
 
     def __init__(
@@ -52,34 +52,38 @@ class TrainingState:
         self.start = self.read(self.path if resume is True else Path(str(resume))) if resume else None
 
     def read(self, path: Path) -> dict[str, Any]:
-        """Read the state to continue from, and check that it fits."""
+        """Read the state to resume from, and check that it matches this training.
+
+        Raises:
+            InputError: if the file is no training state, or does not match.
+        """
         state = read_weights(path)
         missing = {*self.parts, "epoch", "random_state"} - state.keys()
         if missing:
-            raise InputError(f"{path}: not the state of a training; it has no {', '.join(sorted(missing))}.")
+            raise InputError(f"{path}: not a training state; it has no {', '.join(sorted(missing))}.")
         check_keys(state["network"], self.parts["network"].state_dict(), path)
         schedule, saved = self.parts["lr_scheduler"].state_dict(), state["lr_scheduler"]
         for key in {"base_lrs", "power"} & schedule.keys():
             if saved.get(key) != schedule[key]:
                 raise InputError(
-                    f"{path}: its learning rate follows {key} {saved.get(key)}, that of this run {schedule[key]}. "
-                    "Continue with the learning_rate it began with."
+                    f"{path}: its learning rate schedule has {key} {saved.get(key)}, but this run has {schedule[key]}. "
+                    "Resume with the original learning_rate."
                 )
         if "total_iters" in schedule and schedule["total_iters"] < max(state["epoch"], saved.get("total_iters", 0)):
             raise InputError(
-                f"{path}: this training of {saved.get('total_iters')} epochs has done {state['epoch']}; continue "
-                f"it with max_epochs of at least {saved.get('total_iters')}, not {schedule['total_iters']}."
+                f"{path}: this training of {saved.get('total_iters')} epochs has completed {state['epoch']}; resume "
+                f"with max_epochs of at least {saved.get('total_iters')}, not {schedule['total_iters']}."
             )
         return state
 
     def attach(self, engine: Engine) -> None:
-        """Restore when the engine starts, save when it has completed an epoch."""
+        """Restore the state when the engine starts, and save it after each epoch."""
         engine.add_event_handler(Events.STARTED, self.restore)
         if self.writes:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def restore(self, engine: Engine) -> None:
-        """Continue from the state that was read, if any."""
+        """Restore the state to resume from, if any."""
         if self.start is None:
             return
         scheduled = self.parts["lr_scheduler"].state_dict().get("total_iters")
@@ -94,13 +98,13 @@ class TrainingState:
         self.start = None
 
     def extend(self, total_epochs: int) -> None:
-        """Let the learning rate follow a polynomial schedule of more epochs."""
+        """Extend the polynomial schedule of the learning rate to more epochs."""
         scheduler: Any = self.parts["lr_scheduler"]
         scheduler.total_iters = total_epochs
         share_left = 1 - scheduler.last_epoch / total_epochs
         for group, base in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
             group["lr"] = base * share_left**scheduler.power
-        logger.info("The training is extended to %d epochs.", total_epochs)
+        logger.info("Extending the training to %d epochs.", total_epochs)
 
     def save(self, engine: Engine) -> None:
         """Write the state of the completed epoch."""
@@ -110,8 +114,8 @@ class TrainingState:
 
 
 def random_state() -> dict[str, Any]:
-    """States of all random generators that training code may use, in types that load without pickle's powers."""
-    # The old global generators, too: a transform or sampler that a user adds may draw from them.
+    """Return the states of all random generators that training may use, in types that load without arbitrary code."""
+    # Include the legacy global generators, since a user's transform or sampler may draw from them.
     _, keys, position, has_gauss, cached_gaussian = np.random.get_state()  # noqa: NPY002
     return {
         "torch": torch.get_rng_state(),
@@ -122,7 +126,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Undo what has been drawn since `random_state`."""
+    """Restore the states that `random_state` returned."""
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda"]])

@@ -1,4 +1,4 @@
-"""Validation without labels."""
+"""Validate without labels."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ class MeanLoss(Average):
 
 
 def lower_is_better(current: float, best: float) -> bool:
-    """Comparison for an evaluator whose key metric is a loss."""
+    """Compare values of an evaluator whose key metric is a loss."""
     return current < best

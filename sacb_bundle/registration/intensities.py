@@ -1,4 +1,4 @@
-"""Scale intensities to [0, 1], as the network takes them: one rule for each modality."""
+"""Scale intensities to [0, 1] for the network, with one rule for each modality."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 from ..errors import InputError
 
-# No MR image and no CT that was shifted to positive numbers has values below it; the air around a body in a CT does.
+# Air in a CT has values below this; MR images, and CTs shifted to positive values, do not.
 CT_BELOW_HU = -500.0
 
 logger = logging.getLogger(__name__)
 
 
 def window(low: float, high: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the rule that maps low to 0 and high to 1, and clips what lies outside."""
+    """Return the rule that maps low to 0 and high to 1, and clips values outside."""
     return lambda image: np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
 
 
 def from_minimum(percentile: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the rule that maps the minimum to 0 and a percentile to 1, and clips what lies above."""
+    """Return the rule that maps the minimum to 0 and a percentile to 1, and clips values above."""
     return lambda image: window(float(image.min()), float(np.percentile(image, percentile)))(image)
 
 
@@ -38,12 +38,12 @@ def check_modality(modality: str) -> None:
 
 
 def modality_of(image: np.ndarray, modality: str, trained_on: str) -> str:
-    """Return the modality by whose rule to scale an image.
+    """Return the modality whose rule scales an image.
 
     Args:
         image: intensities, of any shape.
-        modality: "auto" or a key of `RULES`, which is returned as it is.
-        trained_on: modality of the training. Where it is neither MR nor CT, "auto" keeps it; otherwise "auto" takes CT
+        modality: "auto", or a key of `RULES`, which is returned unchanged.
+        trained_on: modality of the training. If it is neither MR nor CT, "auto" keeps it; otherwise "auto" chooses CT
             for an image with values below -500.
     """
     if modality != "auto":
@@ -59,16 +59,19 @@ def scale(image: np.ndarray, modality: str, name: str) -> np.ndarray:
     Args:
         image: intensities, fp32, of any shape.
         modality: key of `RULES`.
-        name: of the image, for messages.
+        name: name of the image in error messages.
+
+    Returns:
+        The scaled image, fp32.
 
     Raises:
-        InputError: if the image shows next to nothing but its lowest value.
+        InputError: if almost all of the image has its lowest value.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = RULES[modality](image).astype(np.float32, copy=False)
     if not np.isfinite(scaled).all():
         raise InputError(
-            f"The {name} image shows next to nothing: 99.9 % of what is registered has its lowest value. Crop it to "
-            "what is to be registered."
+            f"The {name} image is almost empty: 99.9 % of the registered region has its lowest value. Crop it to the "
+            "anatomy to register."
         )
     return scaled

@@ -1,4 +1,4 @@
-"""Measure what tells a good registration from one that deserves a look."""
+"""Measure the quality of a registration."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 # Scaled intensity above which a voxel is foreground.
 FOREGROUND = 0.05
-# Distance from itself, in voxels of the working grid, beyond which a place counts as not inverted.
+# Error of the inverse, in voxels of the working grid, above which a point counts as not inverted.
 LARGEST_INVERSE_ERROR_VOXELS = 0.5
 LATTICE_STEPS = 16
 LARGEST_NUMBER_OF_LABELS = 1000
-# Distance, in voxels, between the places at which the similarity is taken.
+# Distance, in voxels, between the points where the similarity is sampled.
 SIMILARITY_STEP_VOXELS = 2
 
 
@@ -37,12 +37,12 @@ def measures_of_images(result: Registration) -> dict[str, Any]:
           voxel of the fixed image's foreground, after the alignment alone and with the displacement field;
         - folding_percent: folded voxels of the displacement field, see `sacb_bundle.metrics`;
         - displacement_mean_mm, displacement_max_mm, and displacement_border_mm, the largest on the faces of the grid;
-        - inverse_failed_percent: share of 16 x 16 x 16 places that transform and inverse take more than half a voxel
-          away;
+        - inverse_failed_percent: share of 16 x 16 x 16 points that end more than half a voxel from themselves after
+          transform and inverse;
         - alignment_shift_mm, alignment_turn_degrees, alignment_scale;
         - fixed_modality, moving_modality: "mr", "ct" or another;
         - fixed_deciles, moving_deciles: deciles of the scaled foreground intensities;
-        - fixed_spacing, moving_spacing: of the images' own voxels, in mm; spacing: of the working grid.
+        - fixed_spacing, moving_spacing: spacing of the images, in mm; spacing: that of the working grid.
     """
     prepared, pair = result.prepared, result.pair
     moving, fixed = torch.from_numpy(prepared.images).to(result.field.device).split(1)
@@ -71,11 +71,15 @@ def similarity(moving: torch.Tensor, warped: torch.Tensor, fixed: torch.Tensor) 
 
 
 def displacement(transform: Transform, field: torch.Tensor) -> dict[str, float]:
-    """Measure a field (3, D, H, W) in voxels, and the transform that holds it in mm."""
+    """Measure a displacement field (3, D, H, W) in voxels, and the transform that holds it in mm.
+
+    Raises:
+        ValueError: if the transform has no displacement field.
+    """
     if transform.displacement is None:
         raise ValueError("the transform holds no displacement field")
     grid = transform.displacement.grid
-    lengths = transform.displacement.vectors.square().sum(dim=0).sqrt()  # `norm` takes ten times as long
+    lengths = transform.displacement.vectors.square().sum(dim=0).sqrt()  # `norm` is ten times as slow
     border = max(float(lengths.select(axis, place).max()) for axis in range(3) for place in (0, -1))
     error = round_trip_error(transform, grid.lattice(LATTICE_STEPS))
     return {
@@ -97,37 +101,37 @@ def deciles(image: np.ndarray) -> list[float]:
 def score_label_maps(
     fixed: Volume, before: Volume, after: Volume, labels: Sequence[int] | None = None
 ) -> LabelMapScores:
-    """Score how well label maps agree before and after registration, on the fixed image's grid.
+    """Score the agreement of label maps before and after registration, on the fixed image's grid.
 
     Args:
         fixed: label map of the fixed image.
         before: moving label map after the alignment alone, on the same grid.
-        after: moving label map, warped, on the same grid.
+        after: warped moving label map, on the same grid.
         labels: label values to score; None for all of the fixed label map.
 
     Raises:
-        InputError: if the fixed label map holds more than 1000 values.
+        InputError: if there are more than 1000 labels to score.
     """
     values = list(labels) if labels else [int(value) for value in np.unique(fixed.values) if value]
     if len(values) > LARGEST_NUMBER_OF_LABELS:
         raise InputError(f"The fixed labels hold {len(values)} different values; is it a label map?")
-    # In one order of the axes, so that it does not matter how the scan is stored.
+    # Use one order of the axes, so that scores do not depend on the orientation of the file.
     fixed, before, after = map(canonical, (fixed, before, after))
     return score_labels(fixed.values, before.values, after.values, values, fixed.grid.spacing)
 
 
 def summary_of_labels(scores: LabelMapScores) -> dict[str, Any]:
-    """Return label scores as JSON holds them.
+    """Return label scores in types that JSON can hold.
 
     Returns:
-        - dice_before, dice_after, hd95_before, hd95_after, assd_before, assd_after (mm): mean over the labels that both
-          images hold, None where there are none;
+        - dice_before, dice_after, hd95_before, hd95_after, assd_before, assd_after (mm): mean over the labels in both
+          label maps, None if there are none;
         - labels: the same for each label; left_out and vanished: see `sacb_bundle.metrics.LabelMapScores`.
     """
     rows = [asdict(row) for row in scores.labels]
     means = {}
     for name in LABEL_SCORES:
-        # Before and after over the same labels: one that vanished has no distance after.
+        # Average before and after over the same labels; a label that vanished has no distance after.
         measured = [row for row in rows if name.startswith("dice") or row["hd95_after"] is not None]
         means[name] = fmean(row[name] for row in measured) if measured else None
     return {**means, "labels": rows, "left_out": list(scores.left_out), "vanished": list(scores.vanished)}

@@ -1,4 +1,4 @@
-"""The files of a registration: one table, from the name of an output to its file and its writer."""
+"""Output files of a registration: a table from the name of each output to its file and writer."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ JPEG_QUALITY = 85
 
 @dataclass(frozen=True)
 class Output:
-    """A file of a registration.
+    """An output file of a registration.
 
     Attributes:
-        file: its name; {fixed} and {moving} stand for the names of the images.
-        text: its content, in words.
-        write: writes it; called with the registration and the path.
-        needs_labels: whether it is left out for a pair without a moving label map.
-        optional: whether it is written only where it is asked for.
+        file: file name; {fixed} and {moving} stand for the names of the images.
+        text: description of the content.
+        write: function that writes the file, called with the registration and the path.
+        needs_labels: whether to skip the output for a pair without a moving label map.
+        optional: whether to write the output only on request.
     """
 
     file: str
@@ -37,7 +37,7 @@ class Output:
     optional: bool = False
 
 
-# The writers import what they need when they are called, so that the command line knows the names at once.
+# The writers import modules when called, so that the command line can list the names quickly.
 
 
 def write_warped(result: Registration, path: Path) -> None:
@@ -55,7 +55,7 @@ def write_warped_labels(result: Registration, path: Path) -> None:
 
 
 def write_transform(result: Registration, path: Path) -> None:
-    """Write alignment and field as one displacement field on the fixed image's grid."""
+    """Write alignment and displacement field as one displacement field on the fixed image's grid."""
     from ..spatial import write_displacement
 
     write_displacement(result.resampled.displacement, path)
@@ -69,7 +69,7 @@ def write_alignment(result: Registration, path: Path) -> None:
 
 
 def write_composite_transform(result: Registration, path: Path) -> None:
-    """Write alignment and field as an ITK composite, which covers the fixed image."""
+    """Write alignment and displacement field as an ITK composite that covers the fixed image."""
     from ..spatial import Transform, write_composite
 
     field = result.transform.displacement
@@ -78,7 +78,7 @@ def write_composite_transform(result: Registration, path: Path) -> None:
 
 
 def write_learn2reg_field(result: Registration, path: Path) -> None:
-    """Write the transform as the Learn2Reg challenge has it."""
+    """Write the transform in the format of the Learn2Reg challenge."""
     from ..spatial import write_learn2reg
 
     write_learn2reg(result.resampled.displacement, result.pair.moving.grid, path)
@@ -92,7 +92,7 @@ def write_picture(result: Registration, path: Path) -> None:
 
 # Add yours: OUTPUTS["jacobian"] = Output("jacobian.nii.gz", "…", write_jacobian, optional=True).
 OUTPUTS = {
-    "warped": Output("warped.nii.gz", "moving image on the fixed image's grid, in its own intensities", write_warped),
+    "warped": Output("warped.nii.gz", "moving image on the fixed image's grid, original intensities", write_warped),
     "warped_labels": Output(
         "warped_labels.nii.gz", "moving label map on the fixed image's grid", write_warped_labels, needs_labels=True
     ),
@@ -103,13 +103,11 @@ OUTPUTS = {
     "picture": Output(
         "picture.jpg", "slices, differences, warped grid, displacement, outlines of labels", write_picture
     ),
-    "h5": Output(
-        "transform.h5", "ITK composite, which holds the time of writing", write_composite_transform, optional=True
-    ),
+    "h5": Output("transform.h5", "ITK composite, with the time of writing", write_composite_transform, optional=True),
     "tfm": Output("transform.tfm", "ITK composite, as text", write_composite_transform, optional=True),
     "learn2reg": Output(
         "disp_{fixed}_{moving}.nii.gz",
-        "Learn2Reg's field: voxel of the moving image less voxel of the fixed one",
+        "Learn2Reg field: voxel of the moving image minus voxel of the fixed image",
         write_learn2reg_field,
         optional=True,
     ),
@@ -117,7 +115,7 @@ OUTPUTS = {
 
 
 def formats() -> list[str]:
-    """Return the names of the outputs that are written only where they are asked for."""
+    """Return the names of the optional outputs."""
     return [name for name, output in OUTPUTS.items() if output.optional]
 
 
@@ -128,7 +126,7 @@ def check_formats(names: Sequence[str]) -> None:
 
 
 def is_result(name: str) -> bool:
-    """Return whether a file of this name in a folder of results is a result, rather than a file of the user."""
+    """Return whether a file of this name in a folder of results is a result, not a user's file."""
     patterns = (
         ".*".join(map(re.escape, re.split(r"\{fixed\}|\{moving\}", output.file))) for output in OUTPUTS.values()
     )
@@ -136,18 +134,18 @@ def is_result(name: str) -> bool:
 
 
 def write_outputs(result: Registration, folder: Path, names: Sequence[str] = ()) -> dict[str, Path]:
-    """Write the outputs of a registration into a folder, several at a time: compression takes longest.
+    """Write the outputs of a registration into a folder, in parallel, since compression is slow.
 
     Args:
-        result: registration.
-        folder: folder that is there.
-        names: optional outputs to write as well, see `formats`.
+        result: registration to write.
+        folder: existing folder.
+        names: optional outputs to write in addition, see `formats`.
 
     Returns:
-        the path of each, by the name of the output.
+        The path of each output by its name.
 
     Raises:
-        InputError: if one cannot be written.
+        InputError: if an output cannot be written.
     """
     fixed, moving = result.pair.names
     wanted = {
@@ -156,7 +154,7 @@ def write_outputs(result: Registration, folder: Path, names: Sequence[str] = ())
         if (name in names or not output.optional) and (result.pair.moving_labels is not None or not output.needs_labels)
     }
     paths = {name: folder / output.file.format(fixed=fixed, moving=moving) for name, output in wanted.items()}
-    _ = result.resampled  # before several threads ask for it
+    _ = result.resampled  # compute once, before the threads use it
     with ThreadPoolExecutor(max_workers=3) as pool:
         tasks = [pool.submit(output.write, result, paths[name]) for name, output in wanted.items()]
         for task in tasks:

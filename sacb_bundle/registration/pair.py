@@ -1,4 +1,4 @@
-"""Two images to register, with the label maps and masks that belong to them."""
+"""Two images to register, with their label maps and masks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Pair:
         moving: moving image.
         fixed_labels: label map on the fixed image's grid, or None.
         moving_labels: label map on the moving image's grid, or None.
-        fixed_mask: on the fixed image's grid, not 0 where the image counts; None where all of it does.
-        moving_mask: the same for the moving image.
-        names: name of either image, as in the names of files.
+        fixed_mask: mask on the fixed image's grid, nonzero where the image counts; None for the whole image.
+        moving_mask: mask on the moving image's grid, likewise.
+        names: names of the fixed and the moving image, for file names.
     """
 
     fixed: Volume
@@ -37,7 +37,7 @@ class Pair:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each file that was read, by role."""
+        """SHA-256 of each file, by role."""
         return {role: volume.sha256 for role, volume in vars(self).items() if getattr(volume, "sha256", "")}
 
 
@@ -45,11 +45,14 @@ def as_pair(images: Mapping[Any, Any]) -> Pair:
     """Read a pair, each file once.
 
     Args:
-        images: "fixed" and "moving", and "fixed_labels", "moving_labels", "fixed_mask" and "moving_mask" where
-            there are any: paths or images in memory, see `sacb_bundle.spatial.as_volume`.
+        images: paths or images in memory, see `sacb_bundle.spatial.as_volume`: "fixed" and "moving", and optionally
+            "fixed_labels", "moving_labels", "fixed_mask" and "moving_mask".
+
+    Returns:
+        The pair.
 
     Raises:
-        InputError: if one is not what it should be, or a label map or mask does not lie on its image's grid.
+        InputError: if one is invalid, or a label map or mask is not on its image's grid.
     """
     volumes: dict[str, Volume] = {}
     for role in ROLES:
@@ -69,20 +72,20 @@ def as_pair(images: Mapping[Any, Any]) -> Pair:
 
 
 def read_label_map(image: object, role: str) -> Volume:
-    """Return a label map, or mask, that is given as a path or in memory.
+    """Return a label map or mask, given as a path or in memory.
 
     Raises:
-        InputError: if it is not one.
+        InputError: if it is not a valid label map.
     """
     return as_label_map(as_volume(image, role), source_name(image, role))
 
 
 def check_mask(mask: Volume, image: Volume, name: str) -> None:
-    """Raise an InputError unless the image shows something where the mask is not 0."""
+    """Raise an InputError unless the image varies where the mask is nonzero."""
     inside = image.values[mask.values != 0]
     if not inside.size:
-        raise InputError(f"{name}: every voxel is 0; a mask is not 0 where the image counts.")
+        raise InputError(f"{name}: every voxel is 0; a mask must be nonzero where the image counts.")
     if inside.min() == inside.max():
         raise InputError(
-            f"{name}: where it is not 0, every voxel of its image is {inside[0]:g}; there is nothing to see."
+            f"{name}: every voxel of the image within the mask is {inside[0]:g}; there is nothing to register."
         )

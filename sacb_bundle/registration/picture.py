@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TILE_PIXELS, GAP_PIXELS, HEADING_PIXELS, FONT_PIXELS, LINE_DISTANCE_PIXELS = 168, 6, 20, 12, 7
 FIXED_OUTLINE, WARPED_OUTLINE, BOTH_OUTLINES = (64, 220, 64), (255, 90, 200), (255, 255, 255)
 BACKGROUND, TEXT, LINE = (16, 16, 16), (225, 225, 225), (120, 190, 255)
-# Axis across each plane. Rows show the two others, the later one upwards, as the working grid (RAS) has them.
+# Axis across each plane. The other two axes of the working grid (RAS) run to the right and upwards, in this order.
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
 # Letters on the left and on the right of a slice across an axis.
 SIDES = {2: "LR", 1: "LR", 0: "PA"}
@@ -25,10 +25,10 @@ SIDES = {2: "LR", 1: "LR", 0: "PA"}
 def draw(result: Registration) -> Image.Image:
     """Draw a registered pair in three planes of the working grid.
 
-    Columns: fixed, moving after the alignment, warped; the differences fixed - moving and fixed - warped (blue where
-    fixed is brighter, red where it is darker); where the lines of a grid come from; the displacement as a colour (red:
-    left-right, green: front-back, blue: up-down); and, where there are label maps, their outlines (fixed green, warped
-    pink, both white).
+    Columns: fixed; moving after the alignment; warped; the differences fixed - moving and fixed - warped (blue where
+    fixed is brighter, red where it is darker); a grid of the fixed image, moved to the positions sampled in the moving
+    image; the displacement as a colour (red: left-right, green: anterior-posterior, blue: superior-inferior); and the
+    outlines of label maps, if any (fixed green, warped pink, both white).
     """
     vectors = displacement_mm(result)
     longest = float(vectors.square().sum(dim=0).sqrt().max())
@@ -59,13 +59,22 @@ def displacement_mm(result: Registration) -> torch.Tensor:
 
 
 def tiles_of(result: Registration, axis: int, relative: torch.Tensor) -> list[Image.Image]:
-    """Draw the tiles of the middle slice across an axis; relative: displacement (3, D, H, W), at most of length 1."""
+    """Draw the tiles of the middle slice across an axis.
+
+    Args:
+        result: registration to draw.
+        axis: axis of the working grid.
+        relative: displacement (3, D, H, W), scaled to a length of at most 1.
+
+    Returns:
+        The tiles, in the order of the columns of `draw`.
+    """
     grid = result.prepared.grid
     middle = grid.shape[axis] // 2
     zoom = TILE_PIXELS / max(grid.shape)
 
     def in_slice(values: torch.Tensor | np.ndarray) -> np.ndarray:
-        """(C, D, H, W) to (rows, columns, C)."""
+        """Return the slice (rows, columns, C) of values (C, D, H, W)."""
         return torch.as_tensor(values).select(axis + 1, middle).float().movedim(0, -1).cpu().numpy()
 
     moving, fixed = np.moveaxis(in_slice(result.prepared.images), -1, 0)[..., None]
@@ -87,30 +96,30 @@ def labels_in(plane: Grid, axis: int, transform: Transform, labels: Volume | Non
 
 
 def grey(image: np.ndarray) -> np.ndarray:
-    """Slice (rows, columns, 1) in [0, 1] as colours (rows, columns, 3)."""
+    """Convert a slice (rows, columns, 1) in [0, 1] to colours (rows, columns, 3)."""
     return np.repeat(image, 3, axis=-1)
 
 
 def red_blue(difference: np.ndarray) -> np.ndarray:
-    """Differences (rows, columns, 1) in [-1, 1] as colours (rows, columns, 3): white is none, blue above, red below."""
+    """Convert differences (rows, columns, 1) in [-1, 1] to colours (rows, columns, 3): blue above 0, red below."""
     above, below = difference.clip(0, 1), (-difference).clip(0, 1)
     return 1 - np.concatenate([above, above + below, below], axis=-1)
 
 
 def colour_tile(colours: np.ndarray, zoom: float) -> Image.Image:
-    """Slice (rows, columns, 3) in [0, 1], turned as it is looked at."""
+    """Draw a slice (rows, columns, 3) in [0, 1] in the orientation of display."""
     pixels = (255 * colours.clip(0, 1)).astype(np.uint8).swapaxes(0, 1)[::-1]
     tile = Image.fromarray(np.ascontiguousarray(pixels))
     return tile.resize(size_of(colours, zoom), Image.Resampling.BILINEAR)
 
 
 def size_of(values: np.ndarray, zoom: float) -> tuple[int, int]:
-    """Width and height in pixels of a slice."""
+    """Return the width and height of a slice in pixels."""
     return max(1, round(values.shape[0] * zoom)), max(1, round(values.shape[1] * zoom))
 
 
 def grid_tile(displacement: np.ndarray, axis: int, zoom: float) -> Image.Image:
-    """Lines of the fixed grid where they come from; displacement (rows, columns, 3) in voxels, across an axis."""
+    """Draw lines of the fixed grid, moved by a displacement (rows, columns, 3) in voxels, on a plane across an axis."""
     width, height = size_of(displacement, zoom)
     tile = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(tile)
@@ -127,7 +136,7 @@ def grid_tile(displacement: np.ndarray, axis: int, zoom: float) -> Image.Image:
 
 
 def outline_tile(tile: Image.Image, fixed: np.ndarray | None, warped: np.ndarray | None) -> Image.Image:
-    """A tile with the outlines of label maps (rows, columns) on it."""
+    """Draw the outlines of label maps (rows, columns) on a tile."""
     pixels = np.array(tile)
     edges = [
         np.zeros(pixels.shape[:2], bool) if labels is None else edge_of(labels, tile.size) for labels in (fixed, warped)
@@ -138,7 +147,7 @@ def outline_tile(tile: Image.Image, fixed: np.ndarray | None, warped: np.ndarray
 
 
 def edge_of(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Where labels (rows, columns) change, in a tile of a width and height, as it is looked at."""
+    """Return the borders of labels (rows, columns) in a tile of a width and height, in the orientation of display."""
     turned = Image.fromarray(np.ascontiguousarray(labels.astype(np.int32).T[::-1]))
     large = np.array(turned.resize(size, Image.Resampling.NEAREST))
     edge = np.zeros(large.shape, bool)

@@ -1,4 +1,4 @@
-"""From two scans as they are stored to one input of the network."""
+"""Prepare two scans as the input of the network."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """How a pair is prepared for a network.
+    """Settings that prepare a pair for a network.
 
     Attributes:
-        spacing_mm: spacing of the working grid: the one that the network was trained at.
-        size_divisor: number by which the network takes sizes.
-        trained_on: modality that the network was trained on, see `intensities`.
+        spacing_mm: spacing of the working grid, usually that of the training.
+        size_divisor: number by which each size must be divisible.
+        trained_on: modality of the training, see `intensities`.
         initial: alignment before the network, see `sacb_bundle.spatial.align`.
         modality: "auto", or the modality of both images.
 
     Raises:
-        InputError: if a value is none of these.
+        InputError: if a value is invalid.
     """
 
     spacing_mm: float
@@ -63,12 +63,12 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A pair as the network takes it.
+    """A pair prepared for the network.
 
     Attributes:
         images: (2, D, H, W) fp32 in [0, 1], moving and fixed on the working grid; the moving image is aligned.
         grid: working grid.
-        initial: 4x4, from fixed to moving world coordinates in mm, RAS.
+        initial: 4x4 matrix from fixed to moving world coordinates in mm, RAS.
         modalities: modality of "fixed" and "moving".
     """
 
@@ -79,12 +79,19 @@ class Prepared:
 
 
 def prepare(pair: Pair, settings: Settings) -> Prepared:
-    """Align a pair, bring both images to the grid that the network works on, and scale their intensities.
+    """Align a pair, resample both images to the working grid, and scale their intensities.
+
+    Args:
+        pair: pair to prepare.
+        settings: settings of the working grid, the alignment and the intensities.
+
+    Returns:
+        The prepared pair.
 
     Raises:
-        InputError: if the images do not overlap, or one shows next to nothing.
+        InputError: if the images do not overlap, or one is almost empty.
     """
-    # In one order of the axes, so that it does not matter how a scan is stored.
+    # Use one order of the axes, so that the result does not depend on the orientation of the file.
     volumes = {role: volume and canonical(volume) for role, volume in vars(pair).items() if role != "names"}
     images = {role: masked(volumes[role], volumes[f"{role}_mask"], settings.spacing_mm) for role in ROLES}
     masks = {role: averaged_mask(volumes[f"{role}_mask"], settings.spacing_mm) for role in ROLES}
@@ -104,8 +111,8 @@ def prepare(pair: Pair, settings: Settings) -> Prepared:
     modalities = {role: modality_of(image, settings.modality, settings.trained_on) for role, image in on_grid.items()}
     if settings.trained_on != "auto" and set(modalities.values()) != {settings.trained_on}:
         logger.warning(
-            "The network was trained on %s; fixed is %s and moving is %s. The result may be worse than the alignment "
-            "alone (initial.tfm); compare them.",
+            "The network was trained on %s, but fixed is %s and moving is %s. The result may be worse than the "
+            "alignment alone (initial.tfm); compare them.",
             settings.trained_on.upper(), modalities["fixed"].upper(), modalities["moving"].upper(),
         )  # fmt: skip
     scaled = [scale(on_grid[role], modalities[role], role) for role in ("moving", "fixed")]
@@ -113,29 +120,27 @@ def prepare(pair: Pair, settings: Settings) -> Prepared:
 
 
 def masked(image: Volume, mask: Volume | None, spacing_mm: float) -> Volume:
-    """Return an image for a working grid of a spacing, with its minimum outside the mask."""
+    """Return an image averaged for a working grid of a spacing, with its minimum outside the mask."""
     if mask is None:
         return averaged(image, spacing_mm)
     return averaged(Volume(np.where(mask.values != 0, image.values, image.values.min()), image.grid), spacing_mm)
 
 
 def averaged_mask(mask: Volume | None, spacing_mm: float) -> Volume | None:
-    """Return a mask on the grid of the image that `masked` gives."""
+    """Return a mask on the grid of the image that `masked` returns."""
     return None if mask is None else averaged(Volume((mask.values != 0).astype(np.uint8), mask.grid), spacing_mm)
 
 
 def report(grid: Grid, initial: np.ndarray, only_common: bool) -> None:
     """Log the working grid and the alignment."""
     logger.info("working grid: %s", grid)
-    logger.info(
-        "the alignment moves by %.1f mm, turns by %.1f degrees, scales by %.3f", *motion(initial, grid).values()
-    )
+    logger.info("alignment: shift %.1f mm, rotation %.1f degrees, scale %.3f", *motion(initial, grid).values())
     if only_common:
-        logger.info("only what both images show is registered; beyond, the field goes on smoothly")
+        logger.info("only the region in both images is registered; the field is extrapolated smoothly beyond it")
 
 
 def motion(initial: np.ndarray, grid: Grid) -> dict[str, float]:
-    """Return how far an affine transform shifts the middle of a grid, and how it turns and scales the grid."""
+    """Return the shift (mm) of the centre of a grid by an affine transform, its rotation (degrees) and its scale."""
     centre = grid.corners.mean(axis=0)
     left, sizes, right = np.linalg.svd(initial[:3, :3])
     return {

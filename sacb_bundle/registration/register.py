@@ -1,4 +1,4 @@
-"""Register two images: the whole way, from top to bottom."""
+"""Register two images, from reading to the result."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from .result import Registration
 
 
 class Registrar:
-    """Registers pairs of images with one network, whose weights are loaded once.
+    """Register pairs of images with one network, whose weights are loaded once.
 
     Args:
-        weights: file of weights, beside which a JSON file of the same name says how to use them; by default, the
-            weights that ship.
+        weights: file of weights, with a JSON file of the same name beside it that says how to use them; by default,
+            the shipped weights.
         device: device to compute on; by default, a GPU if there is one.
-        spacing: spacing of the working grid in mm; by default, the one that the network was trained at.
-        initial: alignment before the network: "none" for images that are aligned, "center", "rigid" or "affine".
-        modality: how intensities are scaled: "mr", "ct", another rule of `intensities.RULES`, or "auto" to choose for
-            each image.
-        label_interpolation: how label maps are warped: "nearest", or "linear" for the label with the largest linear
+        spacing: spacing of the working grid in mm; by default, that of the training.
+        initial: alignment before the network: "none" for aligned images, "center", "rigid" or "affine".
+        modality: rule that scales intensities: "mr", "ct", another of `intensities.RULES`, or "auto" to choose for each
+            image.
+        label_interpolation: interpolation of label maps: "nearest", or "linear" for the label with the largest linear
             weight.
         amp: whether to compute in fp16; by default, on a GPU.
 
     Raises:
-        InputError: if the weights cannot be used, or an option has another value.
+        InputError: if the weights or an option are invalid.
 
     Example:
         >>> from sacb_bundle.data import phantom_images
@@ -80,30 +80,33 @@ class Registrar:
         fixed_mask: Any = None,
         moving_mask: Any = None,
     ) -> Registration:
-        """Find the transform that warps the moving image onto the fixed image.
+        """Register the moving image to the fixed image.
 
         Every image is a path (NIfTI, MetaImage, NRRD), a nibabel image, a SimpleITK image, a MONAI `MetaTensor`
-        (1, D, H, W), or a `sacb_bundle.spatial.Volume`. Nothing is written.
+        (1, D, H, W), or a `sacb_bundle.spatial.Volume`. No file is written.
 
         Args:
             fixed: fixed image, 3-D, of any spacing and orientation.
-            moving: moving image, which need not lie on the fixed image's grid.
+            moving: moving image, on any grid.
             fixed_labels: label map on the fixed image's grid, to score.
-            moving_labels: label map on the moving image's grid, to warp and to score.
-            fixed_mask: mask on the fixed image's grid, not 0 where the image counts.
-            moving_mask: the same for the moving image.
+            moving_labels: label map on the moving image's grid, to warp and score.
+            fixed_mask: mask on the fixed image's grid, nonzero where the image counts.
+            moving_mask: mask on the moving image's grid, likewise.
+
+        Returns:
+            The registration.
 
         Raises:
-            InputError: if an image is not what it should be, or the images do not overlap.
+            InputError: if an image is invalid, or the images do not overlap.
         """
         # 1. Read. Each image keeps its own grid; world coordinates (mm, RAS) relate them.
         images = {"fixed": fixed, "moving": moving, "fixed_labels": fixed_labels, "moving_labels": moving_labels}
         pair = as_pair(images | {"fixed_mask": fixed_mask, "moving_mask": moving_mask})
-        # 2. Align, bring both images to the working grid around what they show, and scale their intensities.
+        # 2. Align, resample both images to a working grid around their foreground, and scale their intensities.
         prepared = prepare(pair, self.settings)
-        # 3. Let the network predict the displacement field on that grid.
+        # 3. Predict the displacement field on that grid.
         field = self.predict(prepared)
-        # 4. Compose alignment and field. Whatever is warped is interpolated once, from its own grid to the fixed one.
+        # 4. Compose alignment and field. Warping interpolates once, from an image's own grid to the fixed grid.
         return Registration(
             pair,
             prepared,
@@ -119,16 +122,16 @@ class Registrar:
 
 
 def predict(network: nn.Module, images: np.ndarray, device: torch.device, amp: bool) -> torch.Tensor:
-    """Let a network register two images on one grid.
+    """Predict the displacement field of two images on one grid.
 
     Args:
-        network: see `sacb_bundle.networks.RegistrationNetwork`.
+        network: network, see `sacb_bundle.networks.RegistrationNetwork`.
         images: (2, D, H, W) fp32 in [0, 1], moving and fixed.
         device: device of the network.
         amp: whether to compute in fp16.
 
     Returns:
-        displacement field (3, D, H, W) fp32, in voxels, components in the order of the axes.
+        The displacement field (3, D, H, W) fp32, in voxels, with components in the order of the axes.
     """
     with torch.no_grad(), torch.autocast(device.type, dtype=torch.float16 if amp else None, enabled=amp):
         field: torch.Tensor = network(torch.from_numpy(images)[None].to(device))[0]

@@ -1,4 +1,4 @@
-"""What a registration found: the transform, and what can be done with it."""
+"""The result of a registration: the transform, and its applications."""
 
 from __future__ import annotations
 
@@ -40,20 +40,18 @@ from .result_folder import check_folder, replaced_results, write_record
 
 
 class Registration:
-    """A registered pair.
-
-    It shows its picture in a notebook.
+    """A registered pair, which a notebook shows as its picture.
 
     Args:
-        pair: images in their own geometry.
-        prepared: the same on the working grid.
+        pair: images on their own grids.
+        prepared: pair on the working grid.
         field: displacement field (3, D, H, W) on the working grid, in voxels.
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
-        moving_source: the moving image as it was given, in whose type `warped` comes; by default a `Volume`.
+        moving_source: moving image as given, whose type `warped` has; by default a `Volume`.
         weights: SHA-256 of the network's weights, for the record.
 
     Attributes:
-        transform: from fixed to moving world coordinates in mm, RAS; alignment and displacement field.
+        transform: transform from fixed to moving world coordinates in mm, RAS: alignment and displacement field.
 
     Raises:
         InputError: if the field is not finite.
@@ -71,7 +69,7 @@ class Registration:
     ) -> None:
         if not field.isfinite().all():
             raise InputError(
-                "The network gave displacements that are NaN or infinite; are its weights whole, and made for such "
+                "The network gave displacements that are NaN or infinite; are its weights intact, and trained on such "
                 "images?"
             )
         self.pair = pair
@@ -84,7 +82,7 @@ class Registration:
 
     @property
     def fixed_grid(self) -> Grid:
-        """Grid of the fixed image, on which all results lie."""
+        """Grid of the fixed image and of all results."""
         return self.pair.fixed.grid
 
     @property
@@ -94,18 +92,18 @@ class Registration:
 
     @cached_property
     def resampled(self) -> Resampled:
-        """The moving image, its label map and the whole transform on the fixed image's grid, in one pass."""
+        """The moving image, its label map and the complete transform on the fixed image's grid, from one pass."""
         labels = [] if self.pair.moving_labels is None else [self.pair.moving_labels]
         return resample(self.transform, self.fixed_grid, [self.pair.moving], labels, self.label_interpolation)
 
     @property
     def warped(self) -> Any:
-        """The moving image on the fixed image's grid, of the type that it was given in (of a path, a nibabel image)."""
+        """The moving image on the fixed image's grid, in the type that was given (a nibabel image for a path)."""
         return in_type_of(self.moving_source, self.resampled.images[0])
 
     @property
     def warped_labels(self) -> Volume | None:
-        """The moving label map on the fixed image's grid; None if there is none."""
+        """The moving label map on the fixed image's grid, or None."""
         return self.resampled.labels[0] if self.resampled.labels else None
 
     @cached_property
@@ -116,43 +114,47 @@ class Registration:
             return warp(moving[None], self.field[None])[0]
 
     def warp(self, image: Any) -> Any:
-        """Warp another image of the moving scan: 3-D, or a series or several channels, volume by volume.
+        """Warp another image of the moving scan: 3-D, or a series or several channels volume by volume.
 
         Args:
             image: path or image in memory, on any grid that overlaps the moving image.
 
         Returns:
-            the image on the fixed image's grid, interpolated linearly, of the type that it was given in.
+            The image on the fixed image's grid, interpolated linearly, in the type that was given.
 
         Raises:
-            InputError: if it is not an image, or lies elsewhere.
+            InputError: if it is not a valid image, or the transform maps no part of the fixed image into it.
         """
         return self.carry(image, labels=False)
 
     def warp_labels(self, labels: Any) -> Any:
-        """Warp a label map of the moving scan; see `warp`. Every voxel keeps one of the label values."""
+        """Warp a label map of the moving scan, see `warp`. Every voxel gets one of the label values."""
         return self.carry(labels, labels=True)
 
     def carry(self, image: Any, labels: bool) -> Any:
-        """Warp an image or a label map."""
+        """Warp an image or a label map.
+
+        Raises:
+            InputError: as in `warp`.
+        """
         role = "label" if labels else "further"
         series = as_series(image, role)
         if not self.transform.reaches(self.fixed_grid, series.grid):
             raise InputError(
-                f"{source_name(image, role)}: the transform takes no part of the fixed image into it. Does it "
+                f"{source_name(image, role)}: the transform maps no part of the fixed image into it. Does it "
                 "belong to the moving image?"
             )
         frames = warp_series(self.transform, self.fixed_grid, series, labels, self.label_interpolation)
         return series_in_type_of(image, frames, self.fixed_grid, series.axes)
 
     def warp_points(self, points: np.ndarray) -> np.ndarray:
-        """Carry points of the moving image over to the fixed image, as warping does with the image itself.
+        """Map points from the moving image to the fixed image, in the direction in which images are warped.
 
         Args:
-            points: (N, 3) world coordinates in mm, RAS.
+            points: world coordinates (N, 3) in the moving image, in mm, RAS.
 
         Returns:
-            (N, 3) world coordinates in mm, RAS.
+            World coordinates (N, 3) in the fixed image, in mm, RAS.
 
         Raises:
             InputError: if a point has no counterpart in the fixed image.
@@ -169,7 +171,7 @@ class Registration:
     def measures(
         self, fixed_labels: Any = None, moving_labels: Any = None, labels: Sequence[int] | None = None
     ) -> dict[str, Any]:
-        """Measure similarity, folding and displacement, and the agreement of label maps, before and after.
+        """Measure similarity, folding and displacement, and the agreement of label maps, before and after registration.
 
         "before" is after the alignment alone, "after" with the displacement field.
 
@@ -179,10 +181,10 @@ class Registration:
             labels: label values to score; by default all of the fixed label map.
 
         Returns:
-            see `measures_of_images`, and `summary_of_labels` where there are both label maps.
+            The measures of `measures_of_images`, and of `summary_of_labels` if there are both label maps.
 
         Raises:
-            InputError: if a label map is not one, or lies on another grid.
+            InputError: if a label map is invalid, or on the wrong grid.
         """
         scores = self.label_scores(fixed_labels, moving_labels, labels)
         return measures_of_images(self) | ({} if scores is None else summary_of_labels(scores))
@@ -190,7 +192,7 @@ class Registration:
     def label_scores(
         self, fixed_labels: Any = None, moving_labels: Any = None, labels: Sequence[int] | None = None
     ) -> LabelMapScores | None:
-        """Score the label maps, see `measures`; None where one is missing."""
+        """Score the label maps, see `measures`; None if one is missing."""
         fixed, moving, after = self.pair.fixed_labels, self.pair.moving_labels, self.warped_labels
         if fixed_labels is not None:
             fixed = read_label_map(fixed_labels, "fixed label")
@@ -209,7 +211,7 @@ class Registration:
         ).labels[0]
 
     def picture(self) -> Image.Image:
-        """Draw the pair in three planes: see `sacb_bundle.registration.picture.draw`."""
+        """Draw the pair in three planes, see `sacb_bundle.registration.picture.draw`."""
         return draw(self)
 
     def _repr_jpeg_(self) -> bytes:
@@ -220,21 +222,21 @@ class Registration:
     def save(
         self, folder: str | Path, formats: Sequence[str] = (), *, facts: Mapping[str, Any] | None = None
     ) -> dict[str, Path]:
-        """Write the results into a folder, with a record: see `outputs` and `result_folder`.
+        """Write the results into a folder, with a record, see `outputs` and `result_folder`.
 
-        Results of an earlier registration there are replaced, other files stay. The files appear when all are whole.
+        Results of an earlier registration there are replaced, and other files stay. All files appear once complete.
 
         Args:
-            folder: folder of the results, made if need be.
+            folder: folder of the results, made if necessary.
             formats: optional outputs, such as "h5"; see `outputs.formats`.
-            facts: further facts for the record.
+            facts: additional facts for the record.
 
         Returns:
-            the path of each result, by the name of the output.
+            The path of each result by the name of the output.
 
         Raises:
             InputError: if a format is unknown, the folder cannot be written to, or a result would replace a file that
-                is not one.
+                is not a result.
         """
         check_formats(formats)
         folder = Path(folder)

@@ -1,7 +1,7 @@
-"""The folder of a registered pair: results that are whole, with a record of how they came about.
+"""The folder of a registered pair: complete results, with a record of how they were made.
 
-Results replace those of an earlier registration, which the record names. Files of the user stay: a result never
-takes the place of one, and nothing outside the folder is touched, whatever a record lists.
+Results replace those of an earlier registration, which its record names. They never replace a user's file, and nothing
+outside the folder changes, whatever a record lists.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ..files import check_results, reading, remove_unfinished_files, whole_file
 from .outputs import is_result
 
 RECORD = "case.json"
-# Reason why a case of a study has no results.
+# Reason that a case of a study failed.
 FAILURE = "error.json"
-# Names of the results before and after, while the ones take the place of the others.
+# Names of the old and new results while they are replaced.
 REPLACING = ".replacing.json"
 UNFINISHED = ".unfinished-"
 RECORD_TYPES = {"inputs": dict, "hashes": dict, "settings": str, "results": dict, "seconds": dict, "measures": dict}
@@ -31,7 +31,7 @@ Content = TypeVar("Content", dict, list)
 
 
 def check_folder(folder: Path) -> None:
-    """Check, before work starts, that results can be written into a folder and take the place of no other file.
+    """Check before work starts that results can be written into a folder and replace no other file.
 
     Raises:
         InputError: if not.
@@ -41,34 +41,38 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"{folder}: results cannot be written there: it is a link.")
     if strangers := sorted(results_in(folder) - recorded_results(folder)):
         raise InputError(
-            f"{folder / strangers[0]}: a result would take the place of this file, which is not one, as far as "
-            f"{RECORD} tells; move it away, or choose another output."
+            f"{folder / strangers[0]}: a result would replace this file, which {RECORD} does not list as a result; "
+            "move it, or choose another output."
         )
 
 
 def check_not_read(folders: set[Path], sources: list[Path]) -> None:
-    """Raise an InputError if a file that is read lies where a result will be.
+    """Raise an InputError if a result would overwrite an input.
 
     Args:
         folders: resolved folders of results.
-        sources: files that are read.
+        sources: paths of the inputs.
     """
     for path in sources:
         source = path.resolve()
         if source.parent in folders and (is_result(source.name) or source.name in (RECORD, FAILURE)):
-            raise InputError(f"{source}: a result would overwrite this file, which is read; choose another output.")
+            raise InputError(f"{source}: a result would overwrite this input; choose another output.")
 
 
 @contextmanager
 def replaced_results(folder: Path, unfinished: Path | None = None) -> Iterator[Path]:
-    """Give a new folder to write results into, which then take the place of those of an earlier registration.
+    """Make a new folder for results, which then replace those of an earlier registration.
 
     Args:
         folder: folder of the results, which need not exist.
-        unfinished: new folder; by default one within `folder`. Beside `folder`, the latter appears as a whole.
+        unfinished: path of the new folder, by default within `folder`. If it is beside `folder`, `folder` appears once
+            it is complete.
+
+    Yields:
+        The new folder.
 
     Raises:
-        InputError: if it cannot be made.
+        InputError: if the new folder cannot be made.
     """
     existed = folder.is_dir()
     unfinished = unfinished or folder / f"{UNFINISHED}{uuid4().hex}"
@@ -87,14 +91,14 @@ def replaced_results(folder: Path, unfinished: Path | None = None) -> Iterator[P
 
 
 def replace_results(unfinished: Path, folder: Path) -> None:
-    """Move a whole folder of results to its final place; in a folder that is there, other files stay."""
+    """Move a complete folder of results to its final path; other files in an existing folder stay."""
     within = unfinished.parent == folder
     if not within and not folder.is_dir():
         unfinished.rename(folder)
         return
     own = recorded_results(folder)
     (folder / REPLACING).write_text(json.dumps(sorted(own | results_in(unfinished))), encoding="utf-8")
-    # Without its record a case is not complete, whatever else is there.
+    # Remove the record first, since a case without it counts as incomplete.
     for name in (RECORD, FAILURE, *sorted(own)):
         (folder / name).unlink(missing_ok=True)
     remove_unfinished_files(folder)
@@ -110,16 +114,16 @@ def replace_results(unfinished: Path, folder: Path) -> None:
 
 
 def results_in(folder: Path) -> set[str]:
-    """Return the names of the files in a folder that are called as results are; none if there is no folder."""
+    """Return the names of the files in a folder that are named like results; none if there is no folder."""
     with reading(folder):
         return {path.name for path in folder.iterdir() if is_result(path.name)} if folder.is_dir() else set()
 
 
 def recorded_results(folder: Path) -> set[str]:
-    """Return the names of the results of earlier registrations: those its record names; all if that is damaged.
+    """Return the names of the results of earlier registrations, from the record, or all if the record is damaged.
 
-    A record is a file that anyone may have written. A name in it that no result has, such as a path that leads out of
-    the folder, is left out: what is returned is removed when new results come.
+    Anyone may have written the record, and the returned files are removed when new results are written. So names that
+    no result can have, such as a path out of the folder, are left out.
     """
     names = {str(name) for name in read_or_empty(folder / REPLACING, list)}
     if (folder / RECORD).is_file():
@@ -128,12 +132,12 @@ def recorded_results(folder: Path) -> set[str]:
 
 
 def write_record(folder: Path, **facts: Any) -> None:
-    """Write the record of results that are there, with their names and sizes and the version of the package.
+    """Write the record of the results in a folder, with their names and sizes and the version of the package.
 
     Args:
         folder: folder of the results.
-        facts: "id", "hashes" of the inputs and "measures", and where they are known, "inputs" (paths), "settings" (a
-            hash), "weights" (their SHA-256) and "seconds".
+        facts: "id", "hashes" of the inputs and "measures", and if known, "inputs" (paths), "settings" (a hash),
+            "weights" (their SHA-256) and "seconds".
     """
     defaults: dict[str, Any] = {"inputs": {}, "settings": "", "seconds": {}}
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
@@ -143,14 +147,14 @@ def write_record(folder: Path, **facts: Any) -> None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return the record of a folder of results; empty if there is none, or it is damaged."""
+    """Return the record of a folder of results; empty if it is missing or damaged."""
     content = read_or_empty(folder / RECORD, dict)
     typed = all(isinstance(content.get(key), kind) for key, kind in RECORD_TYPES.items())
     return content if typed and content["results"] else {}
 
 
 def read_or_empty(path: Path, kind: type[Content]) -> Content:
-    """Return the content of a JSON file; empty if there is none, or it holds something else."""
+    """Return the content of a JSON file; empty if it is missing, damaged or of another type."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -159,5 +163,5 @@ def read_or_empty(path: Path, kind: type[Content]) -> Content:
 
 
 def json_text(content: dict[str, Any]) -> str:
-    """Return JSON text, for people to read, too."""
+    """Return indented JSON."""
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

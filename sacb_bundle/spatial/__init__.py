@@ -1,4 +1,4 @@
-"""Coordinates: the only place that knows how voxels, world (RAS) and ITK's (LPS) millimetres relate."""
+"""Coordinates: the only package that relates voxels, world coordinates (RAS, mm) and ITK's coordinates (LPS, mm)."""
 
 from .alignment import INITIAL, align, foreground
 from .common_part import common_part

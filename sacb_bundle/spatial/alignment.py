@@ -16,19 +16,19 @@ from .transform import Transform
 from .volume import Volume
 
 INITIAL = ("none", "center", "rigid", "affine")
-# Voxels of about this size tell enough to align by; smaller ones are averaged.
+# Images are averaged to about this spacing, which is fine enough for alignment.
 SPACING_MM = 3.0
 SHRINK_FACTORS = (2, 1)
 # ITK needs this size along each axis to smooth an image.
 LEAST_SIZE_VOXELS = 4
-# Number of voxels at which the images are compared.
+# Number of voxels sampled to compare the images.
 NUM_SAMPLES = 50_000
 SEED = 1
-# A voxel above this share of the range of intensities is not background.
+# Share of the range of intensities above which a voxel is foreground.
 FOREGROUND_SHARE = 0.05
-# An affine alignment takes the background into account as far as this from the foreground.
+# Margin of background around the foreground that an affine alignment uses.
 MARGIN_MM = 10.0
-# At least this share of the fixed image must lie on the moving one.
+# Least share of the fixed image that must overlap the moving image.
 LEAST_OVERLAP_SHARE = 0.05
 
 
@@ -39,24 +39,24 @@ def align(
     fixed_mask: Volume | None = None,
     moving_mask: Volume | None = None,
 ) -> np.ndarray:
-    """Find the affine transform from fixed to moving world coordinates that lays one image on the other.
+    """Find the affine transform from fixed to moving world coordinates that aligns the images.
 
-    The transform maximises Mattes' mutual information (SimpleITK). The search starts from the centres of mass or from
-    the centres of the images, whichever is better. It runs on one thread, so that the same images give the same bytes.
+    The transform maximises Mattes' mutual information (SimpleITK). The search starts from the centres of mass or the
+    centres of the images, whichever is better. It runs on one thread, so that the result is reproducible bit by bit.
 
     Args:
         fixed: fixed image.
         moving: moving image.
-        initial: "none" (the identity), "center" (a translation), "rigid" (and a rotation) or "affine".
-        fixed_mask: mask of the part of the fixed image that counts, used as it is. Without one, the whole image
-            counts, and for the affine part the foreground with 10 mm around it.
+        initial: "none" (identity), "center" (translation), "rigid" (translation and rotation) or "affine".
+        fixed_mask: mask of the part of the fixed image that counts, used unchanged. By default, the whole image counts,
+            and for the affine step the foreground with a margin of 10 mm.
         moving_mask: mask of the part of the moving image that counts, with the same default.
 
     Returns:
-        4x4 matrix, in mm, RAS.
+        The 4x4 matrix, in mm, RAS.
 
     Raises:
-        InputError: if `initial` is none of these, an image is too small, or the aligned images hardly overlap.
+        InputError: if `initial` is invalid, an image is too small, or the aligned images hardly overlap.
     """
     if initial not in INITIAL:
         raise InputError(f"initial is {initial!r}; it must be one of {', '.join(INITIAL)}.")
@@ -67,7 +67,7 @@ def align(
     overlap = Transform(matrix).share_inside(fixed.grid, moving.grid)
     if overlap < LEAST_OVERLAP_SHARE:
         raise InputError(
-            f"After the initial alignment ({initial}), {overlap:.0%} of the fixed image lies on the moving one; "
+            f"After the initial alignment ({initial}), {overlap:.0%} of the fixed image overlaps the moving image; "
             f"at least {LEAST_OVERLAP_SHARE:.0%} must. Do both show the same part of the body?"
             + (' Try the initial alignment "affine".' if initial == "none" else "")
         )
@@ -77,13 +77,17 @@ def align(
 def maximise_mutual_information(
     fixed: Volume, moving: Volume, initial: str, fixed_mask: Volume | None, moving_mask: Volume | None
 ) -> np.ndarray:
-    """Search for the transform of `align`, of any kind but "none"."""
+    """Search for the transform of `align`, for any `initial` except "none".
+
+    Raises:
+        InputError: if an image is too small, or the images do not overlap.
+    """
     fixed, moving = averaged(fixed, SPACING_MM), averaged(moving, SPACING_MM)
     for name, image in (("fixed", fixed), ("moving", moving)):
         if min(image.grid.shape) < LEAST_SIZE_VOXELS:
             raise InputError(
-                f"The {name} image has, at {SPACING_MM:g} mm, {min(image.grid.shape)} voxels along an axis. The "
-                f'alignment needs {LEAST_SIZE_VOXELS}: choose "none" for it.'
+                f"The {name} image has {min(image.grid.shape)} voxels along an axis at {SPACING_MM:g} mm, but the "
+                f'alignment needs {LEAST_SIZE_VOXELS}; choose the initial alignment "none".'
             )
     images = itk_image(without_extremes(fixed)), itk_image(without_extremes(moving))
     registration = sitk.ImageRegistrationMethod()
@@ -100,7 +104,7 @@ def maximise_mutual_information(
     if initial in ("rigid", "affine"):
         transform = optimised(registration, *images, sitk.Euler3DTransform(transform))
     if initial == "affine":
-        # Background far from either body says nothing of its size; that next to it tells where it ends.
+        # Background near the body shows where the body ends; background further away gives no information on its size.
         registration.SetMetricFixedMask(itk_mask(fixed_mask or widened(foreground(fixed), MARGIN_MM)))
         registration.SetMetricMovingMask(itk_mask(moving_mask or widened(foreground(moving), MARGIN_MM)))
         transform = optimised(registration, *images, as_affine(transform))
@@ -109,7 +113,7 @@ def maximise_mutual_information(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit ITK to one thread, since sums over several threads differ in their last digits from run to run."""
+    """Limit ITK to one thread, since sums over several threads vary in their last digits between runs."""
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
@@ -119,7 +123,7 @@ def one_thread() -> Iterator[None]:
 
 
 def without_extremes(volume: Volume) -> Volume:
-    """Clip intensities to their 0.5th and 99.5th percentiles, unless these are equal."""
+    """Clip intensities to the 0.5th and 99.5th percentiles, unless these are equal."""
     low, high = np.percentile(volume.values, (0.5, 99.5))
     return Volume(np.clip(volume.values, low, high), volume.grid) if high > low else volume
 
@@ -131,7 +135,7 @@ def foreground(volume: Volume) -> Volume:
 
 
 def widened(mask: Volume, margin: float) -> Volume:
-    """Widen a mask on all sides by a margin in mm."""
+    """Dilate a mask by a margin in mm."""
     distance = distance_transform_edt(mask.values == 0, sampling=mask.grid.spacing)
     return Volume(distance <= margin, mask.grid)
 
@@ -139,7 +143,11 @@ def widened(mask: Volume, margin: float) -> Volume:
 def best_start(
     registration: sitk.ImageRegistrationMethod, fixed: sitk.Image, moving: sitk.Image
 ) -> sitk.Euler3DTransform:
-    """Return the translation between the centres of mass or of the images with the higher mutual information."""
+    """Return the translation between the centres of mass or of the images, whichever has higher mutual information.
+
+    Raises:
+        InputError: if the images do not overlap after either.
+    """
     lifted = [sitk.Cast(image, sitk.sitkFloat32) - least(image) for image in (fixed, moving)]
     starts: list[tuple[float, int, sitk.Transform]] = []
     for kind in (sitk.CenteredTransformInitializerFilter.MOMENTS, sitk.CenteredTransformInitializerFilter.GEOMETRY):
@@ -147,11 +155,11 @@ def best_start(
         registration.SetInitialTransform(transform, inPlace=False)
         try:
             starts.append((registration.MetricEvaluate(fixed, moving), len(starts), transform))
-        except RuntimeError:  # hardly any of the sampled voxels lies on the moving image
+        except RuntimeError:  # too few of the sampled voxels map into the moving image
             continue
     if not starts:
         raise InputError(
-            "Neither the centres of mass nor those of the images lay one image, or its mask, on the other."
+            "The images, or their masks, do not overlap when their centres of mass or their centres are aligned."
         )
     return sitk.Euler3DTransform(min(starts)[2])
 
@@ -159,7 +167,7 @@ def best_start(
 def least(image: sitk.Image) -> float:
     """Return the smallest value of an image.
 
-    Less this value, an image has a centre of mass even where air is negative, as in a CT.
+    Subtracting it gives an image a valid centre of mass even if air is negative, as in a CT.
     """
     return float(sitk.GetArrayViewFromImage(image).min())
 
@@ -167,7 +175,7 @@ def least(image: sitk.Image) -> float:
 def optimised(
     registration: sitk.ImageRegistrationMethod, fixed: sitk.Image, moving: sitk.Image, start: sitk.Transform
 ) -> sitk.Transform:
-    """Maximise mutual information over the transforms of the kind of `start`."""
+    """Maximise mutual information over transforms of the type of `start`."""
     registration.SetShrinkFactorsPerLevel(SHRINK_FACTORS)
     registration.SetSmoothingSigmasPerLevel([shrink - 1 for shrink in SHRINK_FACTORS])
     registration.SetOptimizerAsRegularStepGradientDescent(

@@ -1,4 +1,4 @@
-"""The part of the body that two aligned images both show."""
+"""Find the part of the body that two aligned images share."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .resampling import resample
 from .transform import Transform
 from .volume import Volume
 
-# Images whose foregrounds have at least this Dice show the same part; those of a head and its brain have 0.6.
+# Least Dice of foregrounds that count as the same part; a head and its brain have 0.6.
 SAME_DICE = 0.85
-# The mask reaches this far beyond the common part.
+# Margin of the mask around the common part.
 MARGIN_MM = 6.0
 
 
 def common_part(fixed: Volume, moving: Volume, initial: np.ndarray) -> Volume | None:
     """Return a mask of the part that both images show, with a margin, or None if they show the same part.
 
-    A head on one side and a brain without skull on the other have nothing in common outside the brain, and no
-    displacement brings one onto the other there.
+    A head and a brain without skull have nothing in common outside the brain, so no displacement field can match them
+    there.
 
     Args:
         fixed: mask of the foreground of the fixed image.
@@ -38,6 +38,6 @@ def common_part(fixed: Volume, moving: Volume, initial: np.ndarray) -> Volume | 
     if 2 * both.sum() >= SAME_DICE * (here.sum() + there.sum()):
         return None
     if not both.any():
-        raise InputError("After the initial alignment, the images show nothing at the same place.")
+        raise InputError("After the initial alignment, the foregrounds of the images do not overlap.")
     near = widened(Volume(both, fixed.grid), MARGIN_MM)
     return Volume(binary_fill_holes(near.values).astype(np.int32), fixed.grid)

@@ -14,12 +14,12 @@ from .sampling import sample_linear
 
 @dataclass(frozen=True, eq=False)
 class DisplacementField:
-    """How far each place of the fixed image moves to reach what corresponds to it in the moving image.
+    """Displacements from points of the fixed image to the corresponding points of the moving image.
 
     Attributes:
-        vectors: (3, D, H, W) fp32, in mm, components in the world's axes (RAS), on the voxels of the grid. Between
-            them it is linear; beyond the grid it goes on as at its border.
-        grid: its shape is that of the vectors.
+        vectors: displacements (3, D, H, W) fp32, in mm, with components along the world's axes (RAS), at the voxels of
+            the grid. They are interpolated linearly; beyond the grid, those at its border apply.
+        grid: grid of the same shape as the vectors.
     """
 
     vectors: torch.Tensor
@@ -27,17 +27,17 @@ class DisplacementField:
 
     @classmethod
     def from_voxels(cls, field: torch.Tensor, grid: Grid) -> DisplacementField:
-        """Field of the network, (3, D, H, W) in voxels of the grid with components in the order of its axes."""
+        """Convert a network's field (3, D, H, W), in voxels of the grid with components in the order of its axes."""
         matrix = torch.from_numpy(grid.affine[:3, :3]).to(field)
         return cls(torch.einsum("ij,jdhw->idhw", matrix, field), grid)
 
     def in_voxels_of(self, grid: Grid) -> torch.Tensor:
-        """Vectors (3, D, H, W) in voxels of a grid, with components in the order of its axes."""
+        """Return the vectors (3, D, H, W) in voxels of a grid, with components in the order of its axes."""
         matrix = torch.from_numpy(np.linalg.inv(grid.affine[:3, :3])).to(self.vectors)
         return torch.einsum("ij,jdhw->idhw", matrix, self.vectors)
 
     def covering(self, grid: Grid) -> DisplacementField:
-        """The same field, continued from its border over all of another grid, for readers who do not continue it."""
+        """Return the field extended from its border over all of another grid, for programs that do not extrapolate."""
         index = self.grid.to_index(grid.corners)
         before = np.maximum(0, np.ceil(-index.min(axis=0))).astype(int)
         after = np.maximum(0, np.ceil(index.max(axis=0) - np.array(self.grid.shape) + 1)).astype(int)
@@ -48,11 +48,11 @@ class DisplacementField:
         return DisplacementField(vectors, Grid(tuple(vectors.shape[1:]), affine))
 
     def at(self, positions: torch.Tensor) -> torch.Tensor:
-        """Vectors (3, d, h, w) at world coordinates (3, d, h, w) fp32, on the field's device."""
+        """Return the vectors (3, d, h, w) at world coordinates (3, d, h, w) fp32 on the field's device."""
         to_index = torch.from_numpy(np.linalg.inv(self.grid.affine)).to(positions)
         return sample_linear(self.vectors, map_affinely(to_index, positions))
 
 
 def map_affinely(matrix: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Positions (3, d, h, w) mapped by a 4x4 matrix."""
+    """Map positions (3, d, h, w) by a 4x4 matrix."""
     return torch.einsum("ij,jdhw->idhw", matrix[:3, :3], positions) + matrix[:3, 3].reshape(3, 1, 1, 1)

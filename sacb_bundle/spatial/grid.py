@@ -1,4 +1,4 @@
-"""The grid of an image."""
+"""Grids of images."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import torch
 from ..errors import InputError
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-# Voxels worked on at a time, so that the memory that a computation needs does not grow with the image.
+# Number of voxels processed at a time, so that memory does not grow with the image.
 SLAB_VOXELS = 2**21
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where the voxels of an image lie.
+    """Positions of the voxels of an image.
 
     Attributes:
         shape: number of voxels along each axis.
-        affine: 4x4 matrix from voxel indices to world coordinates in mm, RAS (as nibabel's).
+        affine: 4x4 matrix from voxel indices to world coordinates in mm, RAS (as in nibabel).
     """
 
     shape: tuple[int, ...]
@@ -29,7 +29,14 @@ class Grid:
 
     @classmethod
     def from_itk(cls, shape: tuple[int, ...], origin: np.ndarray, spacing: np.ndarray, direction: np.ndarray) -> Grid:
-        """Grid of an ITK image: origin in mm and direction (3, 3) in LPS, shape in the order of the axes."""
+        """Make the grid of an ITK image.
+
+        Args:
+            shape: number of voxels along each axis.
+            origin: position of the first voxel in mm, LPS.
+            spacing: distance between neighbouring voxels along each axis, in mm.
+            direction: matrix (3, 3) whose columns are the unit vectors of the axes in LPS.
+        """
         affine = np.eye(4)
         affine[:3, :3] = RAS_TO_LPS @ np.asarray(direction).reshape(3, 3) @ np.diag(spacing)
         affine[:3, 3] = RAS_TO_LPS @ np.asarray(origin)
@@ -37,7 +44,7 @@ class Grid:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Distance of neighbouring voxels along each axis, in mm."""
+        """Distance between neighbouring voxels along each axis, in mm."""
         return tuple(float(length) for length in np.linalg.norm(self.affine[:3, :3], axis=0))
 
     @property
@@ -58,48 +65,48 @@ class Grid:
         return self.to_world(indices.T)
 
     def to_world(self, indices: np.ndarray) -> np.ndarray:
-        """Voxel indices (N, 3), whole or not, to world coordinates (N, 3) in mm, RAS."""
+        """Convert voxel indices (N, 3), integer or fractional, to world coordinates (N, 3) in mm, RAS."""
         return apply_affine(self.affine, indices)
 
     def to_index(self, points: np.ndarray) -> np.ndarray:
-        """World coordinates (N, 3) in mm, RAS, to voxel indices (N, 3)."""
+        """Convert world coordinates (N, 3) in mm, RAS, to voxel indices (N, 3)."""
         return apply_affine(np.linalg.inv(self.affine), points)
 
     def contains(self, points: np.ndarray) -> np.ndarray:
-        """Whether each of the world coordinates (N, 3) lies in a voxel."""
+        """Return whether each of the world coordinates (N, 3) is within a voxel."""
         index = self.to_index(points)
         return np.all((index > -0.5) & (index < np.array(self.shape) - 0.5), axis=1)
 
     def coincides_with(self, other: Grid) -> bool:
-        """Whether both have the same shape, and every corner voxel the same place within 1 % of a voxel."""
+        """Return whether both grids have the same shape, and the same corner voxels within 1 % of a voxel."""
         if self.shape != other.shape:
             return False
         return bool(np.abs(self.corners - other.corners).max() <= 0.01 * min(self.spacing))
 
     def encloses(self, other: Grid) -> bool:
-        """Whether all voxels of the other grid lie within this one, or less than a voxel outside."""
+        """Return whether all voxels of the other grid are within this one, or less than a voxel outside."""
         indices = self.to_index(other.corners)
         return bool((indices > -1).all() and (indices < np.array(self.shape)).all())
 
     def slabs(self) -> Iterator[slice]:
-        """Runs of planes along the first axis, of about `SLAB_VOXELS` voxels each."""
+        """Yield slices of planes along the first axis, of about `SLAB_VOXELS` voxels each."""
         planes = max(1, SLAB_VOXELS // max(1, self.shape[1] * self.shape[2]))
         for start in range(0, self.shape[0], planes):
             yield slice(start, min(start + planes, self.shape[0]))
 
     def plane(self, axis: int, index: int) -> Grid:
-        """Grid of the voxels that have an index along an axis."""
+        """Return the grid of the plane at an index along an axis."""
         affine = self.affine.copy()
         affine[:3, 3] += index * affine[:3, axis]
         return Grid(tuple(1 if other == axis else size for other, size in enumerate(self.shape)), affine)
 
     def lattice(self, steps: int) -> np.ndarray:
-        """World coordinates (steps**3, 3) in mm, RAS, of places spread evenly over the grid."""
+        """Return world coordinates (steps**3, 3) in mm, RAS, of points spaced evenly over the grid."""
         along = [np.linspace(0, size - 1, steps) for size in self.shape]
         return self.to_world(np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, 3))
 
     def positions(self, planes: slice, device: torch.device | str = "cpu") -> torch.Tensor:
-        """World coordinates (3, d, H, W) in mm, RAS, fp32, of the voxels of a slab along the first axis."""
+        """Return world coordinates (3, d, H, W) in mm, RAS, fp32, of the voxels of a slab along the first axis."""
         terms = []
         for axis, planes_of_axis in enumerate((planes, slice(0, self.shape[1]), slice(0, self.shape[2]))):
             indices = np.arange(planes_of_axis.start, planes_of_axis.stop)
@@ -116,14 +123,24 @@ class Grid:
 
 
 def check_same_grid(name: str, grid: Grid, reference_name: str, reference: Grid) -> None:
-    """Raise an InputError, which names both images, unless two grids coincide."""
+    """Check that two grids coincide.
+
+    Args:
+        name: name of the image in the error message.
+        grid: grid of the image.
+        reference_name: name of the reference image in the error message.
+        reference: grid of the reference image.
+
+    Raises:
+        InputError: if they do not; names both images and grids.
+    """
     if not grid.coincides_with(reference):
         raise InputError(
             f"{name} has {grid}, but {reference_name} has {reference}. "
-            "Both must lie on one grid: resample one onto the other first."
+            "Both must be on the same grid; resample one onto the other first."
         )
 
 
 def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points (N, 3) mapped by a 4x4 matrix."""
+    """Map points (N, 3) by a 4x4 matrix."""
     return np.asarray(points, dtype=np.float64) @ affine[:3, :3].T + affine[:3, 3]

@@ -1,4 +1,4 @@
-"""The inverse of a transform, with its measured error."""
+"""Invert a transform, and measure the error of the inverse."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from .sampling import is_inside
 from .transform import Transform, from_positions, to_positions
 
 MAX_ITERATIONS = 15
-# A place is found when it is this close: a hundredth of what scans resolve.
+# Largest distance at which a point counts as found: a hundredth of the resolution of scans.
 TOLERANCE_MM = 0.005
-# Determinant below which the Jacobian matrix is not relied on: the transform nearly folds there.
+# Determinant below which the Jacobian matrix is not used, since the transform nearly folds there.
 LEAST_DETERMINANT = 0.05
-# Difference that the Jacobian matrix is estimated with, and longest step, in voxels of the displacement field.
+# Step of the finite differences for the Jacobian matrix, and longest step, in voxels of the displacement field.
 DIFFERENCE_VOXELS, LONGEST_STEP_VOXELS = 0.1, 4.0
 
 
 def solve(transform: Transform, targets: torch.Tensor) -> torch.Tensor:
-    """Find the places x that a transform takes to targets.
+    """Find the points x that a transform maps to targets.
 
     Newton's method replaces x by x + J^-1 (target - transform(x)). J is the Jacobian matrix at x, or the matrix of the
-    nearest affine transform where J is nearly singular. A step that would increase the error is not made, and the next
-    one is half as long. (With the affine matrix everywhere, 11 % of the voxels of a brain pair had not come within
-    `TOLERANCE_MM` after 12 iterations; with J, 0.3 %.) Where the transform folds, there may be no such place.
+    nearest affine transform if J is nearly singular. A step that would increase the error is rejected, and the next
+    step is half as long. (With the affine matrix everywhere, 11 % of the voxels of a brain pair were not within
+    `TOLERANCE_MM` after 12 iterations; with J, 0.3 %.) There may be no solution where the transform folds.
 
     Args:
         transform: transform to invert.
         targets: world coordinates (3, d, h, w), in mm, RAS.
 
     Returns:
-        world coordinates (3, d, h, w) of the places, in mm, RAS.
+        World coordinates (3, d, h, w) of x, in mm, RAS.
     """
     undo = torch.from_numpy(np.linalg.inv(nearest_affine(transform))).to(targets)
     shape, targets = targets.shape, targets.reshape(3, 1, 1, -1)
@@ -44,7 +44,7 @@ def solve(transform: Transform, targets: torch.Tensor) -> torch.Tensor:
     rest = targets - transform(places)
     length = torch.ones_like(targets[0])
     for _ in range(MAX_ITERATIONS):
-        # Most places are right after a few iterations; the work goes on with the others.
+        # Most points converge after a few iterations; continue with the others.
         left = (rest.norm(dim=0) > TOLERANCE_MM).flatten().nonzero().flatten()
         if not len(left):
             break
@@ -59,14 +59,14 @@ def solve(transform: Transform, targets: torch.Tensor) -> torch.Tensor:
 
 
 def round_trip_error(transform: Transform, places: np.ndarray) -> np.ndarray:
-    """Measure how far places move when they go through a transform and its inverse.
+    """Measure the distance of points from themselves after a transform and its inverse.
 
     Args:
         transform: transform to invert.
         places: world coordinates (N, 3), in mm, RAS.
 
     Returns:
-        distances (N,), in mm.
+        Distances (N,), in mm.
     """
     positions = to_positions(places, transform.device)
     return np.linalg.norm(from_positions(solve(transform, transform(positions)) - positions), axis=1)
@@ -75,16 +75,16 @@ def round_trip_error(transform: Transform, places: np.ndarray) -> np.ndarray:
 def newton_step(
     transform: Transform, places: torch.Tensor, missing: torch.Tensor, fallback: torch.Tensor
 ) -> torch.Tensor:
-    """Return the steps that would reach the targets if the transform were linear around each place.
+    """Return the steps that would reach the targets if the transform were linear around each point.
 
     Args:
         transform: transform to invert.
         places: world coordinates (3, 1, 1, N), in mm, RAS.
-        missing: vectors (3, 1, 1, N) from the transformed places to the targets, in mm.
-        fallback: 3x3 matrix to use in place of the inverse Jacobian matrix where the transform nearly folds.
+        missing: vectors (3, 1, 1, N) from the transformed points to the targets, in mm.
+        fallback: 3x3 matrix to use instead of the inverse Jacobian matrix where the transform nearly folds.
 
     Returns:
-        steps (3, 1, 1, N), in mm.
+        Steps (3, 1, 1, N), in mm.
     """
     affine_step = torch.einsum("ij,jdhw->idhw", fallback, missing)
     if transform.displacement is None:
@@ -97,7 +97,7 @@ def newton_step(
         difference[axis] = DIFFERENCE_VOXELS * spacing
         columns.append((transform(places + difference) - moved) / (DIFFERENCE_VOXELS * spacing))
     a, b, c = columns
-    # Cramer's rule: rows of the inverse are cross products of the columns over the determinant.
+    # Cramer's rule: the rows of the inverse are cross products of the columns, divided by the determinant.
     rows = [torch.linalg.cross(first, second, dim=0) for first, second in ((b, c), (c, a), (a, b))]
     determinant = (a * rows[0]).sum(dim=0)
     step = torch.stack([(row * missing).sum(dim=0) for row in rows]) / determinant
@@ -107,7 +107,7 @@ def newton_step(
 
 
 def nearest_affine(transform: Transform) -> np.ndarray:
-    """Fit an affine transform (4, 4) to a transform, by least squares over places of its grid."""
+    """Fit an affine matrix (4, 4) to a transform by least squares over points of its grid."""
     if transform.displacement is None:
         return transform.affine
     places = transform.displacement.grid.lattice(12)
@@ -120,12 +120,12 @@ def nearest_affine(transform: Transform) -> np.ndarray:
 def invert(
     transform: Transform, grid: Grid, progress: Callable[[int], object] = lambda planes: None
 ) -> DisplacementField:
-    """Invert a transform, which gives a displacement field from the moving image to the fixed one.
+    """Invert a transform, and return the displacement field from the moving image to the fixed one.
 
     Args:
         transform: transform from the fixed image to the moving one.
-        grid: grid of the result, as a rule that of the moving image.
-        progress: function that is called with the number of planes after each slab.
+        grid: grid of the result, usually that of the moving image.
+        progress: function called with the number of planes after each slab.
     """
     vectors = torch.empty((3, *grid.shape))
     for planes in grid.slabs():
@@ -140,8 +140,8 @@ class InverseError:
     """Distance of each voxel from itself after a transform and its inverse.
 
     Attributes:
-        error: (D, H, W) array of distances in mm; -1 where the transform leads outside the grid of the inverse (ITK
-            would read NaN as 0).
+        error: distances (D, H, W) in mm; -1 where the transform maps outside the grid of the inverse (ITK would read
+            NaN as 0).
         grid: grid of the displacement field of the transform.
         inverse_grid: grid of the inverse.
     """
@@ -159,8 +159,8 @@ class InverseError:
         inside = self.error[self.error >= 0]
         if not inside.size:
             raise InputError(
-                f"The transform leads everywhere outside of {self.inverse_grid}, where its inverse was to lie: "
-                "name the moving image as reference."
+                f"The transform maps every voxel outside of {self.inverse_grid}, the grid of its inverse; "
+                "give the moving image as reference."
             )
         return {
             "mean_mm": float(inside.mean(dtype=np.float64)),
@@ -183,13 +183,16 @@ def inverse_error(
     grid: Grid,
     progress: Callable[[int], object] = lambda planes: None,
 ) -> InverseError:
-    """Follow every voxel of a grid through a transform and its inverse, and measure the distance from itself.
+    """Measure the distance of every voxel of a grid from itself after a transform and its inverse.
 
     Args:
         transform: transform from the fixed image to the moving one.
         inverse: displacement field from the moving image to the fixed one.
-        grid: grid whose voxels are followed.
-        progress: function that is called with the number of planes after each slab.
+        grid: grid of the voxels.
+        progress: function called with the number of planes after each slab.
+
+    Returns:
+        The map of distances, with both grids.
     """
     to_index = torch.from_numpy(np.linalg.inv(inverse.grid.affine)).to(transform.device, torch.float32)
     back = DisplacementField(inverse.vectors.to(transform.device), inverse.grid)

@@ -1,4 +1,4 @@
-"""Points in world coordinates, and their files: CSV and markups of 3D Slicer."""
+"""Points in world coordinates, and their files: CSV and 3D Slicer markups."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from .inverse import solve
 from .transform import Transform, from_positions, to_positions
 
 COORDINATES = ("x", "y", "z")
-# A point counts as found when it is this close.
+# Largest distance at which a point counts as found.
 LARGEST_ERROR_MM = 0.1
-# Markups that control points alone describe.
+# Markups that are defined by control points alone.
 MARKUPS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
-# States of a control point that has no position yet.
+# States of a control point without a position.
 UNPLACED = ("undefined", "missing")
 
 
 def warp_points(transform: Transform, points: np.ndarray) -> np.ndarray:
-    """Carry points of the moving image over to the fixed image, as warping does with the image itself.
+    """Map points from the moving image to the fixed image, in the direction in which images are warped.
 
-    The transform leads from fixed to moving. Points need its inverse, which is solved for each of them.
+    The transform maps fixed to moving coordinates, so its inverse is solved for each point.
 
     Args:
         transform: transform from fixed to moving.
         points: world coordinates (N, 3) in the moving image, in mm, RAS.
 
     Returns:
-        world coordinates (N, 3) in the fixed image, in mm, RAS.
+        World coordinates (N, 3) in the fixed image, in mm, RAS.
 
     Raises:
-        InputError: if the transform takes no place to one of the points.
+        InputError: if the transform maps no point to one of the points.
     """
     targets = to_positions(points, transform.device)
     places = solve(transform, targets)
@@ -47,22 +47,22 @@ def warp_points(transform: Transform, points: np.ndarray) -> np.ndarray:
     if lost.size:
         where = ", ".join(f"{value:.4g}" for value in points[lost[0]])
         raise InputError(
-            f"Point {lost[0] + 1} at ({where}) mm RAS has no counterpart that could be found in the fixed image: "
-            "the transform folds around there."
+            f"Point {lost[0] + 1} at ({where}) mm RAS has no counterpart in the fixed image that could be found; "
+            "the transform folds there."
         )
     return from_positions(places)
 
 
 def with_points_moved(source: Path, move: Callable[[np.ndarray], np.ndarray], space: str) -> str:
-    """Move the points in the text of a file, and leave all else as it was.
+    """Move the points in the text of a file, and keep everything else.
 
     Args:
-        source: path of a CSV with the columns x, y and z, or of markups of 3D Slicer (.json).
+        source: path of a CSV with the columns x, y and z, or of 3D Slicer markups (.json).
         move: function from points (N, 3) to points (N, 3), in mm, RAS.
-        space: "LPS" or "RAS", the coordinate system of a CSV; markups name their own.
+        space: coordinate system of a CSV, "LPS" or "RAS"; markups name their own.
 
     Returns:
-        text of a file of the same kind.
+        The text of a file of the same kind.
 
     Raises:
         InputError: if there is no such file, or it holds no points.
@@ -72,14 +72,18 @@ def with_points_moved(source: Path, move: Callable[[np.ndarray], np.ndarray], sp
     try:
         text = source.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{source}: not a text in UTF-8; points are a CSV, or markups of 3D Slicer.") from error
+        raise InputError(f"{source}: not UTF-8 text; points must be a CSV or 3D Slicer markups.") from error
     if source.name.lower().endswith(".json"):
         return with_markups_moved(text, source, move)
     return with_rows_moved(text, source, move, space)
 
 
 def with_rows_moved(text: str, source: Path, move: Callable[[np.ndarray], np.ndarray], space: str) -> str:
-    """Move the points in the text of a CSV file, see `with_points_moved`."""
+    """Move the points in the text of a CSV file, see `with_points_moved`.
+
+    Raises:
+        InputError: if it holds no points; names the file.
+    """
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""))
         columns = list(reader.fieldnames or [])
@@ -90,7 +94,7 @@ def with_rows_moved(text: str, source: Path, move: Callable[[np.ndarray], np.nda
         raise InputError(f"{source}: needs the columns x, y and z and at least one point; it has {columns}.")
     for line, row in rows:
         if None in row:
-            raise InputError(f"{source}, line {line}: has more values than the {len(columns)} columns {columns}.")
+            raise InputError(f"{source}, line {line}: has more values than there are columns: {columns}.")
     points = np.array([[number(row[name], source, line) for name in COORDINATES] for line, row in rows])
     for (_, row), point in zip(rows, in_space(move(in_space(points, space)), space), strict=True):
         row.update({name: f"{value:.6f}" for name, value in zip(COORDINATES, point, strict=True)})
@@ -105,7 +109,7 @@ def number(text: str | None, source: Path, line: int) -> float:
     """Parse a coordinate.
 
     Raises:
-        InputError: if it is not a finite number; the message names the file and the line.
+        InputError: if it is not a finite number; names the file and the line.
     """
     try:
         value = float(text or "")
@@ -119,7 +123,10 @@ def number(text: str | None, source: Path, line: int) -> float:
 def with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np.ndarray]) -> str:
     """Move the points in the text of markups, see `with_points_moved`.
 
-    Measurements are left out; 3D Slicer takes them anew.
+    Measurements are removed; 3D Slicer computes them again.
+
+    Raises:
+        InputError: if it holds no points, or other markups; names the file.
     """
     try:
         content = json.loads(text)
@@ -135,9 +142,9 @@ def with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np.
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{source}: not a markups file of 3D Slicer, or a control point has no position.") from error
+        raise InputError(f"{source}: not a 3D Slicer markups file, or a control point has no position.") from error
     if positions.shape != (max(1, len(pairs)), 3) or not np.isfinite(positions).all():
-        raise InputError(f"{source}: needs at least one control point, and three numbers as each position.")
+        raise InputError(f"{source}: needs at least one control point, and three numbers for each position.")
     in_ras = np.array(
         [in_space(position[None], space)[0] for position, (_, space) in zip(positions, pairs, strict=True)]
     )
@@ -149,17 +156,17 @@ def with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np.
 
 
 def check_markup(markup: dict[str, Any], source: Path) -> None:
-    """Raise an InputError unless a markup is nothing but points in mm, LPS or RAS."""
+    """Raise an InputError unless a markup consists only of points in mm, LPS or RAS."""
     kind, space, units = (
         markup.get(key, default)
         for key, default in (("type", "Fiducial"), ("coordinateSystem", "LPS"), ("coordinateUnits", "mm"))
     )
     if kind not in MARKUPS:
         raise InputError(
-            f"{source}: holds a {kind}, which is more than its points; carried over are {', '.join(MARKUPS)}."
+            f"{source}: holds a {kind}, which is not defined by points alone; supported are {', '.join(MARKUPS)}."
         )
     if space not in ("LPS", "RAS") or "mm" not in units:
-        raise InputError(f"{source}: coordinates in {space}, {units}; carried over are LPS or RAS, in mm.")
+        raise InputError(f"{source}: coordinates in {space}, {units}; supported are LPS and RAS, in mm.")
 
 
 def in_space(points: np.ndarray, space: str) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Values of an image between its voxels, by ITK's conventions.
+"""Sample images between voxels, by ITK's conventions.
 
-An image reaches half a voxel beyond the centres of its outermost voxels, where it goes on as at the border.
+An image extends half a voxel beyond the centres of its outermost voxels, with the values at the border.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import torch.nn.functional as F
 
 
 def sample_linear(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Linear interpolation; beyond the border, the value at the border.
+    """Interpolate linearly; beyond the border, return the value at the border.
 
     Args:
-        values: (C, D, H, W), floating point.
-        index: (3, d, h, w), voxel indices.
+        values: floating-point values (C, D, H, W).
+        index: voxel indices (3, d, h, w).
 
     Returns:
-        (C, d, h, w).
+        Values (C, d, h, w).
     """
     sizes = torch.tensor(values.shape[1:], dtype=index.dtype, device=index.device)
     scaled = 2 * index.movedim(0, -1) / (sizes - 1) - 1
@@ -29,29 +29,29 @@ def sample_linear(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 def sample_nearest(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Value of the nearest voxel, the upper one where two are equally near; beyond the border, that at the border.
+    """Return the value of the nearest voxel, the upper one of a tie; beyond the border, the value at the border.
 
     Args:
-        values: (D, H, W), of any type.
-        index: (3, d, h, w), voxel indices.
+        values: values (D, H, W) of any type.
+        index: voxel indices (3, d, h, w).
 
     Returns:
-        (d, h, w).
+        Values (d, h, w).
     """
     return values.reshape(-1)[flat_index((index + 0.5).floor(), values.shape)]
 
 
 def sample_by_vote(labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Label with the largest sum of linear weights among the eight neighbours; the first of them in a tie.
+    """Return the label with the largest sum of linear weights among the eight neighbours, or the first of a tie.
 
-    It is what linear interpolation of every label's indicator, and the largest of the results, would give.
+    The result equals the largest of the linearly interpolated indicators of all labels.
 
     Args:
-        labels: (D, H, W).
-        index: (3, d, h, w), voxel indices.
+        labels: label map (D, H, W).
+        index: voxel indices (3, d, h, w).
 
     Returns:
-        (d, h, w).
+        Labels (d, h, w).
     """
     lower = index.floor()
     fraction = index - lower
@@ -70,13 +70,13 @@ def sample_by_vote(labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 def flat_index(index: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Whole indices (3, ...), moved to the border where they lie beyond, as one index into the flat image."""
+    """Convert integer indices (3, ...), clamped to the border, to indices into the flat image."""
     d, h, w = (axis.clamp(0, size - 1).long() for axis, size in zip(index, shape, strict=True))
     return (d * shape[1] + h) * shape[2] + w
 
 
 def is_inside(index: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
-    """Whether voxel indices (3, ...) lie within an image of a shape, half a voxel beyond the outermost centres."""
+    """Return whether voxel indices (3, ...) are within an image, up to half a voxel beyond the outermost centres."""
     inside = torch.ones_like(index[0], dtype=torch.bool)
     for axis, size in zip(index, shape, strict=True):
         inside &= (axis >= -0.5) & (axis < size - 0.5)

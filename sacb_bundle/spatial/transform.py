@@ -1,4 +1,4 @@
-"""The result of a registration: where each place of the fixed image lies in the moving one."""
+"""Transforms from fixed to moving world coordinates."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .sampling import is_inside
 
 @dataclass(frozen=True, eq=False)
 class Transform:
-    """Map from fixed to moving world coordinates (mm, RAS): x to affine(x + displacement(x)).
+    """Map x in fixed to affine(x + displacement(x)) in moving world coordinates (mm, RAS).
 
-    It pulls: the warped image at x is the moving image at the transform of x.
+    The warped image at x is the moving image at the transform of x (pull).
 
     Attributes:
-        affine: 4x4.
-        displacement: applied first; None for an affine transform.
+        affine: 4x4 matrix.
+        displacement: displacement field, applied first; None for an affine transform.
     """
 
     affine: np.ndarray = field(default_factory=lambda: np.eye(4))
@@ -29,26 +29,26 @@ class Transform:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device that computes the transform."""
         return torch.device("cpu") if self.displacement is None else self.displacement.vectors.device
 
     def __call__(self, positions: torch.Tensor) -> torch.Tensor:
-        """World coordinates (3, d, h, w) in the fixed image to those in the moving one."""
+        """Map world coordinates (3, d, h, w) from the fixed to the moving image."""
         if self.displacement is not None:
             positions = positions + self.displacement.at(positions)
         return map_affinely(torch.from_numpy(self.affine).to(positions), positions)
 
     def on_slabs(self, grid: Grid) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Slabs of a grid and the positions in the moving image (3, d, H, W) of their voxels."""
+        """Yield the slabs of a grid, each with the positions (3, d, H, W) of its voxels in the moving image."""
         for planes in grid.slabs():
             yield planes, self(grid.positions(planes, self.device))
 
     def map_points(self, points: np.ndarray) -> np.ndarray:
-        """World coordinates (N, 3) in the fixed image to those in the moving one."""
+        """Map world coordinates (N, 3) from the fixed to the moving image."""
         return from_positions(self(to_positions(points, self.device)))
 
     def reaches(self, fixed: Grid, moving: Grid) -> bool:
-        """Whether any voxel of the fixed grid is taken into the moving one."""
+        """Return whether the transform maps any voxel of the fixed grid into the moving grid."""
         to_index = torch.from_numpy(np.linalg.inv(moving.affine)).to(self.device, torch.float32)
         return any(
             bool(is_inside(map_affinely(to_index, positions), moving.shape).any())
@@ -56,15 +56,15 @@ class Transform:
         )
 
     def share_inside(self, fixed: Grid, moving: Grid) -> float:
-        """Share of the fixed grid that is taken into the moving one, from 20 x 20 x 20 places."""
+        """Return the share of the fixed grid that maps into the moving grid, from 20 x 20 x 20 points."""
         return float(moving.contains(self.map_points(fixed.lattice(20))).mean())
 
 
 def to_positions(points: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Points (N, 3) as positions (3, 1, 1, N)."""
+    """Convert points (N, 3) to positions (3, 1, 1, N) fp32."""
     return torch.from_numpy(np.asarray(points, dtype=np.float64)).to(device, torch.float32).T.reshape(3, 1, 1, -1)
 
 
 def from_positions(positions: torch.Tensor) -> np.ndarray:
-    """Positions (3, 1, 1, N) as points (N, 3) fp64."""
+    """Convert positions (3, 1, 1, N) to points (N, 3) fp64."""
     return positions.reshape(3, -1).T.double().cpu().numpy()

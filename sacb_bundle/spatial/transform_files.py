@@ -1,10 +1,10 @@
-"""Reading and writing of transforms, in the conventions of the programs that read them.
+"""Read and write transforms in the conventions of other programs.
 
 - An ITK displacement field, NAME.nii.gz: (X, Y, Z, 1, 3) with the intent "vector", displacements in mm with components
-  in LPS, from the fixed image to the moving one, as ANTs writes it. Beyond its grid, ITK takes no displacement.
+  in LPS, from the fixed image to the moving one, as ANTs writes it. ITK applies no displacement beyond its grid.
 - An ITK composite, NAME.h5 or NAME.tfm: the displacement field on the network's grid, then the affine transform.
-- The field of the Learn2Reg challenge, disp_*.nii.gz: (X, Y, Z, 3), in voxels of the moving image less those of the
-  fixed one, components in the order of the axes.
+- The field of the Learn2Reg challenge, disp_*.nii.gz: (X, Y, Z, 3), voxel of the moving image minus voxel of the fixed
+  image, components in the order of the axes.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from .volume import checked_affine
 from .volume_files import reading_image
 
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
-# Names by which fields of positions go, which otherwise look like displacements.
+# Intent names of position fields, which otherwise look like displacement fields.
 POSITIONS = ("Mapping", "NREG_TRANS")
-# A power of 2, so that the rounded numbers end in zeros.
+# A power of 2, so that rounded numbers end in zero bits.
 RESOLUTION_MM = 2.0**-10
 
 
 def write_displacement(displacement: DisplacementField, path: Path) -> None:
     """Write an ITK displacement field, rounded to a thousandth of a millimetre.
 
-    The digits beyond are noise that would double the size of the file and the time to write it.
+    Further digits are noise that would double the size of the file and the time to write it.
     """
     scaled = displacement.vectors.cpu() * (SIGNS / RESOLUTION_MM).reshape(3, 1, 1, 1)
     vectors = scaled.round_().mul_(RESOLUTION_MM).movedim(0, -1)[..., None, :]
@@ -50,13 +50,13 @@ def write_learn2reg(displacement: DisplacementField, moving: Grid, path: Path) -
     """Write a field of the Learn2Reg challenge.
 
     Args:
-        displacement: whole transform on the fixed grid.
+        displacement: complete transform on the fixed grid.
         moving: grid of the moving image.
         path: path of the file, .nii or .nii.gz.
     """
     grid = displacement.grid
     field = displacement.in_voxels_of(moving)
-    # Difference of the indices that one place in the world has in the moving image and in the fixed one.
+    # Difference between the indices of a world position in the moving image and in the fixed image.
     difference = np.linalg.inv(moving.affine) @ grid.affine - np.diag([1.0, 1, 1, 0])
     for planes in grid.slabs():
         field[:, planes] += Grid(grid.shape, difference).positions(planes, field.device)
@@ -73,25 +73,28 @@ def write_composite(transform: Transform, path: Path) -> None:
         result = sitk.CompositeTransform([affine, field])
     with whole_file(path) as unfinished:
         sitk.WriteTransform(result, str(unfinished))
-        if path.name.endswith(".tfm") and not is_whole(unfinished):  # ITK does not tell of a full disk
+        if path.name.endswith(".tfm") and not is_whole(unfinished):  # ITK does not report a full disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a text file of ITK has its last line."""
+    """Return whether an ITK text file has its last line."""
     content = path.read_bytes()
     return content.endswith(b"\n") and content.rstrip().rpartition(b"\n")[2].startswith(b"FixedParameters:")
 
 
 def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Transform:
-    """Read an ITK displacement field (.nii, .nii.gz), or an ITK transform (.h5, .tfm, .mat) of at most one field.
+    """Read an ITK displacement field (.nii, .nii.gz), or an ITK transform (.h5, .tfm, .mat) with at most one field.
 
     Args:
         path: path of the file.
-        device: device that the transform computes on.
+        device: device that computes the transform.
+
+    Returns:
+        The transform from fixed to moving.
 
     Raises:
-        InputError: if there is no such file, or it holds no such transform.
+        InputError: if there is no such file, or it holds no supported transform.
     """
     path = Path(path)
     if not path.is_file():
@@ -101,8 +104,8 @@ def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Tran
         return checked(Transform(displacement=read_displacement(path, device)), path)
     if not name.endswith(ITK_ENDINGS):
         raise InputError(
-            f"{path}: not a transform; {', '.join(NIFTI_ENDINGS)} hold displacement fields, {', '.join(ITK_ENDINGS)} "
-            "ITK transforms."
+            f"{path}: not a transform; displacement fields end in {', '.join(NIFTI_ENDINGS)}, ITK transforms in "
+            f"{', '.join(ITK_ENDINGS)}."
         )
     try:
         transform = sitk.ReadTransform(str(path))
@@ -112,10 +115,10 @@ def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Tran
 
 
 def checked(transform: Transform, path: Path) -> Transform:
-    """Return the transform if its numbers are finite and its affine part has an inverse.
+    """Return the transform after checking that its numbers are finite and its affine part has an inverse.
 
     Raises:
-        InputError: otherwise.
+        InputError: if not.
     """
     if not np.isfinite(transform.affine).all() or np.linalg.matrix_rank(transform.affine) < 4:
         raise InputError(f"{path}: its affine transform has no inverse.")
@@ -128,7 +131,7 @@ def read_displacement(path: Path, device: torch.device | str) -> DisplacementFie
     """Read an ITK displacement field, (X, Y, Z, 1, 3) in mm, LPS.
 
     Raises:
-        InputError: if the file is damaged, or holds no such field.
+        InputError: if the file is damaged, or holds no displacement field.
     """
     with reading_image(path):
         image = nifti_of_bytes(path.read_bytes(), path)
@@ -136,15 +139,13 @@ def read_displacement(path: Path, device: torch.device | str) -> DisplacementFie
         check_nifti(image.header, str(path))
     intent = image.header.get_intent()[2]
     if intent in POSITIONS:
-        raise InputError(
-            f"{path}: holds positions ({intent}), as SPM and NiftyReg write them; displacements are needed."
-        )
+        raise InputError(f"{path}: holds positions ({intent}), as from SPM and NiftyReg; displacements are needed.")
     if values.ndim != 5 or values.shape[3:] != (1, 3):
-        hint = " It looks like a Learn2Reg field, which does not say where the moving image lies." * (
+        hint = " It looks like a Learn2Reg field, which does not give the position of the moving image." * (
             values.ndim == 4 and values.shape[3] == 3
         )
         raise InputError(
-            f"{path}: not a displacement field: its shape is {values.shape}, that of a field (X, Y, Z, 1, 3).{hint}"
+            f"{path}: not a displacement field; its shape is {values.shape}, but must be (X, Y, Z, 1, 3).{hint}"
         )
     vectors = np.ascontiguousarray(values[:, :, :, 0].transpose(3, 0, 1, 2), dtype=np.float32)
     vectors[:2] *= -1
@@ -154,9 +155,13 @@ def read_displacement(path: Path, device: torch.device | str) -> DisplacementFie
 
 
 def from_itk(transform: sitk.Transform, path: Path, device: torch.device | str) -> Transform:
-    """Convert an ITK transform: affine transforms, after at most one displacement field."""
+    """Convert an ITK transform of affine transforms, applied after at most one displacement field.
+
+    Raises:
+        InputError: if it is not 3-D, or holds other transforms.
+    """
     if transform.GetDimension() != 3:
-        raise InputError(f"{path}: a transform of {transform.GetDimension()} dimensions; 3 are needed.")
+        raise InputError(f"{path}: the transform has {transform.GetDimension()} dimensions; 3 are needed.")
     parts = [transform]
     if transform.GetName() == "CompositeTransform":
         composite = sitk.CompositeTransform(transform)
@@ -170,7 +175,7 @@ def from_itk(transform: sitk.Transform, path: Path, device: torch.device | str) 
             displacement = of_itk_field(sitk.DisplacementFieldTransform(part).GetDisplacementField(), device)
         else:
             raise InputError(
-                f"{path}: holds a {part.GetName()} in place {number + 1} of {len(parts)}; only affine transforms, "
-                "and one displacement field that is applied first, can be used."
+                f"{path}: holds a {part.GetName()} at position {number + 1} of {len(parts)}; only affine transforms, "
+                "and one displacement field that is applied first, are supported."
             )
     return Transform(matrix, displacement)

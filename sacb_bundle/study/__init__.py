@@ -1,4 +1,4 @@
-"""Registration of many pairs: the plan, cases that stand or fail alone, tables and the report."""
+"""Registration of many pairs: the plan, cases that succeed or fail independently, tables and the report."""
 
 from .cases import Cases
 from .evaluator import CaseEvaluator

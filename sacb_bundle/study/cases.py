@@ -1,4 +1,4 @@
-"""The folders of a study's cases: whole or not there, each with a record of how it came about."""
+"""Case folders of a study: each is complete or absent, and holds a record of how its results were made."""
 
 from __future__ import annotations
 
@@ -32,23 +32,22 @@ logger = logging.getLogger(__name__)
 
 
 class StudyStoppedError(InputError):
-    """No result can be written any more."""
+    """The study stops because no more results can be written."""
 
 
 class Cases:
-    """The folders of a study's cases, one for each pair, of its name.
+    """Case folders of a study, one for each pair, named by its id.
 
-    A folder appears when it is whole. Beside the results, it holds case.json: see
-    `sacb_bundle.registration.result_folder`. A case that failed has error.json, beside the results of an earlier run,
-    if there are any.
+    A folder appears once it is complete. It holds the results and case.json, see
+    `sacb_bundle.registration.result_folder`. A failed case has error.json, next to any results of an earlier run.
 
     Args:
-        output_dir: folder that holds those of the cases.
-        settings: whatever else the results depend on, see `fingerprint.described`.
+        output_dir: parent of the case folders.
+        settings: everything else the results depend on, see `fingerprint.described`.
 
     Attributes:
         part: name of this process's part of the study.
-        lock: lock that keeps other processes from this part; None before the study begins.
+        lock: lock that keeps other processes out of this part; None before the study begins.
     """
 
     def __init__(self, output_dir: str | Path, settings: Mapping[str, Any]) -> None:
@@ -58,14 +57,14 @@ class Cases:
         self.lock: FileLock | None = None
 
     def check(self, pairs: Sequence[Mapping[str, str]], others: Sequence[Mapping[str, str]] = ()) -> None:
-        """Check that the folders of pairs can be made, and replace nothing but results of before that are not read.
+        """Check that the case folders can be made, and that they replace only earlier results that are not inputs.
 
         Args:
             pairs: pairs of this process.
-            others: pairs of other processes, which may be writing into their folders (or all pairs of the study).
+            others: pairs of other processes, which may be writing their folders now (or all pairs of the study).
 
         Raises:
-            InputError: if not.
+            InputError: if a folder cannot be made, or results would replace another file.
         """
         folders = {(self.output_dir / pair["id"]).resolve() for pair in (*pairs, *others)}
         for pair in pairs:
@@ -73,27 +72,27 @@ class Cases:
             sources = [Path(pair[key]) for key in INPUTS if key in pair]
             for source in sources:
                 if not is_text(str(source)):
-                    raise InputError(f"{str(source)!r}: this name is not UTF-8, and cannot be written down; rename it.")
+                    raise InputError(f"{str(source)!r}: this name is not UTF-8, and cannot be recorded; rename it.")
             check_not_read(folders, sources)
 
     def release(self) -> None:
-        """Let other processes write here."""
+        """Release the lock, so that other processes can write here."""
         if self.lock is not None:
             self.lock.release()
 
     def finish(self, process: Callable[[dict[str, Any]], Mapping[Any, Any]], data: dict[str, Any]) -> str:
-        """Make the folder of a case.
+        """Write the folder of a case.
 
         Args:
-            process: writes the results of the data into the folder data["folder"], and returns them with "registration"
-                and "measures", which goes into the record.
-            data: items of a case: "id", the paths of the pair, and what `CaseDataset` adds.
+            process: function that writes the results into the folder data["folder"], and returns the data with
+                "registration" and "measures"; the record holds the measures.
+            data: items of a case: "id", the paths of the pair, and the items that `CaseDataset` adds.
 
         Returns:
-            the reason why the case failed; "" if it did not.
+            The reason the case failed; "" if it did not.
 
         Raises:
-            StudyStoppedError: if no other case can be written, either.
+            StudyStoppedError: if no more cases can be written.
         """
         start = time.perf_counter()
         case = data["id"]
@@ -119,18 +118,18 @@ class Cases:
             if no_more_can_be_written(error):
                 raise self.stopped(failure["error"]) from error
             return failure["error"]
-        logger.info("%s: the results are in %s", case, self.output_dir / case)
+        logger.info("%s: results written to %s", case, self.output_dir / case)
         return ""
 
     def fail(self, case: str, failure: Mapping[str, str]) -> None:
-        """Write down why a case has no results. Those of an earlier run stay, with their record.
+        """Record why a case failed. Results and record of an earlier run stay.
 
         Args:
-            case: its id.
-            failure: see `failure_of`.
+            case: id of the case.
+            failure: error to record, see `failure_of`.
 
         Raises:
-            StudyStoppedError: if nothing can be written any more.
+            StudyStoppedError: if no more files can be written.
         """
         logger.error("%s: failed: %s", case, failure["error"])
         try:
@@ -144,16 +143,16 @@ class Cases:
     def stopped(self, reason: str) -> StudyStoppedError:
         """Return the error that ends a study."""
         return StudyStoppedError(
-            f"{self.output_dir}: nothing can be written there any more: {reason} The results that are there are whole; "
-            "go on with --resume when this is put right."
+            f"{self.output_dir}: no more results can be written: {reason} The results so far are complete; "
+            "fix this, then continue with --resume."
         )
 
     def reason_to_do(self, pair: Mapping[str, str], hashes: Callable[[Mapping[str, str]], dict[str, str]]) -> str:
-        """Return why a case is to be done (again); "" if it is complete, of the same inputs and settings.
+        """Return why a case must be registered (again); "" if it is complete, with the same inputs and settings.
 
         Args:
             pair: pair of the case.
-            hashes: see `fingerprint.input_hashes`.
+            hashes: function that hashes the files of a pair, see `fingerprint.input_hashes`.
         """
         folder = self.output_dir / pair["id"]
         record = read_record(folder)
@@ -163,7 +162,7 @@ class Cases:
             return "settings changed"
         for name, size in record["results"].items():
             if not (folder / name).is_file() or (folder / name).stat().st_size != size:
-                return f"{name} is not as it was written"
+                return f"{name} has changed since it was written"
         try:
             now = hashes(pair)
         except InputError as error:
@@ -172,14 +171,14 @@ class Cases:
         return f"{', '.join(changed)} changed" if changed else ""
 
     def tidy(self, pairs: Sequence[Mapping[str, str]]) -> None:
-        """Remove from cases that are complete what a later attempt left that failed or was killed."""
+        """Remove files that a later attempt, failed or killed, left in the folders of complete cases."""
         for pair in pairs:
             for name in (FAILURE, REPLACING):
                 (self.output_dir / pair["id"] / name).unlink(missing_ok=True)
 
 
 def is_text(name: str) -> bool:
-    """Return whether a name can be written to a file as text."""
+    """Return whether a name can be encoded as UTF-8."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -188,7 +187,7 @@ def is_text(name: str) -> bool:
 
 
 def read_failure(folder: Path) -> str:
-    """Return why the case in a folder failed when it was last tried; "" if it did not."""
+    """Return why the last attempt at the case in a folder failed; "" if it did not."""
     return str(read_or_empty(folder / FAILURE, dict).get("error", ""))
 
 

@@ -1,4 +1,4 @@
-"""The engine that registers many cases."""
+"""Engine that registers many cases."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from .memory import release_free_memory
 
 
 class Results(Protocol):
-    """Place where the results of cases go: the folders of a `Study`, or the tables of an evaluation."""
+    """Destination of the results of cases: the folders of a `Study`, or the tables of an evaluation."""
 
     def begin(self) -> Sequence[str]:
-        """Prepare for writing, and return the ids of the cases to do."""
+        """Prepare for writing, and return the ids of the cases to register."""
 
     def finish(self, process: Callable, data: dict[str, Any]) -> str:
-        """Process a case, and return the reason why it failed, or ""."""
+        """Process a case, and return the reason it failed, or ""."""
 
     def fail(self, case: str, failure: Mapping[str, str]) -> None:
-        """Take note of a case that failed before: see `failure_of`."""
+        """Record a case that failed before postprocessing, see `failure_of`."""
 
     def summarise(self) -> dict[str, float]:
         """Write the summary of all cases, and return their mean scores."""
 
     def stop(self) -> None:
-        """Write the summary of the cases that are there, after an interruption."""
+        """Write the summary of the finished cases after an interruption."""
 
     def end(self, failed: Mapping[str, str], number: int) -> None:
-        """End, with an InputError if cases that failed are an error."""
+        """End the run; raise an InputError if failed cases are an error."""
 
     def release(self) -> None:
-        """Let other processes write."""
+        """Allow other processes to write."""
 
 
 class CaseEvaluator(SupervisedEvaluator):
-    """MONAI's evaluator, where postprocessing goes on beside the network, and a case that fails stops no other.
+    """MONAI's evaluator with postprocessing in parallel with the network; a failed case does not stop the others.
 
     Args:
-        results: place of the results.
-        jobs: number of cases that may be in postprocessing at a time; 0 to do it in turn with the network.
-        arguments: arguments of `SupervisedEvaluator`; its data loader is a `CaseLoader`.
+        results: destination of the results.
+        jobs: number of cases in postprocessing at a time; 0 to alternate postprocessing with the network.
+        arguments: arguments of `SupervisedEvaluator`; the data loader must be a `CaseLoader`.
     """
 
     def __init__(self, *, results: Results, jobs: int, **arguments: Any) -> None:
@@ -62,7 +62,7 @@ class CaseEvaluator(SupervisedEvaluator):
         """Register all cases.
 
         Raises:
-            InputError: at the end, if failed cases are an error; at once, if nothing more can be written.
+            InputError: at the end, if failed cases are an error; at once, if no more results can be written.
         """
         self.failed.clear()
         self.finishing.clear()
@@ -73,7 +73,7 @@ class CaseEvaluator(SupervisedEvaluator):
             try:
                 if len(loader):
                     super().run(global_epoch)
-                else:  # MONAI's evaluator would warn and tell no handler
+                else:  # MONAI's evaluator would only warn, without calling the handlers
                     self.results.summarise()
             except BaseException:
                 self.pool.shutdown(cancel_futures=True)
@@ -116,7 +116,7 @@ class CaseEvaluator(SupervisedEvaluator):
             engine.state.metrics.update(self.results.summarise())
 
     def wait_until_left(self, number: int) -> None:
-        """Wait until no more than a number of cases are in postprocessing, and collect those that failed."""
+        """Wait until at most `number` cases are in postprocessing, and collect those that failed."""
         while len(self.finishing) > number:
             for future in wait(self.finishing, return_when=FIRST_COMPLETED).done:
                 case = self.finishing.pop(future)

@@ -1,4 +1,4 @@
-"""Hashes of all that a result depends on."""
+"""Hashes of everything that results depend on."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from .. import __version__
 from ..files import reading
 from ..spatial import content_hash
 
-# How Python writes an object that does not say how it is written.
+# Python's default `repr` of an object.
 NAMELESS = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>")
-# Headers whose voxels are in files of their own.
+# Endings of headers whose voxels are in a separate file.
 DETACHED = (".mhd", ".nhdr")
 # Keys of a pair that name files.
 INPUTS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask")
 
 
 def input_hashes(pair: Mapping[Any, Any]) -> dict[str, str]:
-    """`content_hash` of each file of a pair.
+    """Return the `content_hash` of each file of a pair.
 
     Raises:
-        InputError: if one cannot be read.
+        InputError: if a file cannot be read.
     """
     return {key: scan_hash(pair[key]) for key in INPUTS if key in pair}
 
 
 def scan_hash(path: str | Path) -> str:
-    """`content_hash` of a file, taken anew only if its size or time of change differs.
+    """Return the `content_hash` of a file, recomputed only if its size or modification time differs.
 
     Raises:
-        InputError: if it cannot be read.
+        InputError: if the file cannot be read.
     """
     with reading(path):
         if str(path).lower().endswith(DETACHED):
@@ -52,25 +52,25 @@ def scan_hash(path: str | Path) -> str:
 
 @lru_cache(maxsize=4096)
 def hash_of_content(path: str, size: int, changed: int) -> str:
-    """`content_hash` of a file that had this size and time of change."""
+    """Return the `content_hash` of a file with this size and modification time."""
     return content_hash(path)
 
 
 def versions() -> dict[str, str]:
-    """Versions of the programs that results depend on."""
+    """Return the versions of the packages that results depend on."""
     return {"sacb_bundle": __version__, "torch": str(torch.__version__), "SimpleITK": sitk.Version_VersionString()}
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
-    """SHA-256 of settings, see `described`."""
+    """Return the SHA-256 of settings, see `described`."""
     return hashlib.sha256(json.dumps(described(settings), sort_keys=True).encode()).hexdigest()
 
 
 def described(value: Any) -> Any:
-    """A value as JSON can hold it: of an object, its class and its public attributes, and those below it.
+    """Return a value in a form that JSON can hold: an object becomes its class and its public attributes, recursively.
 
-    The weights of a network and states of random numbers are left out. What is not known is told by its `repr`, which
-    may differ from process to process: better a study is done again than wrongly taken for done.
+    Network weights and states of random generators are left out. Other values become their `repr`, which may differ
+    between processes: it is better to repeat a study than to wrongly take it as done.
     """
     if isinstance(value, np.generic):
         value = value.item()

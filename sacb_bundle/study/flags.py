@@ -1,4 +1,4 @@
-"""Reasons why a case deserves a look."""
+"""Reasons to review a case."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LARGEST_FOLDING_PERCENT = 0.5
-# Of the similarity, by the displacement field.
+# Gain of similarity by the displacement field.
 LEAST_GAIN = 0.01
 LARGEST_BORDER_MM = 10.0
 LARGEST_INVERSE_FAILED_PERCENT = 1.0
@@ -14,17 +14,16 @@ LEAST_SCALE, LARGEST_SCALE = 0.7, 1.4
 LARGEST_TURN_DEGREES = 45.0
 # Mean distance of the deciles of the intensities, scaled to [0, 1], from those of the training images.
 LARGEST_CONTRAST_DISTANCE = 0.1
-# Times the spacing that the network was trained at, or that by the spacing that it runs at.
+# Ratio of a spacing to that of the training, or its inverse.
 LARGEST_SPACING_RATIO = 2.0
 
 
 def flags_of(measures: Mapping[str, Any], trained_on: Mapping[str, Any] | None) -> list[str]:
-    """Why a case deserves a look, in words; empty if nothing is striking.
+    """Return the reasons to review a case, in words; empty if there are none.
 
     Args:
-        measures: see `sacb_bundle.registration.measures`.
-        trained_on: "modality", "spacing_mm" and "deciles" (or None) of the images that the network was trained on; None
-            if unknown.
+        measures: measures of the case, see `sacb_bundle.registration.measures`.
+        trained_on: "modality", "spacing_mm" and "deciles" (or None) of the training images; None if unknown.
     """
     flags = []
     gain = measures["similarity_after"] - measures["similarity_before"]
@@ -47,14 +46,14 @@ def flags_of(measures: Mapping[str, Any], trained_on: Mapping[str, Any] | None) 
     if measures.get("vanished"):
         flags.append(f"labels vanished: {', '.join(map(str, measures['vanished'][:5]))}")
     if measures["displacement_border_mm"] > LARGEST_BORDER_MM:
-        flags.append(f"moves the border of what was registered by {measures['displacement_border_mm']:.0f} mm")
+        flags.append(f"moves the border of the registered region by {measures['displacement_border_mm']:.0f} mm")
     if trained_on is not None:
         flags += unlike_training(measures, trained_on)
     return flags
 
 
 def unlike_training(measures: Mapping[str, Any], trained_on: Mapping[str, Any]) -> list[str]:
-    """What sets the images of a case apart from those that the network was trained on."""
+    """Return the differences between the images of a case and the training images, in words."""
     flags = []
     for role in ("fixed", "moving"):
         if trained_on["modality"] not in ("auto", measures[f"{role}_modality"]):
@@ -76,7 +75,7 @@ def unlike_training(measures: Mapping[str, Any], trained_on: Mapping[str, Any]) 
 
 
 def contrast_distance(deciles: Sequence[float], reference: Sequence[float]) -> float:
-    """Mean distance of deciles; infinite if there are none."""
+    """Return the mean distance of deciles; infinite if there are none."""
     if not deciles:
         return float("inf")
     return sum(abs(first - second) for first, second in zip(deciles, reference, strict=True)) / len(reference)

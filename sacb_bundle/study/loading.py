@@ -1,4 +1,4 @@
-"""Load cases, so that one that fails takes no other with it."""
+"""Load cases, so that a failed case does not affect the others."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 class CaseDataset(Dataset):
-    """Pairs, preprocessed: the items of the transform with the "seconds" that they took.
+    """Preprocessed pairs: the items of the transform, with the "seconds" that it took.
 
-    The item of a pair that fails holds its "id", the "error" and, unless the user can put it right, the "traceback".
+    The item of a failed pair holds its "id", the "error" and, unless it is an `InputError`, the "traceback".
 
     Args:
         data: pairs, see `sacb_bundle.data.Pair`.
@@ -45,16 +45,16 @@ class CaseDataset(Dataset):
 
 
 class CaseLoader:
-    """Batches of one case each, in order, made by processes of their own.
+    """Batches of one case each, in order, made by worker processes.
 
     A batch holds a list of one value for each item, and "image" as a tensor (1, 2, D, H, W).
 
-    Where such a process is killed (by the system, for want of memory, say), the cases go on with new ones. The case
-    that was waited for is tried once more, in a process by itself; if that is killed, too, the case counts as failed.
+    If a worker is killed (by the system when memory runs out, for example), loading continues with new workers. The
+    case that was due is tried once more, in a worker of its own; if that is killed, too, the case counts as failed.
 
     Args:
-        dataset: see `CaseDataset`.
-        num_workers: number of processes; 0 to load in this one.
+        dataset: cases to load.
+        num_workers: number of worker processes; 0 to load in this process.
     """
 
     def __init__(self, dataset: CaseDataset, num_workers: int) -> None:
@@ -63,7 +63,7 @@ class CaseLoader:
         self.positions: Sequence[int] = range(len(dataset))
 
     def take(self, cases: Sequence[str]) -> None:
-        """Load these cases only, by their ids."""
+        """Load only the cases with these ids."""
         wanted = set(cases)
         self.positions = [position for position, pair in enumerate(self.dataset.data) if pair["id"] in wanted]
 
@@ -80,12 +80,12 @@ class CaseLoader:
             except RuntimeError as error:
                 if not is_death_of_worker(error):
                     raise
-                logger.warning("A process that loads cases was killed; the others go on. (%s)", error)
+                logger.warning("A worker that loads cases was killed; loading continues. (%s)", error)
                 yield self.alone(self.positions[done])
                 done += 1
 
     def batches(self, positions: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Return the batches of some of the cases."""
+        """Return the batches of the cases at these positions."""
         ahead = {"prefetch_factor": 1} if self.num_workers else {}
         workers = min(self.num_workers, len(positions))
         cases: Subset = Subset(self.dataset, positions)
@@ -95,14 +95,14 @@ class CaseLoader:
         return iterator
 
     def alone(self, position: int) -> dict[str, Any]:
-        """Return the batch of one case, made by a process that makes no other."""
+        """Return the batch of one case, made by a worker of its own."""
         try:
             return next(self.batches([position]))
         except RuntimeError as error:
             if not is_death_of_worker(error):
                 raise
             case = self.dataset.data[position]["id"]
-            return {"id": [case], "error": [f"The process that loaded it was killed, for want of memory? ({error})"]}
+            return {"id": [case], "error": [f"The worker that loaded it was killed; out of memory? ({error})"]}
 
 
 def as_batch(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -112,13 +112,13 @@ def as_batch(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def is_death_of_worker(error: RuntimeError) -> bool:
-    """Return whether an error of PyTorch's loader is the death of one of its processes."""
+    """Return whether an error of PyTorch's loader is the death of a worker."""
     return "DataLoader worker" in str(error)
 
 
 @contextmanager
 def deaths_told_only_to_who_waits() -> Iterator[None]:
-    """Keep PyTorch from raising the death of a loading process in the midst of other work; the next wait tells."""
+    """Keep PyTorch from raising the death of a worker during other work; the next wait for a batch raises it."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
         yield
         return

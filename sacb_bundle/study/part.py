@@ -1,4 +1,4 @@
-"""Which part of a study this process does, and that no other does it."""
+"""The part of a study that this process does, locked against other processes."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Part:
 
     @classmethod
     def of_environment(cls) -> Part:
-        """From RANK and WORLD_SIZE, as torchrun sets them; the whole study without them.
+        """Return the part given by RANK and WORLD_SIZE, as torchrun sets them; the whole study without them.
 
         Raises:
-            InputError: if they are no such numbers.
+            InputError: if they are not a rank and a number of processes.
         """
         values = [os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))]
         if not all(value.isdecimal() for value in values) or not int(values[0]) < int(values[1]):
@@ -49,22 +49,22 @@ class Part:
 
     @property
     def name(self) -> str:
-        """Part of the names of files that are this process's alone."""
+        """Name of the part, used in the names of this process's own files."""
         return f"{self.rank}-of-{self.size}"
 
     @property
     def leads(self) -> bool:
-        """Whether this process tells of the study as a whole."""
+        """Whether this process reports on the study as a whole."""
         return self.rank == 0
 
     def take(self, output_dir: Path) -> FileLock:
-        """Keep other processes from this part of the study, and remove what a killed one has left unfinished.
+        """Lock this part of the study, and remove unfinished files of killed processes.
 
         Returns:
-            the lock, which also ends with the process.
+            The lock, which also ends with the process.
 
         Raises:
-            InputError: if another process does this part, or a study that is parted otherwise is under way.
+            InputError: if another process does this part, or a study with another number of parts is running.
         """
         own = FileLock(output_dir / f"{LOCK}{self.name}")
         try:
@@ -73,14 +73,14 @@ class Part:
             raise in_use(output_dir) from error
         except OSError as error:
             raise InputError(
-                f"{output_dir}: files cannot be locked there ({error.strerror}), which keeps two processes from "
-                "writing the same results; choose a folder on another file system."
+                f"{output_dir}: files cannot be locked there ({error.strerror}); locks keep two processes from writing "
+                "the same results. Choose a folder on another file system."
             ) from error
         others = {path.name.removeprefix(LOCK) for path in output_dir.glob(f"{LOCK}*")}
         for name in others:
             if not name.endswith(f"-of-{self.size}"):
                 try:
-                    # Other processes try it at the same time, each for a moment.
+                    # Other processes may try the same lock at this moment.
                     with FileLock(output_dir / f"{LOCK}{name}").acquire(timeout=2):
                         pass
                 except Timeout as error:
@@ -95,7 +95,7 @@ class Part:
         return own
 
     def wait_for_others(self) -> None:
-        """Wait until all processes are here, where they know of each other (under torchrun)."""
+        """Wait for all processes, if they are connected (under torchrun)."""
         if self.size > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
             if not dist.is_initialized():
                 dist.init_process_group("gloo", timeout=timedelta(days=30))
@@ -103,7 +103,5 @@ class Part:
 
 
 def in_use(output_dir: Path) -> InputError:
-    """The error of a second process."""
-    return InputError(
-        f"{output_dir}: another process is writing its results there; wait for it, or choose another folder."
-    )
+    """Return the error of a second process."""
+    return InputError(f"{output_dir}: another process is writing results there; wait for it, or choose another folder.")

@@ -1,4 +1,4 @@
-"""What a study will take, by the headers of its scans."""
+"""Estimate the time and disk space of a study from the headers of its scans."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..data.checks import check_scan_grids, grid_of
 from ..errors import InputError
 from ..spatial import Grid
 
-# Seconds of one CPU core, measured (docs/performance.md); scoring of 134 labels included. On a GPU the network takes no
-# time to speak of.
+# Seconds of one CPU core, measured (docs/performance.md), including the scoring of 134 labels. On a GPU the time of the
+# network is negligible.
 ALIGNMENT_SECONDS = 4.0
 NETWORK_SECONDS_PER_VOXEL = 2.6e-6
 OTHER_SECONDS_PER_VOXEL = 3.3e-6
@@ -25,13 +25,13 @@ SHOWN_PROBLEMS = 10
 
 @dataclass(frozen=True)
 class Plan:
-    """What registering pairs will take.
+    """Estimate for the registration of pairs.
 
     Attributes:
         pairs: number of pairs.
-        sizes: how often the fixed images have a size in voxels.
-        without_labels: number of pairs that lack a label map, and so have no scores.
-        problems: of the pairs that cannot be registered, why.
+        sizes: number of fixed images of each size in voxels.
+        without_labels: number of pairs that lack a label map, and so get no scores.
+        problems: reason for each pair that cannot be registered, by its id.
         seconds: estimated time.
         disk: estimated size of the results in bytes.
     """
@@ -47,7 +47,7 @@ class Plan:
         sizes = [f"{size} ({number})" for size, number in self.sizes.most_common(4)]
         more = len(self.sizes) - len(sizes)
         lines = [
-            f"pairs     {self.pairs}; {len(self.problems)} cannot be registered, as far as headers tell",
+            f"pairs     {self.pairs}; {len(self.problems)} cannot be registered, by their headers",
             f"sizes     {', '.join(sizes)}{f' and {more} others' if more else ''}",
             f"labels    {self.without_labels} without both label maps, and so without scores",
             f"time      about {duration(self.seconds)}",
@@ -62,13 +62,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans the registration of pairs with given settings.
+    """Estimate the registration of pairs with given settings.
 
     Attributes:
-        spacing: of the working grid in mm.
+        spacing: spacing of the working grid in mm.
         initial: alignment before the network.
-        device: to compute on.
-        jobs: number of processes that load, and of cases that are being written.
+        device: device to compute on.
+        jobs: number of processes that load, and of cases written at a time.
     """
 
     spacing: float
@@ -77,7 +77,7 @@ class Planner:
     jobs: int
 
     def plan(self, pairs: Sequence[Mapping[str, str]]) -> Plan:
-        """What registering pairs, see `sacb_bundle.data.Pair`, will take. Headers are read, voxels are not."""
+        """Return the plan for pairs, see `sacb_bundle.data.Pair`, from the headers of their files."""
         grids: dict[str, Grid | InputError] = {}
         problems: dict[str, str] = {}
         sizes: Counter[str] = Counter()
@@ -97,7 +97,7 @@ class Planner:
                 network += NETWORK_SECONDS_PER_VOXEL * float(extent)
             others += OTHER_SECONDS_PER_VOXEL * voxels + ALIGNMENT_SECONDS * (self.initial != "none")
             disk += BYTES_PER_VOXEL * voxels
-        # On the CPU, the network takes all cores that loading and writing leave.
+        # On the CPU, the network uses all cores that loading and writing leave free.
         shared = cores if network else max(1, min(self.jobs, cores))
         return Plan(
             pairs=len(pairs),
@@ -110,12 +110,12 @@ class Planner:
 
 
 def duration(seconds: float) -> str:
-    """A time in words: "40 s", "12 min", "3.5 h"."""
+    """Format a time: "40 s", "12 min", "3.5 h"."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def file_size(number: float) -> str:
-    """A number of bytes in words: "20 MB", "3.1 GB"."""
+    """Format a number of bytes: "20 MB", "3.1 GB"."""
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(1, round(number / 1e6))} MB"

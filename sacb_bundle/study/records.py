@@ -31,17 +31,17 @@ SCORES = ("dice_before", "dice_after", "hd95_before", "hd95_after", "assd_before
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """What is known of a case.
+    """State and results of a case.
 
     Attributes:
-        id: its name.
-        folder: of its results.
+        id: id of the case.
+        folder: folder of its results.
         status: "done", "failed" or "missing" (not done yet).
-        inputs: paths by role.
-        measures: see `sacb_bundle.transforms.MeasureRegistrationd`.
+        inputs: paths of the images by role.
+        measures: measures of the case, see `sacb_bundle.transforms.MeasureRegistrationd`.
         seconds: run time.
-        flags: why it deserves a look.
-        error: why it failed.
+        flags: reasons to review the case.
+        error: reason the case failed.
     """
 
     id: str
@@ -55,7 +55,7 @@ class CaseRecord:
 
 
 def read_records(output_dir: Path) -> list[CaseRecord]:
-    """Records of the cases of a study, in the order of its list.
+    """Return the records of the cases of a study, in the order of study.json.
 
     Raises:
         InputError: if the folder holds no study.
@@ -65,14 +65,14 @@ def read_records(output_dir: Path) -> list[CaseRecord]:
 
 
 def read_study(output_dir: Path) -> dict[str, Any]:
-    """Content of study.json: "cases", pairs, and "trained_on", see `flags_of`.
+    """Return the content of study.json: the pairs as "cases", and "trained_on", see `flags_of`.
 
     Raises:
-        InputError: if the folder holds none.
+        InputError: if the folder holds no valid study.json.
     """
     path = output_dir / STUDY
     if not path.is_file():
-        raise InputError(f"{output_dir}: is not the output of a study; it holds no {STUDY}.")
+        raise InputError(f"{output_dir}: not the output folder of a study; it holds no {STUDY}.")
     study = read_json(path)
     if (
         not isinstance(study, dict)
@@ -80,17 +80,17 @@ def read_study(output_dir: Path) -> dict[str, Any]:
         or not all(isinstance(pair, dict) and is_folder_name(pair.get("id")) for pair in study["cases"])
         or not isinstance(study.setdefault("trained_on", None), (dict, NoneType))
     ):
-        raise InputError(f"{path}: not the description of a study; if it is another file, choose another folder.")
+        raise InputError(f"{path}: does not describe a study; if the file is yours, choose another folder.")
     return study
 
 
 def is_folder_name(value: object) -> bool:
-    """Whether a value names a folder within another one, rather than a place elsewhere."""
+    """Return whether a value names a folder directly within another, not a path elsewhere."""
     return isinstance(value, str) and value not in ("", ".", "..") and Path(value).name == value
 
 
 def case_record(folder: Path, pair: dict[str, str], trained_on: dict[str, Any] | None) -> CaseRecord:
-    """What is known of a case: nothing if its record is damaged; that it failed, whatever an earlier run gave."""
+    """Return the record of a case: failed if its last attempt failed, missing if its record is damaged or absent."""
     error = read_failure(folder)
     content = {} if error else read_record(folder)
     measures = content.get("measures", {})
@@ -136,7 +136,7 @@ def write_label_table(records: Sequence[CaseRecord], path: Path) -> None:
 
 
 def summary_of(records: Sequence[CaseRecord]) -> dict[str, Any]:
-    """Numbers of cases, and mean and standard deviation over cases of every score and the run time."""
+    """Return the numbers of cases, and the mean and standard deviation over cases of every score and the run time."""
     done = [record for record in records if record.status == "done"]
     values = {
         name: [record.measures[name] for record in done if record.measures.get(name) is not None] for name in SCORES

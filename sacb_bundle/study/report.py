@@ -1,4 +1,4 @@
-"""A page on a study, in one file that needs no other."""
+"""Report of a study as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .records import (
     write_table,
 )
 
-# Scores whose distributions are shown: title, names before and after, or one name.
+# Scores whose distributions are plotted: title, and the names before and after, or one name.
 DISTRIBUTIONS = (
     ("Dice", ("dice_before", "dice_after")),
     ("HD95 (mm)", ("hd95_before", "hd95_after")),
@@ -38,7 +38,7 @@ DISTRIBUTIONS = (
     ("largest displacement (mm)", ("displacement_max_mm",)),
 )
 
-# Of the table: heading, score, digits. Those that no case has are left out.
+# Columns of the table: heading, score, digits. A column without values is left out.
 COLUMNS = (
     ("Dice before", "dice_before", 3),
     ("Dice after", "dice_after", 3),
@@ -54,16 +54,16 @@ logger = logging.getLogger(__name__)
 
 
 def write_report(output_dir: str | Path) -> list[CaseRecord]:
-    """Write cases.csv, labels.csv, summary.json and report.html of a study from the records in its cases' folders.
+    """Write cases.csv, labels.csv, summary.json and report.html of a study from the records in its case folders.
 
     Args:
         output_dir: folder of the study.
 
     Returns:
-        the records.
+        The records.
 
     Raises:
-        InputError: if it holds no study, or cannot be written to.
+        InputError: if the folder holds no study, or cannot be written to.
     """
     output_dir = Path(output_dir)
     records = read_records(output_dir)
@@ -89,24 +89,24 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
         picture=lambda record: inlined(record.folder / "picture.jpg", "image/jpeg") if record.measures else "",
     )
     with whole_file(output_dir / REPORT) as unfinished:
-        # In pieces, so that memory does not grow with the pictures of all cases.
+        # Stream the page, so that memory does not grow with the pictures of all cases.
         page.dump(str(unfinished), encoding="utf-8")
-    logger.info("the report is in %s", output_dir / REPORT)
+    logger.info("report written to %s", output_dir / REPORT)
     return records
 
 
 def inlined(path: Path, kind: str) -> str:
-    """A file as a data URL; "" if it is missing."""
+    """Return a file as a data URL; "" if it is missing."""
     return data_url(path.read_bytes(), kind) if path.is_file() else ""
 
 
 def data_url(content: bytes, kind: str) -> str:
-    """Content as a URL that holds it."""
+    """Return content as a data URL."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def distributions(records: Sequence[CaseRecord]) -> str:
-    """Plots of the scores, as the URL of a PNG; "" if there are fewer than two cases to show."""
+    """Plot the scores, and return the data URL of the PNG; "" for fewer than two cases."""
     columns = []
     for title, names in DISTRIBUTIONS:
         values = [[r.measures[name] for r in records if r.measures.get(name) is not None] for name in names]
@@ -120,7 +120,7 @@ def distributions(records: Sequence[CaseRecord]) -> str:
         for axes, (title, values) in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
             axes.boxplot(values, widths=0.5, showfliers=False, medianprops={"color": "#1b5e9c"})
             for place, of_one in enumerate(values, start=1):
-                # Side by side, in the order of the cases, so that points of one value do not hide each other.
+                # Spread the points, in the order of the cases, so that equal values do not hide each other.
                 spread = [place + 0.3 * (index / max(1, len(of_one) - 1) - 0.5) for index in range(len(of_one))]
                 axes.plot(spread, of_one, ".", color="#d1495b", markersize=3, alpha=0.6)
             axes.set_title(title)

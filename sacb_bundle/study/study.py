@@ -1,4 +1,4 @@
-"""A study: the plan, the begin and the end of the registration of many pairs."""
+"""Plan, start and finish the registration of many pairs: a study."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Pairs = Sequence[Mapping[str, str]]
 
 
 class Study:
-    """Pairs whose cases lie in one folder, with tables and a report of all of them.
+    """Pairs whose results share one folder, with tables and a report.
 
-    Nothing is written before `begin`.
+    No file is written before `begin`.
 
     Args:
         pairs: pairs, see `sacb_bundle.data.Pair`.
-        cases: folders of the cases.
-        planner: makes the plan.
-        weights: how the network was trained, for the flags.
-        resume: whether cases stay that are complete, of the same inputs and settings.
+        cases: case folders.
+        planner: planner that estimates time and disk space.
+        weights: description of the training, for the flags.
+        resume: whether to keep cases that are complete, with the same inputs and settings.
     """
 
     def __init__(self, pairs: Pairs, cases: Cases, planner: Planner, weights: WeightsInfo, resume: bool) -> None:
@@ -44,13 +44,13 @@ class Study:
         self.own = pairs[self.part.rank :: self.part.size]
 
     def plan(self) -> Pairs:
-        """Print which pairs this process has to do, and what that will take. Nothing is written.
+        """Print the pairs that this process must register, and the plan for them. No file is written.
 
         Returns:
-            the pairs to register.
+            The pairs to register.
 
         Raises:
-            InputError: if results cannot be written, or would overwrite what is not of a study.
+            InputError: if results cannot be written, or would overwrite files that are not from a study.
         """
         self.check()
         return self.to_do()
@@ -59,48 +59,46 @@ class Study:
         """Check that results can be written.
 
         Raises:
-            InputError: if not, or if they would overwrite what is not of a study.
+            InputError: if they cannot, or would overwrite files that are not from a study.
         """
         folder = self.cases.output_dir
         for pair in self.pairs:
             if pair["id"] in OWN_FILES:
-                raise InputError(f"The id {pair['id']!r} is the name of a file of every study; choose another.")
+                raise InputError(f"The id {pair['id']!r} is reserved for a file of the study; choose another.")
         check_results([folder / name for name in OWN_FILES], [])
         if any((folder / name).exists() for name in OWN_FILES):
             read_study(folder)
         self.cases.check(self.own, others=self.pairs)
 
     def to_do(self) -> Pairs:
-        """Print which pairs this process has to do, and what that will take."""
+        """Print and return the pairs that this process must register, and print the plan for them."""
         folder = self.cases.output_dir
         if self.part.size > 1:
             print(f"part {self.part.rank + 1} of {self.part.size}: {len(self.own)} of {len(self.pairs)} pairs")
         todo = self.not_complete(self.own) if self.resume else self.own
         if not self.resume and (there := sum(bool(read_record(folder / pair["id"])) for pair in self.own)):
-            print(
-                f"{there} of {len(self.own)} cases were done before and are done again; --resume keeps complete ones."
-            )
+            print(f"{there} of {len(self.own)} cases are registered again; --resume would keep complete cases.")
         if self.part.leads:
             print(self.planner.plan(todo), flush=True)
         return todo
 
     def not_complete(self, pairs: Pairs) -> Pairs:
-        """The pairs that are to be done (again), each printed with the reason."""
+        """Return the pairs to register (again), and print each with the reason."""
         reasons = {pair["id"]: self.cases.reason_to_do(pair, input_hashes) for pair in pairs}
         todo = [pair for pair in pairs if reasons[pair["id"]]]
-        print(f"{len(pairs) - len(todo)} of {len(pairs)} cases are complete and stay as they are.")
+        print(f"{len(pairs) - len(todo)} of {len(pairs)} cases are complete and kept.")
         for pair in todo:
             print(f"to do: {pair['id']} ({reasons[pair['id']]})", flush=True)
         return todo
 
     def begin(self) -> list[str]:
-        """Take this process's part of the study, and print the plan.
+        """Lock this process's part of the study, and print the plan.
 
         Returns:
-            the ids of the pairs to register.
+            The ids of the pairs to register.
 
         Raises:
-            InputError: see `plan`; or if another process is writing there.
+            InputError: as in `plan`, or if another process is writing there.
         """
         self.check()
         make_folder(self.cases.output_dir)
@@ -115,15 +113,15 @@ class Study:
         return sorted(todo)
 
     def finish(self, process: Callable, data: dict[str, Any]) -> str:
-        """Make the folder of a case: see `Cases.finish`."""
+        """Write the folder of a case, see `Cases.finish`."""
         return self.cases.finish(process, data)
 
     def fail(self, case: str, failure: Mapping[str, str]) -> None:
-        """Write down why a case failed: see `Cases.fail`."""
+        """Record why a case failed, see `Cases.fail`."""
         self.cases.fail(case, failure)
 
     def summarise(self) -> dict[str, float]:
-        """Write the tables and the report, in one process, when all have come here."""
+        """Wait for all processes, then write the tables and the report in one of them."""
         self.part.wait_for_others()
         if self.part.leads:
             write_report(self.cases.output_dir)
@@ -131,7 +129,7 @@ class Study:
         return {}
 
     def stop(self) -> None:
-        """Write the tables and the report of the cases that are there, if they can be written."""
+        """Write the tables and the report of the finished cases, if possible."""
         if self.part.leads:
             with suppress(InputError):
                 write_report(self.cases.output_dir)
@@ -143,10 +141,10 @@ class Study:
             raise InputError(f"{len(failed)} of {number} cases failed; the first, {case}: {error}")
 
     def release(self) -> None:
-        """Let other processes write here."""
+        """Release the lock, so that other processes can write here."""
         self.cases.release()
 
 
 def trained_on(weights: WeightsInfo) -> dict[str, Any]:
-    """Return the facts of a training that `flags_of` compares cases with."""
+    """Return the facts about the training that `flags_of` compares cases with."""
     return {"modality": weights.modality, "spacing_mm": weights.spacing_mm, "deciles": weights.deciles}

@@ -1,4 +1,4 @@
-"""Dictionary transforms for MONAI's configs: adapters over `registration` and `spatial`."""
+"""Dictionary transforms for MONAI's configs: adapters of `registration` and `spatial`."""
 
 from .atlas_labels import AtlasLabelsd
 from .atlas_pair import AtlasPaird

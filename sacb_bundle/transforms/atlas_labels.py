@@ -1,4 +1,4 @@
-"""Put the labels of an atlas onto a scan."""
+"""Transfer the labels of an atlas to a scan."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from monai.transforms import Transform as MonaiTransform
 
 
 class AtlasLabelsd(MonaiTransform):
-    """Replace "pred", the field of "registration", by the warped moving label map, on the fixed image's own grid.
+    """Replace "pred", the field of "registration", by the warped moving label map on the fixed image's grid.
 
     "pred" becomes a `MetaTensor` (1, D, H, W) of uint8, or of uint16 or uint32 for labels above 255 or 65535.
-    "image_meta_dict" gets the fixed image's "spatial_shape" and "original_affine" (RAS, mm), by which MONAI Label
-    writes the label map. "image", the pair on the working grid, is left out, since MONAI Label would take the
-    geometry from there.
+    "image_meta_dict" gets the fixed image's "spatial_shape" and "original_affine" (RAS, mm), with which MONAI Label
+    writes the label map. "image", the pair on the working grid, is removed, since MONAI Label would use its geometry.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

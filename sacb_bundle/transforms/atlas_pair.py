@@ -1,4 +1,4 @@
-"""A scan and the atlas whose labels it is to get, as a pair."""
+"""Pair a scan with the atlas that provides its labels."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ FILES = ("fixed_labels", "fixed_mask", "moving_mask")
 class AtlasPaird(MonaiTransform):
     """Pair a scan, the path "image", with an atlas: "fixed" is the scan, "moving" and "moving_labels" are the atlas.
 
-    Names of further files of a pair are left out: the data comes from a client, which names scans by their ids only.
+    Keys of other files of a pair are removed, since the data comes from a client, which names scans only by id.
 
     Args:
         atlas_dir: folder of the atlases, see `sacb_bundle.data.read_atlas`.
         metadata: path of configs/metadata.json.
 
     Raises:
-        InputError: if "atlas", the name of one, is not among them, or its labels have other names than the client shows
-            by the metadata. Without a name it is the first; of a list, as a client shows the choice, the first, too.
+        InputError: if "atlas" does not name an atlas in the folder, or its label names differ from those that the
+            client shows from the metadata. The default is the first atlas; a list, as from a client's choices, stands
+            for its first name.
     """
 
     def __init__(self, atlas_dir: str | Path, metadata: str | Path) -> None:
@@ -33,7 +34,7 @@ class AtlasPaird(MonaiTransform):
         self.metadata = metadata
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Pair."""
+        """Add the items of the pair."""
         if not data["image"]:
             raise InputError("There is no scan of this name; the name of a scan is that of its file without .nii.gz.")
         scan = Path(data["image"])
@@ -46,8 +47,8 @@ class AtlasPaird(MonaiTransform):
         atlas = read_atlas(self.atlas_dir / name)
         if not atlas.names.items() <= shown_names(self.metadata).items():
             raise InputError(
-                f"{self.atlas_dir / name / NAMES}: names labels otherwise than {self.metadata}, from which MONAI Label "
-                "takes the names; scripts/package_bundle.py --atlas makes a bundle where both agree."
+                f"{self.atlas_dir / name / NAMES}: the label names differ from those in {self.metadata}, which MONAI "
+                "Label shows; make a bundle where both agree with scripts/package_bundle.py --atlas."
             )
         return {
             **{key: value for key, value in data.items() if key not in FILES},

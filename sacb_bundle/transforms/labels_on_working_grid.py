@@ -1,4 +1,4 @@
-"""Bring the label maps of a prepared pair to its working grid."""
+"""Resample the label maps of a prepared pair to its working grid."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..spatial import Transform, resample
 
 
 class LabelsOnWorkingGridd(MonaiTransform):
-    """Replace "fixed_labels" and "moving_labels", if both are there, by fp32 tensors (1, D, H, W) on the working grid.
+    """Replace "fixed_labels" and "moving_labels", if both exist, by fp32 tensors (1, D, H, W) on the working grid.
 
-    It reads "pair" and "prepared", which it leaves out: see `PreparePaird`.
+    It reads and removes "pair" and "prepared", see `PreparePaird`.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -9,7 +9,7 @@ from monai.transforms import Transform as MonaiTransform
 
 
 class MeasureRegistrationd(MonaiTransform):
-    """Add "measures" of "registration": see `sacb_bundle.registration.result.Registration.measures`.
+    """Add "measures" of "registration", see `sacb_bundle.registration.result.Registration.measures`.
 
     Args:
         labels: label values to score; None for all of the fixed label map.
@@ -19,5 +19,5 @@ class MeasureRegistrationd(MonaiTransform):
         self.labels = labels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Measure."""
+        """Add the measures."""
         return {**data, "measures": data["registration"].measures(labels=self.labels)}

@@ -13,10 +13,10 @@ from ..registration.prepare import Settings, prepare
 
 
 class PreparePaird(MonaiTransform):
-    """Read the files of a pair, and prepare it for the network: see `sacb_bundle.registration.prepare`.
+    """Read the files of a pair, and prepare it for the network, see `sacb_bundle.registration.prepare`.
 
-    It reads the paths "fixed" and "moving", and "fixed_labels", "moving_labels", "fixed_mask" and "moving_mask" where
-    there are any. It adds "image" (2, D, H, W) fp32 in [0, 1], moving and fixed on the working grid; "pair" and
+    It reads the paths "fixed" and "moving", and optionally "fixed_labels", "moving_labels", "fixed_mask" and
+    "moving_mask". It adds "image" (2, D, H, W) fp32 in [0, 1], moving and fixed on the working grid; "pair" and
     "prepared".
 
     Args:

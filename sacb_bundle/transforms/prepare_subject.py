@@ -1,4 +1,4 @@
-"""Read a subject of a training, and bring it to the grid of the others."""
+"""Read a training subject, and resample it to the grid of the others."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ logger = logging.getLogger(__name__)
 
 
 class PrepareSubjectd(MonaiTransform):
-    """Read "image" and, if present, "label", paths, into fp32 tensors (1, D, H, W), closest to RAS.
+    """Read the paths "image" and, if present, "label" into fp32 tensors (1, D, H, W), closest to RAS.
 
-    Subjects that share a grid are taken as aligned and stay as they are. Otherwise each is aligned to the first, and
-    interpolated on its working grid. Aligned subjects are kept in a folder, under a hash of all that they depend on, so
-    that the next run reads them there.
+    Subjects that share a grid are taken as aligned and are not resampled. Otherwise each is aligned to the first, and
+    interpolated on its working grid. Aligned subjects are cached in a folder, under a hash of everything they depend
+    on, for the next run.
 
     Args:
-        subjects: all of them, each with the path "image".
+        subjects: all subjects, each with the path "image".
         initial: alignment, see `sacb_bundle.spatial.align`; "none" if the subjects must share a grid.
         spacing_mm: spacing of the common grid.
-        size_divisor: number by which the network takes sizes.
+        size_divisor: number by which each size must be divisible.
         cache_dir: folder of the aligned subjects.
 
     Attributes:
-        spacing_mm: spacing of the grid that the subjects are on then: of a shared one, the geometric mean.
+        spacing_mm: spacing of the resulting grid; for a shared grid, the geometric mean over its axes.
 
     Raises:
-        InputError: if the initial alignment is "none", and they do not share a grid.
+        InputError: if `initial` is "none", and the subjects do not share a grid.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class PrepareSubjectd(MonaiTransform):
         self.reference_hash = first.sha256
         self.grid = working_grid(foreground(self.reference), self.spacing_mm, size_divisor)
         logger.warning(
-            "The subjects do not share a grid: each is aligned to %s (%s) and interpolated on %s.",
+            "The subjects do not share a grid, so each is aligned to %s (%s) and interpolated on %s.",
             paths[0], initial, self.grid,
         )  # fmt: skip
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Read, and align if need be."""
+        """Read a subject, and align it if necessary."""
         image = read_image(data["image"])
         labels = [read_label_map(data["label"])] if "label" in data else []
         for label_map in labels:
@@ -95,18 +95,18 @@ class PrepareSubjectd(MonaiTransform):
         return dict(data) | tensors
 
     def as_stored(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
-        """Turn a subject to RAS."""
+        """Reorient a subject to RAS."""
         return tensors_of([canonical(volume) for volume in (image, *labels)])
 
     def kept(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
-        """Return an aligned subject from the folder, or align it and keep it there."""
+        """Return an aligned subject from the cache, or align and cache it."""
         hashes = [self.reference_hash, image.sha256, *(label_map.sha256 for label_map in labels)]
         settings = [__version__, self.initial, self.spacing_mm, self.grid.shape, self.grid.affine.tolist()]
         key = hashlib.sha256(json.dumps([hashes, settings]).encode()).hexdigest()
         path = self.cache_dir / f"{key}.pt"
         try:
             return read_weights(path)
-        except InputError:  # not there yet, or damaged
+        except InputError:  # missing or damaged
             tensors = self.aligned(image, labels)
             write_whole(tensors, path)
             return tensors

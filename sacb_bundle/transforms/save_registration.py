@@ -11,13 +11,13 @@ from ..registration.outputs import check_formats, write_outputs
 
 
 class SaveRegistrationd(MonaiTransform):
-    """Write "registration" into "folder": see `sacb_bundle.registration.outputs`.
+    """Write "registration" into "folder", see `sacb_bundle.registration.outputs`.
 
     Args:
-        formats: optional outputs to write as well.
+        formats: optional outputs to write in addition.
 
     Raises:
-        InputError: if one is not known.
+        InputError: if a format is unknown.
     """
 
     def __init__(self, formats: Sequence[str] = ()) -> None:
@@ -25,6 +25,6 @@ class SaveRegistrationd(MonaiTransform):
         self.formats = list(formats)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write, and return the data as they were."""
+        """Write the registration, and return the data unchanged."""
         write_outputs(data["registration"], data["folder"], self.formats)
         return dict(data)

@@ -1,4 +1,4 @@
-"""Scale intensities as the network takes them."""
+"""Scale intensities for the network."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..registration.intensities import check_modality, modality_of, scale
 
 
 class ScaleIntensityd(MapTransform):
-    """Scale images (1, D, H, W) to [0, 1] by the rule of a modality: see `sacb_bundle.registration.intensities`.
+    """Scale images (1, D, H, W) to [0, 1] by the rule of a modality, see `sacb_bundle.registration.intensities`.
 
     Args:
-        keys: images to scale.
+        keys: keys of the images to scale.
         modality: "mr", "ct", another rule, or "auto" to choose between MR and CT for each image.
 
     Raises:
@@ -29,7 +29,7 @@ class ScaleIntensityd(MapTransform):
         self.modality = modality
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Scale."""
+        """Scale the images."""
         result = dict(data)
         for key in self.key_iterator(result):
             image = result[key].as_subclass(torch.Tensor).numpy()

@@ -14,7 +14,7 @@ from ..metrics import PairScores, folding_percentage, non_diffeomorphic_volume, 
 class ScoreRegistrationd(MonaiTransform):
     """Add "scores" of "registration", a `sacb_bundle.metrics.PairScores`.
 
-    Label maps are scored on the fixed image's own grid, the displacement field on the working grid.
+    Label maps are scored on the fixed image's grid, the displacement field on the working grid.
 
     Args:
         labels: label values to score; None for all of the fixed label map.
@@ -24,7 +24,7 @@ class ScoreRegistrationd(MonaiTransform):
         self.labels = labels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Score.
+        """Add the scores.
 
         Raises:
             InputError: if a label map is missing.

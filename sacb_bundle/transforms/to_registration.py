@@ -1,4 +1,4 @@
-"""Make a registration of what the network predicted."""
+"""Make a registration from a predicted displacement field."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..spatial import check_label_interpolation
 
 
 class ToRegistrationd(MonaiTransform):
-    """Add "registration", a `sacb_bundle.registration.result.Registration`, of "pair", "prepared" and the field "pred".
+    """Add "registration", a `sacb_bundle.registration.result.Registration` of "pair", "prepared" and the field "pred".
 
     Args:
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
-        weights: SHA-256 of the network's weights, for records.
+        weights: SHA-256 of the network's weights, for the record.
 
     Raises:
-        InputError: if the interpolation is neither.
+        InputError: if the interpolation is invalid.
     """
 
     def __init__(self, label_interpolation: str = "nearest", weights: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Warping of images and label maps by a predicted field."""
+"""Warp images and label maps by a predicted displacement field."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..ops import warp
 
 
 class Warpd(MapTransform):
-    """Warp items by a displacement field, each into an item of another name.
+    """Warp items by a displacement field, each into an item with another key.
 
-    Where the field points outside the item, an image gets its own minimum (air in a CT, not water) and a label map 0.
+    Voxels sampled from outside the item get the minimum of an image (air in a CT, not water), or 0 in a label map.
 
     Args:
-        keys: what to warp, each (C, D, H, W) on the grid of the field.
-        field_key: of the displacement field (3, D, H, W), in voxels.
-        output_keys: names of the warped items, one for each of `keys`; they lie on the field's device.
-        mode: "bilinear" for images or "nearest" for label maps; one, or one for each of `keys`.
-        allow_missing_keys: whether an absent key is left out rather than an error.
+        keys: keys of the items to warp, each (C, D, H, W) on the grid of the field.
+        field_key: key of the displacement field (3, D, H, W), in voxels.
+        output_keys: keys of the warped items, one for each of `keys`; their tensors are on the field's device.
+        mode: "bilinear" for images or "nearest" for label maps; one for all, or one for each of `keys`.
+        allow_missing_keys: whether to skip absent keys instead of raising an error.
     """
 
     def __init__(

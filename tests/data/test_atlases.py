@@ -21,9 +21,9 @@ METADATA = ROOT / "configs" / "metadata.json"
         ("[]", "must hold an object of label values and names"),
         ('{"0": "air"}', "must hold an object of label values and names"),
         ('{"1": 1}', "must hold an object of label values and names"),
-        ('{"1": "Left", "2": "left "}', r"\['left'\] cannot name a label"),
-        ('{"1": "Background"}', r"\['background'\] cannot name a label"),
-        ('{"1": "  "}', r"\[''\] cannot name a label"),
+        ('{"1": "Left", "2": "left "}', r"\['left'\] cannot be label names"),
+        ('{"1": "Background"}', r"\['background'\] cannot be label names"),
+        ('{"1": "  "}', r"\[''\] cannot be label names"),
         ("{", "not valid JSON"),
     ],
 )
@@ -65,7 +65,7 @@ def test_an_atlas_whose_labels_a_client_would_name_otherwise_is_refused(tmp_path
     shutil.copytree(SHIPPED, tmp_path / "mine")
     names = json.loads((SHIPPED / "labels.json").read_text())
     (tmp_path / "mine" / "labels.json").write_text(json.dumps(names | {"3": "pallidum"}))
-    with pytest.raises(InputError, match=r"names labels otherwise than .*metadata\.json"):
+    with pytest.raises(InputError, match=r"the label names differ from those in .*metadata\.json"):
         AtlasPaird(tmp_path, METADATA)({"image": "scan.nii.gz"})
 
 

@@ -34,7 +34,7 @@ def corrupted(path: Path) -> None:
 
 
 def prepare_subject(subject: dict[str, str]) -> dict:
-    """A subject of a training, read by itself."""
+    """Read a training subject on its own."""
     return PrepareSubjectd([], "none", 2.0, 16, "nowhere")(subject)
 
 

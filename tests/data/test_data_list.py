@@ -27,7 +27,7 @@ def test_data_list_is_relative_to_its_folder(tmp_path: Path) -> None:
         ('{"moving": "a"}', "must be a list of objects"),
         ('[{"moving": "a"}]', r"pair 1 has the keys \['moving'\]"),
         ('[{"moving": "a", "fixed": "b", "labels": "c"}]', "pair 1 has the keys"),
-        ('[{"moving": "a", "fixed": 3}]', "every value is a string"),
+        ('[{"moving": "a", "fixed": 3}]', "every value must be a string"),
         (
             '[{"moving": "a", "fixed": "b"}, {"moving": "a", "fixed": "b"}]',
             "two pairs have the ids 'a_to_b' and",
@@ -40,7 +40,7 @@ def test_data_list_is_relative_to_its_folder(tmp_path: Path) -> None:
         ('{"registration_val": 5}', "a list registration_val or registration_test"),
         ("[" * 100_000, "not valid JSON"),
         ('[{"moving": "a", "fixed": "b", "id": "A"}, {"moving": "a", "fixed": "c", "id": "a"}]', "'A' and 'a'"),
-        (json.dumps([{"moving": "a\0", "fixed": "b", "id": "x"}]), "zero byte"),
+        (json.dumps([{"moving": "a\0", "fixed": "b", "id": "x"}]), "null byte"),
     ],
 )
 def test_wrong_data_list_is_named(content: str, message: str, tmp_path: Path) -> None:
@@ -87,12 +87,12 @@ def test_table(tmp_path: Path) -> None:
     [
         (b"", "has no column fixed and no column moving"),
         (b"fixed,image\na,b\n", r"has no column moving; it has \['fixed', 'image'\]"),
-        (b"fixed;moving\na;b\n", "separated by commas"),
-        (b"fixed,moving,age\na,b,7\n", r"the columns \['age'\] are not known"),
+        (b"fixed;moving\na;b\n", "Separate cells by commas"),
+        (b"fixed,moving,age\na,b,7\n", r"the columns \['age'\] are unknown"),
         (b"fixed,moving,moving\na,b,c\n", "has a column twice"),
-        (b"fixed,moving\n", "lists no pair"),
+        (b"fixed,moving\n", "lists no pairs"),
         (b"fixed,moving\na,b\na,\n", "line 3: names no moving image"),
-        (b"fixed,moving\na,b,c\n", "line 2: has more cells than the 2 columns"),
+        (b"fixed,moving\na,b,c\n", r"line 2: has more cells than there are columns \(2\)"),
         (b"fixed,moving\na,M\xfcller\n", "not a table"),
     ],
 )
@@ -104,7 +104,7 @@ def test_wrong_table_is_named(content: bytes, message: str, tmp_path: Path) -> N
 
 
 def test_an_unreadable_table_is_named(tmp_path: Path) -> None:
-    (tmp_path / "pairs.csv").symlink_to("/proc/self/mem")  # which nobody can read from its beginning
+    (tmp_path / "pairs.csv").symlink_to("/proc/self/mem")  # unreadable from its beginning
     with pytest.raises(InputError, match=r"pairs\.csv: cannot be read: "):
         read_data_list(tmp_path / "pairs.csv")
 
@@ -135,7 +135,7 @@ def test_learn2reg_data_set(tmp_path: Path) -> None:
     path.write_text(json.dumps({"registration_test": [{"fixed": "a.nii", "moving": "b.nii"}]}))
     assert [pair["id"] for pair in read_data_list(path)] == ["b_to_a"]
     path.write_text(json.dumps({"registration_val": [{"fixed": "a"}]}))
-    with pytest.raises(InputError, match="pair 1 of registration_val names no fixed and moving image"):
+    with pytest.raises(InputError, match="pair 1 of registration_val lacks a fixed or moving image"):
         read_data_list(path)
 
 

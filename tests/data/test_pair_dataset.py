@@ -8,7 +8,7 @@ from sacb_bundle.data.pair_dataset import PairDataset
 
 
 def load(subject: dict[str, float]) -> dict[str, torch.Tensor]:
-    """A subject whose voxels tell its number and their place along axis 0."""
+    """Make a subject whose voxels encode its number and their position along axis 0."""
     image = subject["image"] + torch.arange(4.0).reshape(1, 4, 1, 1).expand(1, 4, 2, 2) / 10
     return {"image": image} | ({"label": image.round()} if "label" in subject else {})
 

@@ -17,7 +17,7 @@ from sacb_bundle.errors import InputError
 from sacb_bundle.networks import WeightsInfo, write_info
 from tests.engine.workflows import ROOT
 
-# Should an error go unnoticed, the run must neither take long nor touch the shipped weights.
+# If an error goes undetected, the run must neither take long nor change the shipped weights.
 HARMLESS = ("--max_epochs", "1", "--pairs_per_epoch", "1", "--ckpt_dir", "/nonexistent/models")
 
 
@@ -63,7 +63,7 @@ def test_a_seed_is_a_whole_number(seed: object) -> None:
 @pytest.mark.parametrize("number", ["x", -0.1, float("inf"), float("nan"), None, True])
 def test_numbers_are_finite_and_not_negative(number: object) -> None:
     check_numbers(learning_rate=0.1, smoothness_weight=0)
-    with pytest.raises(InputError, match=f"learning_rate is {number!r}; it must be a number"):
+    with pytest.raises(InputError, match=f"learning_rate is {number!r}; it must be a finite, non-negative number"):
         check_numbers(learning_rate=number, smoothness_weight=0)
 
 

@@ -38,7 +38,7 @@ def registered(study: Path, weights: str, tmp_path_factory: pytest.TempPathFacto
 
 
 def pairs_of(study: Path, folder: Path) -> str:
-    """A data list of a pair of the study, both ways."""
+    """Write a data list of a pair of the study in both directions."""
     names = ("moving_1", "moving_2")
     files = {
         name: (str(study / "images" / f"{name}.nii.gz"), str(study / "labels" / f"{name}.nii.gz")) for name in names
@@ -52,7 +52,7 @@ def pairs_of(study: Path, folder: Path) -> str:
 
 
 def off_middles(field: torch.Tensor) -> np.ndarray:
-    """Where a field (3, D, H, W), in voxels, stays clear of the middle between two voxels, where rounding chooses."""
+    """Return where a field (3, D, H, W), in voxels, avoids midpoints between voxels, which may round either way."""
     clear = ((field - field.floor() - 0.5).abs() > 0.01).all(dim=0).numpy()
     assert clear.mean() > 0.9
     return clear
@@ -71,9 +71,9 @@ def test_inference_writes_what_the_field_says(study: Path, registered: Path) -> 
         moving = torch.from_numpy(voxels(study / source / "moving_1.nii.gz")).float()[None, None]
         saved = voxels(registered / PAIR / f"{result}.nii.gz")
         expected = warp(moving, field, mode)[0, 0].numpy()
-        inside = (slice(4, -4),) * 3  # beyond the border, an image goes on for half a voxel
+        inside = (slice(4, -4),) * 3  # an image extends half a voxel beyond its outermost voxel centres
         clear = off_middles(field[0])[inside]
-        # The image is rounded to whole numbers, and the field in the file to a thousandth of a millimetre.
+        # The image is rounded to integers, and the field in the file to a thousandth of a millimetre.
         if source == "images":
             np.testing.assert_allclose(saved[inside], expected[inside], atol=0.55)
         else:
@@ -135,7 +135,7 @@ def test_evaluation_scores_what_inference_writes(study: Path, weights: str, regi
 
 
 def summary_of(study: Path, weights: str, folder: Path, spacing: tuple[float, ...], axes: str) -> dict:
-    """Scores of a pair of the study, stored with a spacing along right, anterior and superior, in an orientation."""
+    """Return the scores of a pair of the study, stored with a spacing along RAS and in an orientation."""
     folder.mkdir()
     to_axes = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(axes))
     for kind, ending in (("images", ""), ("labels", "_labels")):
@@ -168,7 +168,7 @@ def test_orientation_on_disk_changes_no_score(axes: str, study: Path, weights: s
 def test_evaluation_takes_any_grids_and_leaves_out_what_it_cannot_score(
     study: Path, weights: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It scores on the fixed image's own grid, as `sacb register` does."""
+    """Evaluation scores on the fixed image's grid, as `sacb register` does."""
     affine = np.array([[0, 0, 2.5, -30], [0, 2, 0, 7], [2, 0, 0, 0], [0, 0, 0, 1.0]])
     for kind in ("images", "labels"):
         values = voxels(study / kind / "moving_1.nii.gz")

@@ -1,4 +1,4 @@
-"""Training in several processes, on the CPU."""
+"""Train in several processes on the CPU."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ network = made.parser.get_parsed_content("network_def")
 rank = made.parser.get_parsed_content("rank")
 
 if sys.argv[6] == "fp64":
-    # By this method, operations turn to fp32.
+    # Operations convert to fp32 by this method.
     torch.Tensor.float = torch.Tensor.double
     network.double().register_forward_pre_hook(lambda module, inputs: inputs[0].double())
 
@@ -58,13 +58,13 @@ def train(
     learning_rate: float = 0.0001,
     precision: str = "fp32",
 ) -> str:
-    """One epoch of two pairs, which leaves the gradients of its first step and the metrics of its validation.
+    """Train one epoch of two pairs, and save the gradients of its first step and the metrics of its validation.
 
     Args:
         precision: "fp32" or "fp64".
 
     Returns:
-        what it printed.
+        The output of the processes.
     """
     folder.mkdir()
     (folder / "train.py").write_text(TRAIN)
@@ -73,7 +73,7 @@ def train(
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     start = [sys.executable, *(launcher if processes > 1 else [])]
     options = [configs, study, folder, str(batch_size), str(learning_rate), precision]
-    # The number of threads decides in what order sums are taken.
+    # The order of summation depends on the number of threads.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [*start, folder / "train.py", *options]
     run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
@@ -82,10 +82,10 @@ def train(
 
 @pytest.mark.slow
 def test_two_processes_take_the_step_of_one(study: Path, tmp_path: Path) -> None:
-    # A batch of two and two of one round differently, by which in fp32 some voxels change their clusters.
+    # A batch of two rounds differently from two batches of one, so some voxels change cluster in fp32.
     said = train(study, tmp_path / "one", processes=1, batch_size=2, precision="fp64")
     said_by_two = train(study, tmp_path / "two", processes=2, batch_size=1, precision="fp64")
-    # The second process is quiet.
+    # The second process logs no progress.
     assert said.count("Engine run resuming") == said_by_two.count("Engine run resuming") == 2
     one, two = (torch.load(tmp_path / name / "gradients.pt", weights_only=True) for name in ("one", "two"))
     assert one.keys() == two.keys()
@@ -94,7 +94,7 @@ def test_two_processes_take_the_step_of_one(study: Path, tmp_path: Path) -> None
     assert largest > 0
     for name, gradient in one.items():
         torch.testing.assert_close(two[name], gradient, rtol=1e-3, atol=1e-5 * largest)
-    # What one process writes, the other does not; the weights have their plain names.
+    # Only one process writes each file, and the weights have their plain names.
     for folder in (tmp_path / "one", tmp_path / "two"):
         files = sorted(path.name for path in folder.glob("*.pt"))
         assert files == ["gradients.pt", "last.pt", "metrics.pt", "model.pt"]

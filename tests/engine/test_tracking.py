@@ -1,4 +1,4 @@
-"""`--tracking mlflow`, with MLflow."""
+"""Run `--tracking mlflow` with MLflow."""
 
 from __future__ import annotations
 

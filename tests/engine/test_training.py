@@ -37,7 +37,7 @@ def options(study: Path, folder: Path) -> dict:
 
 
 def logged(folder: Path) -> dict[str, int]:
-    """Number of values of each TensorBoard tag."""
+    """Return the number of values of each TensorBoard tag."""
     counts: dict[str, int] = {}
     for file in folder.glob("events*"):
         events = EventAccumulator(str(file)).Reload()
@@ -169,8 +169,8 @@ def test_batches_of_pairs(study: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"learning_rate": 0.01}, "Continue with the learning_rate it began with"),
-        ({"max_epochs": 3}, r"has done 4; continue it with max_epochs of at least 4, not 3"),
+        ({"learning_rate": 0.01}, "Resume with the original learning_rate"),
+        ({"max_epochs": 3}, r"has completed 4; resume with max_epochs of at least 4, not 3"),
     ],
 )
 def test_other_schedule_is_refused(change: dict, message: str, study: Path, trained: Path, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_training_that_is_done_can_be_extended(study: Path, trained: Path, tmp
     )
     extended.run()
     assert extended.trainer.state.epoch == 6
-    # The rate of a training of six epochs, from the fifth on.
+    # The learning rate of a training of six epochs, from the fifth epoch.
     assert rates == pytest.approx([0.001 * (1 - epoch / 6) ** 0.9 for epoch in (4, 5)])
     ends = [torch.load(folder / "logs" / "last.pt", weights_only=True) for folder in (trained, tmp_path)]
     assert ends[1]["epoch"] == 6
@@ -210,7 +210,7 @@ def test_weights_say_how_to_use_them(study: Path, trained: Path, tmp_path: Path)
 
 
 def test_training_on_pairs(study: Path, tmp_path: Path) -> None:
-    """Pairs that belong together, each on its own grid, such as follow-up scans."""
+    """Train on given pairs, such as follow-up scans, each on its own grid."""
     rows = ["fixed,moving,fixed_labels,moving_labels"]
     for number in range(3):
         shift = np.eye(4) * [2, 2, 2, 1]
@@ -236,7 +236,7 @@ def test_training_on_pairs(study: Path, tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, r"last\.pt: no such checkpoint file"),
-        ({"network": {}}, "not the state of a training; it has no best"),
+        ({"network": {}}, "not a training state; it has no best"),
         ("other network", "not a checkpoint of this network"),
     ],
 )

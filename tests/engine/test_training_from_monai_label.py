@@ -1,4 +1,4 @@
-"""Training as MONAI Label starts it: subjects of a server's studies in place of those of a folder."""
+"""Train as MONAI Label does, on subjects of a server's studies instead of a folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AFFINES = (
 
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
-    """Labelled phantoms of four geometries."""
+    """Make labelled phantoms in four geometries."""
     folder = tmp_path_factory.mktemp("studies")
     for number, affine in enumerate(AFFINES):
         image, labels = phantom_pair((32, 40, 32), seed=number, amplitude=0.7)["fixed"]
@@ -42,7 +42,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A copy of the bundle, with the training that is packed for MONAI Label."""
+    """Make a copy of the bundle, with the training config packed for MONAI Label."""
     for name in ("configs", "models"):
         shutil.copytree(ROOT / name, tmp_path / "bundle" / name)
     training = tmp_path / "bundle" / "configs" / "train.json"
@@ -96,7 +96,7 @@ def test_studies_of_any_geometry(
     after = load_checkpoint(SACBNet(), weights).state_dict()
     moved = max(float((after[name] - before[name]).abs().max()) for name in before)
     assert 0 < moved < 0.1, "it goes on from the weights that were there"
-    assert ("No epoch is validated (fewer than two subjects to validate on" in caplog.text) == (validating < 2)
+    assert ("No epoch is validated (fewer than two validation subjects" in caplog.text) == (validating < 2)
     assert "The subjects do not share a grid" in caplog.text
 
 

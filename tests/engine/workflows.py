@@ -1,4 +1,4 @@
-"""The bundle's workflows, made small enough for tests."""
+"""The bundle's workflows, small enough for tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMMON = {"device": "cpu", "logging_file": False, "bundle_root": str(ROOT)}
 
 
 def workflow(name: str, overlay: str | None = None, **options: Any) -> ConfigWorkflow:
-    """A workflow of configs/, initialised; a training of a small network."""
+    """Make and initialise a workflow of configs/, with a small network for training."""
     small = {"network_def#base_channels": 2} if name == "train" else {"jobs": 0}
     files = [str(ROOT / "configs" / f"{name}.json")]
     if overlay:
@@ -25,7 +25,7 @@ def workflow(name: str, overlay: str | None = None, **options: Any) -> ConfigWor
 
 
 def reason_of(error: BaseException) -> InputError:
-    """The InputError behind an error that MONAI raised."""
+    """Return the InputError behind an error that MONAI raised."""
     reason: BaseException | None = error
     while not isinstance(reason, InputError):
         assert reason is not None, f"no InputError behind {error!r}"

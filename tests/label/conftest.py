@@ -10,13 +10,13 @@ import pytest
 from sacb_bundle.data import phantom_pair
 from tests.conftest import write
 
-# These tests run in an environment of their own: make test-label.
+# These tests run in a separate environment: make test-label.
 if find_spec("monailabel") is None:
     collect_ignore_glob = ["test_*.py"]
 
 
 def oblique(axes: np.ndarray, spacing: tuple[float, float, float], degrees: float) -> np.ndarray:
-    """Affine of an image whose axes run so, turned about the last axis of the world."""
+    """Return the affine of an image with these axes, rotated about the last axis of the world."""
     angle = np.radians(degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     affine = np.eye(4)
@@ -36,10 +36,10 @@ GEOMETRIES = {
 
 @pytest.fixture(scope="session")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Scans of four geometries, three of them labelled, and one that is damaged."""
+    """Make scans in four geometries, three of them labelled, and a damaged one."""
     folder = tmp_path_factory.mktemp("studies")
     for number, (name, (shape, axes, affine)) in enumerate(GEOMETRIES.items()):
-        # Where an axis of the file runs against R, A or S, the phantom is stored from the other end.
+        # Flip the phantom along axes of the file that point against R, A or S.
         signs = affine[:3, :3][list(axes), range(3)]
         image, labels = (
             np.flip(values.transpose(axes), [axis for axis in range(3) if signs[axis] < 0])
@@ -55,7 +55,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """A server with the atlas that ships."""
+    """Start a server with the shipped atlas."""
     from tests.label.server import running_server
 
     with running_server(tmp_path_factory.mktemp("app"), studies) as running:

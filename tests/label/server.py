@@ -23,13 +23,13 @@ START_SECONDS, TASK_SECONDS = 180, 300
 
 
 class Server:
-    """A server that runs.
+    """A running server.
 
     Attributes:
-        url: its address.
-        bundle: folder of the bundle in its app.
-        studies: folder of its scans.
-        log: what it has printed.
+        url: address of the server.
+        bundle: folder of the bundle in the server's app.
+        studies: folder of the scans.
+        log: file with the server's output.
     """
 
     def __init__(self, port: int, bundle: Path, studies: Path, log: Path) -> None:
@@ -39,26 +39,26 @@ class Server:
         self.log = log
 
     def infer(self, image: str, **parameters: object) -> requests.Response:
-        """The label map of a scan, as the REST interface gives it."""
+        """Request the label map of a scan from the REST interface."""
         query = {"image": image, "output": "image"}
         return requests.post(f"{self.url}/infer/{NAME}", params=query, files={"params": (None, json.dumps(parameters))})
 
     def label_map(self, image: str, path: Path, **parameters: object) -> Path:
-        """The label map of a scan, as a file."""
+        """Save the label map of a scan to a file."""
         response = self.infer(image, **parameters)
         assert response.status_code == 200, response.text
         path.write_bytes(response.content)
         return path
 
     def answers(self) -> bool:
-        """Whether it is up."""
+        """Return whether the server is up."""
         try:
             return requests.get(f"{self.url}/info/").status_code == 200
         except requests.ConnectionError:
             return False
 
     def run(self, task: str, **parameters: object) -> None:
-        """Start a task ("train", "batch/infer"), and wait until it is done."""
+        """Start a task ("train", "batch/infer"), and wait until it ends."""
         response = requests.post(f"{self.url}/{task}/{NAME}", json=parameters)
         assert response.status_code == 200, response.text
         ended = ("DONE", "ERROR")
@@ -66,19 +66,19 @@ class Server:
         assert self.status(task) == "DONE", self.log.read_text()[-3000:]
 
     def status(self, task: str) -> str:
-        """Status of the task that was started last."""
+        """Return the status of the last task."""
         status: str = requests.get(f"{self.url}/{task}/").json()["status"]
         return status
 
 
 @contextmanager
 def running_server(folder: Path, studies: Path, atlases: Sequence[Path] = ()) -> Iterator[Server]:
-    """Package the bundle, and start a server with it, as docs/monai_label.md says.
+    """Package the bundle, and start a server with it, as in docs/monai_label.md.
 
     Args:
-        folder: to put the app in.
-        studies: scans.
-        atlases: instead of the one that ships.
+        folder: parent of the app's folder.
+        studies: folder of the scans.
+        atlases: folders of atlases that replace the shipped one.
     """
     folder.mkdir(exist_ok=True)
     package = folder / "bundle.zip"
@@ -112,12 +112,12 @@ def running_server(folder: Path, studies: Path, atlases: Sequence[Path] = ()) ->
 
 
 def comes_true(condition: Callable[[], bool], seconds: int = 20) -> bool:
-    """Whether a condition holds within a time."""
+    """Return whether a condition is met within a time."""
     return any(condition() or time.sleep(1) for _ in range(seconds))
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

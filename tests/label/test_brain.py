@@ -1,4 +1,4 @@
-"""Labels of a brain atlas through the server, against the evaluation workflow."""
+"""Compare labels of a brain atlas from the server with the evaluation workflow."""
 
 from __future__ import annotations
 

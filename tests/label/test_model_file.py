@@ -1,4 +1,4 @@
-"""The bundle's inference in MONAI Label, without a server."""
+"""Run the bundle's inference in MONAI Label without a server."""
 
 from __future__ import annotations
 

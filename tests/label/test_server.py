@@ -1,4 +1,4 @@
-"""The bundle in MONAI Label, through its REST interface and its client. The tests build on each other's server."""
+"""Use the bundle in MONAI Label through its REST interface and its client. The tests share a server."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_inference_after_training_has_the_new_weights(run_id: str, server: Serve
     log = server.log.read_bytes()[start:].decode()
     assert log.count("Saved the ") == 1, log[-3000:]
     after = voxels(server.label_map("asl", tmp_path / "after.nii.gz"))
-    # Random weights agree with the shipped ones in 80 % of the voxels.
+    # Random weights give the same labels as the shipped ones in 80 % of the voxels.
     assert 0.95 < (after == before).mean() < 1
-    # What else lay there would be offered as weights.
+    # Any other file there would be offered as weights.
     assert [path.name for path in (server.bundle / "models").glob("*.pt")] == ["model.pt"]

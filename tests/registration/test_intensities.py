@@ -22,7 +22,7 @@ def test_ct_is_a_window() -> None:
 def test_a_rule_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RULES, "abdomen", window(-200, 400))
     assert scale(np.array([-200, 100, 400], np.float32), "abdomen", "fixed").tolist() == [0, 0.5, 1]
-    # Weights that were trained with it keep it.
+    # Weights trained with a custom modality keep it.
     assert modality_of(np.zeros(3), "auto", "abdomen") == "abdomen"
 
 
@@ -39,5 +39,5 @@ def test_an_image_that_shows_next_to_nothing_is_refused() -> None:
     assert scale(image, "mr", "fixed").max() == 1
     image[:] = 0
     image[8, 8, 8] = 255
-    with pytest.raises(InputError, match="The fixed image shows next to nothing"):
+    with pytest.raises(InputError, match="The fixed image is almost empty"):
         scale(image, "mr", "fixed")

@@ -19,7 +19,7 @@ GRID = Grid(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))
 
 
 def case(field: torch.Tensor, labels: bool = True) -> Registration:
-    """A box, which lies one voxel further right in the moving image, registered with a field in voxels."""
+    """Register a box, one voxel further right in the moving image, with a field in voxels."""
     images = {}
     for role, start in (("fixed", 8), ("moving", 9)):
         images[role] = np.zeros(SHAPE, np.float32)
@@ -83,7 +83,7 @@ def test_picture(labels: bool, tmp_path: Path) -> None:
     width = picture.shape[1] // columns
     tiles = [picture[20:, column * width : (column + 1) * width] for column in range(columns)]
     colour = [np.abs(tile - tile.mean(axis=2, keepdims=True)) for tile in tiles]
-    # Images are grey; the difference before shows the shift, the one after hardly; the displacement is all red.
+    # Images are grey; the difference shows the shift before registration, and hardly after; the displacement is red.
     assert max(values.max() for values in colour[:3]) < 20
     assert colour[3].mean() > 5 * colour[4].mean()
     assert tiles[6][..., 0].mean() > 3 * tiles[6][..., 1].mean()

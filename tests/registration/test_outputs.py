@@ -71,7 +71,7 @@ def test_results_replace_those_of_before_and_no_other_file(result: Registration,
     }
 
     (folder / "transform.h5").write_text("of the user")
-    with pytest.raises(InputError, match=r"transform\.h5: a result would take the place of this file"):
+    with pytest.raises(InputError, match=r"transform\.h5: a result would replace this file"):
         result.save(folder)
     assert (folder / "transform.h5").read_text() == "of the user"
 
@@ -102,5 +102,5 @@ def test_the_record_of_a_pair(result: Registration, tmp_path: Path) -> None:
 
 
 def test_a_field_that_is_not_finite_is_refused(result: Registration) -> None:
-    with pytest.raises(InputError, match="NaN or infinite; are its weights whole"):
+    with pytest.raises(InputError, match="NaN or infinite; are its weights intact"):
         Registration(result.pair, result.prepared, torch.full((3, 16, 16, 16), float("nan")))

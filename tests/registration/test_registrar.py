@@ -1,4 +1,4 @@
-"""The Python API: images in, a registration out."""
+"""Register images with the Python API."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sacb_bundle.spatial import as_volume, read_transform
 from tests.conftest import write
 
 FIXED_AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
-# Another orientation, spacing and place.
+# Another orientation, spacing and position.
 MOVING_AFFINE = np.array([[0, 0, 2.2, -12], [-2, 0, 0, 90], [0, 2, 0, 3], [0, 0, 0, 1.0]])
 
 
@@ -51,7 +51,7 @@ def result(scans: Path, registrar: sacb.Registrar) -> sacb.Registration:
 
 @pytest.fixture(scope="module")
 def by_command(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that `sacb register` writes for the same pair."""
+    """Return the folder that `sacb register` writes for the same pair."""
     output = tmp_path_factory.mktemp("command") / "out"
     files = [f"--{role.replace('_', '-')}={scans / f'{role}.nii.gz'}" for role in ("fixed", "moving", "moving_labels")]
     options = ["--output", str(output), "--device", "cpu", "--initial", "center", "--formats", "h5", "tfm", "learn2reg"]
@@ -111,7 +111,7 @@ def test_what_is_saved_is_what_the_command_writes(
     assert {path.name for path in written.values()} | {"case.json"} == {path.name for path in by_command.iterdir()}
     assert written["learn2reg"].name == "disp_fixed_moving.nii.gz"
     for path in written.values():
-        if path.suffix != ".h5":  # which holds the time of writing
+        if path.suffix != ".h5":  # holds the time of writing
             assert path.read_bytes() == (by_command / path.name).read_bytes()
 
 
@@ -195,7 +195,7 @@ def test_the_transform_in_the_file_is_that_in_memory(by_command: Path, result: s
     ("options", "message"),
     [
         ({"weights": "nowhere.pt"}, r"nowhere\.pt: no such checkpoint file"),
-        ({"device": "tpu"}, "device is 'tpu', which cannot be used here"),
+        ({"device": "tpu"}, "device is 'tpu', which is not available"),
         ({"initial": "elastic"}, "initial is 'elastic'; it must be one of none, center, rigid, affine"),
         ({"modality": "us"}, "modality is 'us'; it must be one of auto, mr, ct"),
         ({"spacing": 0}, "spacing is 0; it must be a length"),

@@ -19,7 +19,7 @@ ATLAS = ROOT / "atlas" / "phantom"
 
 @pytest.fixture
 def packer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script, for a copy of the bundle."""
+    """Import the script for a copy of the bundle."""
     for name in ("configs", "docs", "models", "sacb_bundle", "atlas"):
         shutil.copytree(
             ROOT / name, tmp_path / "bundle" / name, ignore=shutil.ignore_patterns("__pycache__", "last.pt")
@@ -35,7 +35,7 @@ def packer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def own_atlas(folder: Path, names: dict[str, str], values: np.ndarray | None = None) -> Path:
-    """The shipped atlas with other names of labels, and other labels."""
+    """Copy the shipped atlas with other label names and labels."""
     shutil.copytree(ATLAS, folder)
     (folder / "labels.json").write_text(json.dumps(names))
     if values is not None:
@@ -71,7 +71,7 @@ def test_labels_have_the_names_of_the_atlas(packer: ModuleType, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("names", "values", "message"),
     [
-        ({"1": "one"}, None, "names 6 of its labels not: 2, 3, 4, 5, 6, 7"),
+        ({"1": "one"}, None, "6 of its labels have no name in labels.json: 2, 3, 4, 5, 6, 7"),
         ({"1": "one"}, np.zeros((80, 96, 80), np.uint8), "holds no label"),
         ({"1": "one"}, np.ones((80, 96, 79), np.uint8), "grid"),
     ],
@@ -85,11 +85,11 @@ def test_an_unfit_atlas_is_refused(
 
 def test_atlases_that_name_a_label_differently_are_refused(packer: ModuleType, tmp_path: Path) -> None:
     own = own_atlas(tmp_path / "own", {str(label): f"structure {label}" for label in range(1, 8)})
-    with pytest.raises(InputError, match="label 1 is 'structure 1' there and 'outer brain' in another"):
+    with pytest.raises(InputError, match="label 1 is 'structure 1' here and 'outer brain' in another"):
         packer.package(tmp_path / "two.zip", [packer.checked_atlas(folder) for folder in (ATLAS, own)])
     assert not (tmp_path / "two.zip").exists()
 
 
 def test_the_bundle_is_not_overwritten(packer: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a result would overwrite this file"):
+    with pytest.raises(InputError, match="a result would overwrite this input"):
         packer.package(tmp_path / "bundle" / "configs" / "metadata.json", [packer.checked_atlas(ATLAS)])

@@ -1,4 +1,4 @@
-"""Grids of every kind that scans come in, and a transform to carry across them."""
+"""Grids in all the geometries of scans, and a transform to apply across them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sacb_bundle.spatial import DisplacementField, Grid, Transform, Volume
 
 
 def rotation(degrees: float, axis: int) -> np.ndarray:
-    """Rotation (3, 3) about one of the world's axes."""
+    """Return the rotation matrix (3, 3) about one of the world's axes."""
     angle = np.radians(degrees)
     matrix = np.eye(3)
     first, second = [(1, 2), (0, 2), (0, 1)][axis]
@@ -20,7 +20,7 @@ def rotation(degrees: float, axis: int) -> np.ndarray:
 
 
 def grid(axes: str, spacing: tuple[float, float, float] = (2, 2.5, 3), turn: np.ndarray | None = None) -> Grid:
-    """Grid over the same box of about 60 mm around (5, -7, 12), stored in an orientation, possibly oblique.
+    """Make a grid over the same box of about 60 mm around (5, -7, 12), in an orientation, possibly oblique.
 
     The spacing is along right, anterior and superior.
     """
@@ -48,18 +48,18 @@ GEOMETRIES = {
 
 
 def smooth(places: np.ndarray) -> np.ndarray:
-    """A smooth deformation of the world of up to 4 mm, folding nowhere: displacements (N, 3) at places (N, 3)."""
+    """Return the displacements (N, 3) at points (N, 3) of a smooth deformation up to 4 mm without folding."""
     x, y, z = places.T / 15
     return np.stack([3 * np.sin(y + 0.3) + np.cos(z), 2.5 * np.cos(x) + np.sin(z + 1), 3 * np.sin(x + y)], axis=1)
 
 
 def indices(shape: tuple[int, ...]) -> np.ndarray:
-    """Indices (N, 3) of all voxels."""
+    """Return the indices (N, 3) of all voxels."""
     return np.indices(shape).reshape(3, -1).T
 
 
 def smooth_transform() -> Transform:
-    """The smooth deformation on a grid of its own that is larger than the geometries, and then an affine transform."""
+    """Make the smooth deformation on a grid larger than the geometries, followed by an affine transform."""
     affine = np.eye(4)
     affine[:3, :3] = rotation(8, 1) @ np.diag([1.05, 0.96, 1.02])
     affine[:3, 3] = (4, -3, 6)
@@ -71,13 +71,13 @@ def smooth_transform() -> Transform:
 
 
 def pattern(on: Grid) -> Volume:
-    """A smooth image of the world, as it is seen on a grid: int16 from about -1000 to 1000."""
+    """Sample a smooth image of the world on a grid: int16 from about -1000 to 1000."""
     x, y, z = on.to_world(indices(on.shape)).T
     values = 500 * np.sin(x / 9) + 300 * np.cos(y / 7 + z / 11) + 200 * np.sin(z / 8)
     return Volume(values.reshape(on.shape).astype(np.int16), on)
 
 
 def blocks(on: Grid) -> Volume:
-    """Labels of the world in blocks of some 12 mm, as they are seen on a grid."""
+    """Sample labels of the world, in blocks of about 12 mm, on a grid."""
     places = np.floor(on.to_world(indices(on.shape)) / 12).astype(int)
     return Volume((places @ [1, 3, 5] % 7).reshape(on.shape).astype(np.int32), on)

@@ -18,7 +18,7 @@ def brain() -> Volume:
 
 
 def moved(volume: Volume, matrix: np.ndarray) -> Volume:
-    """The same voxels, at another place in the world."""
+    """Return the same voxels at another position in the world."""
     return Volume(volume.values, Grid(volume.grid.shape, matrix @ volume.grid.affine))
 
 
@@ -46,7 +46,7 @@ def test_finds_where_an_image_was_moved(brain, initial, stretch, tolerance) -> N
 
 def test_a_mask_says_what_counts(brain: Volume) -> None:
     spoiled = brain.values.copy()
-    spoiled[:12] = 255 - spoiled[:12]  # something that the moving image does not show
+    spoiled[:12] = 255 - spoiled[:12]  # content that the moving image lacks
     mask = np.ones(brain.values.shape, np.uint8)
     mask[:14] = 0
     fixed = Volume(spoiled, brain.grid)
@@ -58,7 +58,7 @@ def test_a_mask_says_what_counts(brain: Volume) -> None:
 def test_images_that_do_not_overlap_are_refused(brain: Volume) -> None:
     far = np.eye(4)
     far[0, 3] = 500
-    with pytest.raises(InputError, match=r"0% of the fixed image lies on the moving one.*Try the initial alignment"):
+    with pytest.raises(InputError, match=r"0% of the fixed image overlaps the moving image.*Try the initial alignment"):
         align(brain, moved(brain, far), "none")
     with pytest.raises(InputError, match="must be one of none, center, rigid, affine"):
         align(brain, brain, "elastic")
@@ -86,7 +86,7 @@ def test_working_grid_keeps_voxels_and_cuts_background_off() -> None:
     assert made.coincides_with(image)
     small = working_grid(Volume(box(image.shape, 20, 40), image), 2.0, 16)
     assert small.shape == (32, 32, 32)
-    # Voxels coincide, and the box lies within.
+    # Voxels coincide, and the grid contains the box.
     first = image.to_index(small.affine[None, :3, 3])
     np.testing.assert_allclose(first, np.round(first))
     assert (first <= 18).all()
@@ -116,7 +116,7 @@ def test_an_image_that_is_aligned_stays(brain: Volume) -> None:
 
 
 def test_an_affine_alignment_neither_shrinks_nor_enlarges() -> None:
-    """From one to the other and back, two brains of one size have the size that they had."""
+    """Two brains of the same size keep their size when each is aligned to the other."""
     pair = [Volume(image, Grid(image.shape, AFFINE)) for image, _ in phantom_pair((60, 70, 50), seed=1).values()]
     scales = [np.cbrt(np.linalg.det(align(*images, "affine")[:3, :3])) for images in (pair, pair[::-1])]
     assert np.prod(scales) == pytest.approx(1, abs=0.03)
@@ -126,5 +126,5 @@ def test_images_that_show_nothing_at_one_place_are_refused() -> None:
     on = Grid((20, 20, 20), np.eye(4))
     masks = [Volume(np.zeros(on.shape, np.uint8), on) for _ in range(2)]
     masks[0].values[2:8], masks[1].values[12:18] = 1, 1
-    with pytest.raises(InputError, match="nothing at the same place"):
+    with pytest.raises(InputError, match="the foregrounds of the images do not overlap"):
         common_part(*masks, np.eye(4))

@@ -1,4 +1,4 @@
-"""Images in memory say the same as the files that hold them, and results have the type of what came in."""
+"""Images in memory are read like their files, and results have the type of the input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images, labels and points that SimpleITK and ANTs carry over with our transforms, and those that we do."""
+"""Compare images, labels and points warped with our transforms by SimpleITK and ANTs with ours."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class Files:
         write_composite(transform, self.composite)
 
     def index(self, transform: Transform) -> np.ndarray:
-        """Where in the moving image the transform takes the voxels of the fixed one, (D, H, W, 3)."""
+        """Return the indices (D, H, W, 3) in the moving image to which the transform maps the fixed voxels."""
         index = self.moving.to_index(transform.map_points(self.fixed.to_world(indices(self.fixed.shape))))
         return index.reshape(*self.fixed.shape, 3)
 
     def inside(self, transform: Transform, margin: float) -> np.ndarray:
-        """Which voxels of the fixed image the transform takes into the moving one, away from its border."""
+        """Return a mask of the fixed voxels that the transform maps into the moving image, away from its border."""
         index = self.index(transform)
         return ((index > margin) & (index < np.array(self.moving.shape) - 1 - margin)).all(axis=3)
 
     def points(self) -> np.ndarray:
-        """Places in the fixed image, in mm, RAS."""
+        """Return points in the fixed image, in mm, RAS."""
         generator = np.random.default_rng(0)
         return self.fixed.to_world(generator.uniform(0.5, np.array(self.fixed.shape) - 1.5, (200, 3)))
 
@@ -83,12 +83,12 @@ def test_simpleitk_warps_as_we_do(files: Files, form: str) -> None:
     ours = resample(transform, files.fixed, [image]).images[0].values
     inside = files.inside(transform, margin=0.01)
     assert inside.mean() > 0.3
-    # Ours is rounded to the image's integers.
+    # Our result is rounded to the image's integers.
     assert np.abs(ours - theirs)[inside].max() <= 0.5 + 1e-3 * np.ptp(image.values)
 
     theirs = itk_array(sitk.Resample(labels, fixed, itk_transform(path), sitk.sitkNearestNeighbor))
     ours = resample(transform, files.fixed, labels=[blocks(files.moving)]).labels[0].values
-    # Rounding chooses the nearest voxel only in the middle between two.
+    # Rounding decides on the nearest voxel only at midpoints between two.
     index = files.index(transform)
     clear = inside & (np.abs(index - np.floor(index) - 0.5) > 0.01).all(axis=3)
     assert clear.sum() > 0.9 * inside.sum()
@@ -102,7 +102,7 @@ def test_simpleitk_maps_points_as_we_do(files: Files, form: str) -> None:
     points = files.points()
     expected = np.array([theirs.TransformPoint((point * LPS).tolist()) for point in points]) * LPS
     assert np.abs(transform.map_points(points) - expected).max() < 0.01 * min(files.fixed.spacing)
-    # Points of the moving image, carried over to the fixed one, are those that the transform takes back.
+    # Warping points to the fixed image inverts the transform.
     np.testing.assert_allclose(warp_points(transform, expected), points, atol=0.01 * min(files.fixed.spacing))
 
 
@@ -126,10 +126,10 @@ def test_ants_maps_points_as_we_do(files: Files) -> None:
 
 
 def test_the_field_says_the_same_of_the_world_in_every_orientation(files: Files) -> None:
-    """The transform, resampled to a fixed image in any orientation, is the transform that it was made from."""
+    """A transform resampled to a fixed image in any orientation equals the original."""
     points = files.points()
     difference = read_transform(files.paths["transform"]).map_points(points) - smooth_transform().map_points(points)
-    # What is left is the linear interpolation of a curved field between voxels up to 5 mm apart.
+    # The rest is the error of linear interpolation of a curved field between voxels up to 5 mm apart.
     assert np.abs(difference).max() < 0.2
     corners = files.fixed.to_world(indices(files.fixed.shape)[::97])
     difference = read_transform(files.paths["transform"]).map_points(corners) - smooth_transform().map_points(corners)
@@ -138,7 +138,7 @@ def test_the_field_says_the_same_of_the_world_in_every_orientation(files: Files)
 
 @pytest.mark.parametrize("shift", [-0.9, -0.4, 0.3, 0.6, 1.1])
 def test_borders_are_those_of_simpleitk(shift: float, tmp_path: Path) -> None:
-    """Every voxel, also where the transform leads half a voxel beyond the outermost ones, and further."""
+    """Compare every voxel, including those that map half a voxel beyond the outermost ones, and further."""
     moving = pattern(GEOMETRIES["RAS"])
     affine = np.eye(4)
     affine[:3, 3] = shift * np.array(moving.grid.spacing)

@@ -1,4 +1,4 @@
-"""One reader: each file is opened once, its hash is that of its content, and checks of meaning work on values."""
+"""The reader opens each file once, hashes its content, and checks the meaning of values in memory."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_nifti_file_is_opened_once(ending: str, tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(place, counting)
     volume = read_volume(path)
     assert opened == [path]
-    # Values are no memory map, which would change with the file.
+    # Values are not a memory map, which would change with the file.
     monkeypatch.undo()
     kept = volume.values.copy()
     stored(ending, tmp_path, Volume(0 * kept, volume.grid))

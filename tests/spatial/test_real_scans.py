@@ -1,4 +1,4 @@
-"""One physical result, whatever way a real scan is stored."""
+"""The physical result is the same however a real scan is stored."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ COPIES = {
 
 @pytest.fixture(scope="module")
 def subjects(real_data: Path) -> list[Path]:
-    """Brain scans of one data set on one grid, along the world's axes."""
+    """Return brain scans of one data set on one grid along the world's axes."""
     folder = real_data / "oasis_malf_2mm"
     return [
         folder / "images" / f"{name}.nii.gz"
@@ -61,7 +61,7 @@ def reoriented(source: Path, target: Path, axes: str) -> Path:
 
 
 def stored_anew(source: Path, target: Path, axes: str, spacing: object, turn: np.ndarray | None) -> Path:
-    """A copy that shows the same world: the voxels reordered or, for an oblique one, resampled."""
+    """Make a copy of the same anatomy, with reordered voxels, or resampled if oblique."""
     if turn is None:
         return reoriented(source, target, axes)
     volume = read_image(source)
@@ -79,7 +79,7 @@ def stored_anew(source: Path, target: Path, axes: str, spacing: object, turn: np
 def test_a_known_deformation_of_the_world_is_written_the_same_for_every_copy(
     copy: str, subjects: list[Path], tmp_path: Path
 ) -> None:
-    """All but the network: in its place, the known deformation as it is seen on the working grid."""
+    """Register with a known deformation on the working grid in place of the network's field."""
     fixed = stored_anew(subjects[0], tmp_path / "fixed.nii.gz", *COPIES[copy])
     moving = stored_anew(subjects[1], tmp_path / "moving.nii.gz", *COPIES["PIR"])
     pair = as_pair({"fixed": fixed, "moving": moving})
@@ -96,7 +96,7 @@ def test_a_known_deformation_of_the_world_is_written_the_same_for_every_copy(
 
 
 def dice_after(fixed: Path, moving: Path, output: Path) -> float:
-    """Mean Dice of a pair after `sacb register`; labels lie beside the images, as *_labels.nii.gz."""
+    """Return the mean Dice of a pair after `sacb register`; label maps are beside the images, as *_labels.nii.gz."""
     folder = fixed.parent
     labels = folder / moving.name.replace(".nii.gz", "_labels.nii.gz")
     arguments = ["--fixed", str(fixed), "--moving", str(moving), "--moving-labels", str(labels), "--device", "cpu"]

@@ -1,4 +1,4 @@
-"""Series of frames: the same as their frames one by one, in bounded memory, whole or not at all."""
+"""A series is warped like its frames one by one, in bounded memory, and written completely or not at all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GRID = GEOMETRIES["PIR"]
 
 
 def values_of(shape: tuple[int, ...], dtype: str = "int16") -> np.ndarray:
-    """Frames that all differ, on the grid."""
+    """Make frames that all differ on the grid."""
     base = pattern(GRID).values[..., None].astype(dtype)
     number = np.arange(np.prod(shape, dtype=int)).astype(dtype)
     return (base + number).reshape((*GRID.shape, *shape), order="F") if shape else base[..., 0]
@@ -48,7 +48,7 @@ def nifti(shape: tuple[int, ...], dtype: str = "int16", kind: type = nib.Nifti1I
 
 
 def itk(shape: tuple[int, ...]) -> sitk.Image:
-    """Image of GRID with vectors along the last of the trailing axes, or without if it is 1."""
+    """Make an image on GRID with vectors along the last trailing axis, or without vectors if its length is 1."""
     write = [
         sitk.GetImageFromArray(values_of(shape)[:, :, :, time].transpose(2, 1, 0, 3), isVector=True)
         for time in range(shape[0])
@@ -147,7 +147,7 @@ def test_label_maps_are_warped_as_label_maps(interpolation: str) -> None:
     for factor, values in zip((1, 100), warped, strict=True):
         (expected,) = resample(smooth_transform(), grid, labels=[Volume(factor * labels, GRID)],
                                label_interpolation=interpolation).labels  # fmt: skip
-        assert values.dtype == np.uint16  # that of the largest label of all frames
+        assert values.dtype == np.uint16  # fits the largest label of all frames
         assert np.array_equal(values, expected.values)
 
 
@@ -165,7 +165,7 @@ def test_one_type_of_number_for_the_whole_series(dtype: str, largest: int, expec
     half[0, 3] = 0.5
     warped = list(warp_series(Transform(half), series.grid, series))
     assert {frame.dtype.name for frame in warped} == {expected}
-    # Values are not rounded in frames that could be held exactly.
+    # Frames that the data type holds exactly are not rounded.
     assert warped[1][1, 2, 3] == pytest.approx((largest + 1) / 2, rel=1e-6, abs=0.5 if "i" in expected else 0)
 
 

@@ -34,7 +34,7 @@ from tests.spatial.geometries import GEOMETRIES, blocks, grid, indices, pattern,
 def test_voxels_and_millimetres() -> None:
     on = grid("PIR", spacing=(1, 2, 4))
     field = torch.zeros(3, *on.shape)
-    field[0] = 1  # one voxel along the first axis, to posterior
+    field[0] = 1  # one voxel along the first axis, towards posterior
     displacement = DisplacementField.from_voxels(field, on)
     np.testing.assert_allclose(displacement.vectors[:, 3, 3, 3], [0, -2, 0])
     torch.testing.assert_close(displacement.in_voxels_of(on), field)
@@ -73,7 +73,7 @@ def test_the_error_of_an_inverse_is_measured_and_not_assumed() -> None:
     far.affine[:3, 3] = 1000
     elsewhere = inverse_error(transform, DisplacementField(torch.zeros(3, 4, 4, 4), far), on)
     assert (elsewhere.error == -1).all()
-    with pytest.raises(InputError, match="name the moving image as reference"):
+    with pytest.raises(InputError, match="give the moving image as reference"):
         elsewhere.summary()
 
 
@@ -86,7 +86,9 @@ def test_a_strong_rotation_is_inverted() -> None:
 
 def test_a_point_whose_place_is_not_found_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sacb_bundle.spatial.inverse.MAX_ITERATIONS", 0)
-    with pytest.raises(InputError, match=r"Point 2 at \(5, 0, 10\) mm RAS has no counterpart that could be found"):
+    with pytest.raises(
+        InputError, match=r"Point 2 at \(5, 0, 10\) mm RAS has no counterpart in the fixed image that could be found"
+    ):
         warp_points(Transform(displacement=spike()), np.array([[-300.0, 0, 0], [5, 0, 10]]))
 
 
@@ -106,7 +108,7 @@ def test_any_voxel_that_is_reached_counts() -> None:
 
 
 def spike() -> DisplacementField:
-    """A field that is zero but for one place."""
+    """Make a field that is zero except at one voxel."""
     vectors = torch.zeros(3, 9, 9, 9)
     vectors[:, 4, 4, 4] = 4
     return DisplacementField(
@@ -154,7 +156,7 @@ def test_what_is_no_transform_is_refused(tmp_path: Path) -> None:
     positions.header.set_intent("vector", name="Mapping")
     nib.save(positions, tmp_path / "positions.nii.gz")
     for name, message in {
-        "image.nii.gz": r"not a displacement field: its shape is \(4, 5, 6\)",
+        "image.nii.gz": r"not a displacement field; its shape is \(4, 5, 6\)",
         "text.tfm": "not an ITK transform",
         "table.csv": "not a transform",
         "flat.tfm": "2 dimensions",
@@ -194,7 +196,7 @@ def test_outside_is_the_minimum_of_an_image_and_no_label() -> None:
 
 @pytest.mark.parametrize("shape", [(30, 31, 33), (4, 5, 7)])
 def test_averages_lie_where_their_voxels_lay(shape: tuple[int, ...]) -> None:
-    """Of a linear image, the mean over a block is the value in its middle."""
+    """The mean of a linear image over a block is the value at its centre."""
     fine = Grid(shape, np.array([[0, -1, 0, 7], [1.0, 0, 0, 3], [0, 0, 1, -5], [0, 0, 0, 1]]))
     x, y, z = fine.to_world(indices(shape)).T
     coarse = averaged(Volume((x + 2 * y - 3 * z).reshape(shape), fine), 2.0)
@@ -267,12 +269,12 @@ def test_points_of_slicer(tmp_path: Path) -> None:
         ("points.csv", "a,b,c\n1,2,3\n", "needs the columns x, y and z"),
         ("points.csv", "x,y,z\n", "at least one point"),
         ("points.csv", "x,y,z\n1,2,3\n1,two,3\n", "line 3: 'two' is not a coordinate"),
-        ("points.mrk.json", "{}", "not a markups file"),
-        ("points.mrk.json", '{"markups": ' + "[" * 100_000, "not a markups file"),
+        ("points.mrk.json", "{}", "not a 3D Slicer markups file"),
+        ("points.mrk.json", '{"markups": ' + "[" * 100_000, "not a 3D Slicer markups file"),
         ("points.csv", "x,y,z,x\n1,2,3,4\n", "needs the columns x, y and z"),
         ("points.csv", 'n,x,y,z\n"two\nlines",1,2,3\n"a",1,two,3\n', "line 4: 'two' is not a coordinate"),
-        ("points.csv", "x,y,z\n1,2,3,4\n", "line 2: has more values than the 3 columns"),
-        ("points.csv", "x,y,z,n\n1,2,3,M\udcfcller\n", "not a text in UTF-8"),
+        ("points.csv", "x,y,z\n1,2,3,4\n", "line 2: has more values than there are columns"),
+        ("points.csv", "x,y,z,n\n1,2,3,M\udcfcller\n", "not UTF-8 text"),
         ("points.mrk.json", '{"markups": []}', "at least one control point"),
         ("points.mrk.json", json.dumps({"markups": [markup("LPS", {"id": "1"})]}), "has no position"),
         (
@@ -285,7 +287,11 @@ def test_points_of_slicer(tmp_path: Path) -> None:
             json.dumps({"markups": [markup("LPS", {"position": [1, 2, 3, 4, 5, 6]})]}),
             "three numbers",
         ),
-        ("points.mrk.json", json.dumps({"markups": [markup("LPS", type="ROI")]}), "holds a ROI, which is more"),
+        (
+            "points.mrk.json",
+            json.dumps({"markups": [markup("LPS", type="ROI")]}),
+            "holds a ROI, which is not defined by points",
+        ),
         ("points.mrk.json", json.dumps({"markups": [markup("IJK")]}), "coordinates in IJK, mm"),
         ("points.mrk.json", json.dumps({"markups": [markup("LPS", coordinateUnits="cm")]}), "coordinates in LPS, cm"),
     ],
@@ -297,5 +303,5 @@ def test_bad_points_are_refused(name: str, text: str, message: str, tmp_path: Pa
 
 
 def test_smooth_places() -> None:
-    """The deformation of these tests is not trivial."""
+    """The deformation in these tests is not trivial."""
     assert 2 < np.abs(smooth(GEOMETRIES["RAS"].corners)).max() < 8

@@ -18,16 +18,16 @@ def batch(output: Path, model: Path, *arguments: object, jobs: int = 0) -> int:
 
 
 def rows_of(output: Path) -> dict[str, dict[str, str]]:
-    """Rows of cases.csv by the id of the case."""
+    """Return the rows of cases.csv by the id of the case."""
     with open(output / "cases.csv", newline="", encoding="utf-8") as stream:
         return {row["id"]: row for row in csv.DictReader(stream)}
 
 
 def contents(output: Path) -> dict[str, bytes]:
-    """Transforms, images and labels that a study has written."""
+    """Return the transforms, images and label maps that a study has written."""
     return {str(path.relative_to(output)): path.read_bytes() for path in sorted(output.rglob("*.nii.gz"))}
 
 
 def leftovers(output: Path) -> list[Path]:
-    """Folders and files that are unfinished."""
+    """Return the unfinished folders and files."""
     return [path for path in output.rglob("*") if "unfinished" in path.name]

@@ -90,7 +90,7 @@ def test_an_interrupted_study_tells_what_is_done(
     with monkeypatch.context() as patch:
         patch.setattr(RegistrationInferer, "__call__", interrupted)
         assert batch(tmp_path / "out", model, "--pairs", table) == 130
-    assert "goes on with --resume" in capsys.readouterr().err
+    assert "continues with --resume" in capsys.readouterr().err
     statuses = [row["status"] for row in rows_of(tmp_path / "out").values()]
     assert statuses == ["done", "done", "missing", "missing"]
     assert "2 of 4 cases are done" in (tmp_path / "out" / "report.html").read_text()
@@ -119,7 +119,7 @@ def test_resume_does_what_is_not_complete_and_says_why(
     said = capsys.readouterr().out
     assert "1 of 4 cases are complete" in said
     for reason in (
-        "case 00 (not done yet)", "case 11 (warped.nii.gz is not as it was written)", "case 22 (moving changed)"
+        "case 00 (not done yet)", "case 11 (warped.nii.gz has changed since it was written)", "case 22 (moving changed)"
     ):  # fmt: skip
         assert f"to do: {reason}" in said
     now = contents(out)
@@ -236,7 +236,7 @@ def test_scans_among_the_results_are_refused(
 
 
 def test_ranks_share_a_study(table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in an array of jobs that know nothing of each other: the report follows when all are done."""
+    """As in an array of independent jobs: the report is written after all of them."""
     out = tmp_path / "out"
     monkeypatch.setenv("WORLD_SIZE", "3")
     for rank in (1, 0, 2):
@@ -260,7 +260,7 @@ def test_ranks_do_not_take_each_other_for_a_study_parted_otherwise(tmp_path: Pat
     assert len(locks) == 8
 
 
-def test_a_rank_that_is_none(table: Path, model: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_an_invalid_rank(table: Path, model: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "2")
     assert batch(tmp_path / "out", model, "--pairs", table) == 1
@@ -345,7 +345,7 @@ def test_weights_that_give_no_field(
 def test_no_file_elsewhere_is_removed_whatever_a_record_lists(
     verb: str, listed_in: str, table: Path, model: Path, tmp_path: Path
 ) -> None:
-    """A record may come from anywhere, and results of before are removed."""
+    """Anyone may have written a record, and the results of an earlier run are removed."""
     precious = [tmp_path / "precious.nii.gz", tmp_path / "out" / "warped.nii.gz", tmp_path / "scans" / "notes.txt"]
     folder = tmp_path / "out" / "case 00"
     folder.mkdir(parents=True)
@@ -368,4 +368,4 @@ def test_no_file_elsewhere_is_removed_whatever_a_record_lists(
 def test_a_study_shows_no_folder_but_its_own(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "study.json").write_text(json.dumps({"cases": [{"id": name}]}))
     assert main(["report", str(tmp_path)]) == 1
-    assert "not the description of a study" in capsys.readouterr().err
+    assert "does not describe a study" in capsys.readouterr().err

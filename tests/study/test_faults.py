@@ -1,4 +1,4 @@
-"""What a study survives: kills, full and read-only disks, second processes."""
+"""A study survives kills, full and read-only disks, and second processes."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ NUM_KILLS = 20
 
 
 def started(*arguments: object, jobs: int = 0) -> multiprocessing.Process:
-    """A process that runs `sacb batch`."""
+    """Start a process that runs `sacb batch`."""
 
     def run() -> None:
-        # As threads of the process that was forked are not there.
+        # The threads of the parent do not exist in the fork.
         torch.set_num_threads(1)
         os._exit(batch(*arguments, jobs=jobs))  # type: ignore[arg-type]
 
@@ -64,7 +64,7 @@ def test_killed_at_any_moment_and_resumed_it_ends_the_same(
         process.join(moments.uniform(0, duration))
         process.kill()
         process.join()
-        # What has its name is whole, at every moment.
+        # A file with its final name is complete at every moment.
         for case in out.glob("case *"):
             for path in case.glob("*.nii.gz"):
                 assert path.read_bytes() == undisturbed[f"{case.name}/{path.name}"]
@@ -79,7 +79,7 @@ def test_killed_at_any_moment_and_resumed_it_ends_the_same(
 
 
 class KillsItsProcess:
-    """A transform in which the process dies, at the second case."""
+    """A transform that kills its process at the second case."""
 
     def __init__(self, times: Path, deaths: int) -> None:
         self.times = times
@@ -104,11 +104,11 @@ def test_a_killed_loading_process_takes_at_most_its_case(
     assert [batch["id"][0] for batch in batches] == ["a", "b", "c", "d"]
     errors = {batch["id"][0]: batch["error"][0] for batch in batches if "error" in batch}
     assert list(errors) == failed
-    assert all("was killed, for want of memory?" in error for error in errors.values())
+    assert all("was killed; out of memory?" in error for error in errors.values())
 
 
 class KillsLate(KillsItsProcess):
-    """The second case kills its process while the first one takes longer than PyTorch waits to look for deaths."""
+    """The second case kills its process while the first takes longer than PyTorch's interval between checks."""
 
     def __call__(self, pair: dict) -> dict:
         if pair["id"] == "a":
@@ -125,14 +125,14 @@ def test_the_case_that_is_waited_for_is_not_the_one_that_failed(study: Path, tmp
 
 
 class Killed(BaseException):
-    """In place of a signal, at a chosen moment."""
+    """Replaces a signal, at a chosen moment."""
 
 
 @pytest.mark.slow
 def test_killed_between_any_two_steps_of_replacing_a_case(
     table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A redo with fewer results than before; of what was there, nothing stays."""
+    """Registering again with fewer results leaves no earlier ones."""
     one = tmp_path / "one.csv"
     one.write_text("fixed,moving,id\nscans/fixed 0_images.nii.gz,scans/moving 0_images.nii.gz,case\n")
     with_labels = tmp_path / "with.csv"
@@ -168,7 +168,7 @@ def test_killed_between_any_two_steps_of_replacing_a_case(
 
 
 def killing(operation: Callable, steps: Iterator[int]) -> Callable:
-    """A file operation in a case's folder that kills when the steps are used up."""
+    """Make a file operation that raises `Killed` in a case's folder once the steps are used up."""
 
     def run(path: Path, *arguments: object, **options: object) -> object:
         if (path.parent.name == "case" or ".unfinished" in str(path)) and next(steps, None) is None:
@@ -181,7 +181,7 @@ def killing(operation: Callable, steps: Iterator[int]) -> Callable:
 def test_a_registration_beside_a_study_keeps_its_files(
     table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A study that begins while `sacb register` writes into a folder of its output."""
+    """A study starts while `sacb register` writes into a folder of its output."""
     out = tmp_path / "out"
     write = outputs.write_picture
 
@@ -201,7 +201,7 @@ def test_a_registration_beside_a_study_keeps_its_files(
 def test_a_registration_into_a_folder_that_cannot_be_replaced(
     small_disk: Path, table: Path, model: Path, tmp_path: Path
 ) -> None:
-    """A mount, as containers have it."""
+    """The output is a mount, as in containers."""
     scans = [f"--{role}={tmp_path / 'scans' / role} 0_images.nii.gz" for role in ("fixed", "moving")]
     for _ in range(2):
         assert main(["register", *scans, "--model", str(model), "--output", str(small_disk), *SMALL]) == 0
@@ -214,9 +214,9 @@ def test_two_processes_do_not_write_one_study(
     out = tmp_path / "out"
     first = started(out, model, "--pairs", table)
     wait_for(lambda: (out / "study.json").exists())
-    os.kill(first.pid, signal.SIGSTOP)  # or it may be done before the second begins
+    os.kill(first.pid, signal.SIGSTOP)  # otherwise it may finish before the second starts
     assert batch(out, model, "--pairs", table) == 1
-    assert f"error: {out}: another process is writing its results there" in capfd.readouterr().err
+    assert f"error: {out}: another process is writing results there" in capfd.readouterr().err
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert batch(out, model, "--pairs", table) == 1
@@ -244,10 +244,10 @@ def test_folders_of_other_processes_may_be_half_replaced(tmp_path: Path) -> None
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "picture.jpg").write_bytes(b"")
     cases.check([own], others=[own, other])
-    with pytest.raises(InputError, match="would take the place of this file"):
+    with pytest.raises(InputError, match="would replace this file"):
         cases.check([other])
     read = own | {"moving": str(tmp_path / "other" / "warped.nii.gz")}
-    with pytest.raises(InputError, match="would overwrite this file, which is read"):
+    with pytest.raises(InputError, match="would overwrite this input"):
         cases.check([read], others=[own, other])
 
 
@@ -267,7 +267,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system that holds the results of two of the four cases, and not of three."""
+    """A file system with space for the results of two of the four cases, but not of three."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
@@ -296,7 +296,7 @@ def test_a_full_disk_ends_the_study_and_what_is_there_is_whole(
     subprocess.run(["mount", "-o", f"remount,size={size}", small_disk], check=True)
     assert batch(small_disk / "out", model, "--pairs", table, *formats) == 1
     error = capfd.readouterr().err.splitlines()[-1]
-    assert "nothing can be written there any more" in error
+    assert "no more results can be written" in error
     assert re.search(r"out/case \d\d/[\w.]+: cannot be written: No space left on device\.", error)
     assert "--resume" in error
     written = contents(small_disk / "out")
@@ -314,7 +314,7 @@ def test_a_read_only_folder_is_refused_before_work_starts(
     (small_disk / "out").mkdir()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     assert batch(small_disk / "out", model, "--pairs", table) == 1
-    assert "disk/out is not a folder that can be written to." in capfd.readouterr().err
+    assert "disk/out is not a writable folder." in capfd.readouterr().err
 
 
 @pytest.mark.slow

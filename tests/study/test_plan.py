@@ -34,7 +34,7 @@ def test_problems_are_found_by_headers(pairs: list[dict[str, str]]) -> None:
     assert plan.without_labels == 6
     assert list(plan.problems) == ["other grid", "mask", "flat", "empty", "missing"]
     for case, words in (
-        ("other grid", "Both must lie on one grid"), ("mask", "small.nii has 10x10x10"), ("flat", "one 3-D volume"),
+        ("other grid", "Both must be on the same grid"), ("mask", "small.nii has 10x10x10"), ("flat", "one 3-D volume"),
         ("empty", "not a NIfTI file"), ("missing", "no such file"),
     ):  # fmt: skip
         assert words in plan.problems[case]

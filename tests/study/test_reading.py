@@ -1,4 +1,4 @@
-"""How often a study opens its inputs."""
+"""Count how often a study opens its inputs."""
 
 from __future__ import annotations
 

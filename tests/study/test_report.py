@@ -41,7 +41,7 @@ MEASURES = {
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """A study of five cases: two done, one of which is striking, one with a hostile name, one failed, one missing."""
+    """A study of five cases: two done, one of them flagged; one with a hostile name; one failed; one missing."""
     cases = {
         "plain": {
             "measures": MEASURES | {"dice_before": 0.5, "dice_after": 0.7, "hd95_before": 3.0, "hd95_after": 2.0}
@@ -68,7 +68,7 @@ def output(tmp_path: Path) -> Path:
 
 
 class Elements(HTMLParser):
-    """All tags of a page with their attributes."""
+    """Collect all tags of a page with their attributes."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ def test_the_page_is_escaped_and_fetches_nothing(output: Path) -> None:
 
 
 def browsed(page: Path, script: str, tmp_path: Path) -> str:
-    """What a page holds in a browser after a script."""
+    """Return the content of a page in a browser after a script."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("there is no Chromium to look at the page with")
@@ -127,7 +127,7 @@ def browsed(page: Path, script: str, tmp_path: Path) -> str:
 
 
 def shown_cases(document: str) -> list[str]:
-    """Names of the cases of the table, in order."""
+    """Return the names of the cases in the table, in order."""
     return re.findall(r'<td><a href="#case-\d+">(.*?)</a></td>', document)
 
 
@@ -145,7 +145,7 @@ def test_the_table_sorts_in_a_browser(clicks: tuple[int, ...], first: list[str],
     assert cases[: len(first)] == first
 
 
-def test_only_cases_that_deserve_a_look_in_a_browser(output: Path, tmp_path: Path) -> None:
+def test_only_cases_to_review_in_a_browser(output: Path, tmp_path: Path) -> None:
     assert main(["report", str(output)]) == 0
     script = (
         "document.getElementById('flagged').click();"
@@ -170,7 +170,7 @@ def test_only_cases_that_deserve_a_look_in_a_browser(output: Path, tmp_path: Pat
         ({"alignment_scale": 0.6}, "alignment scales by 0.60"),
         ({"alignment_scale": 1.5}, "alignment scales by 1.50"),
         ({"alignment_turn_degrees": 60.0}, "alignment turns by 60 degrees"),
-        ({"displacement_border_mm": 12.0}, "moves the border of what was registered by 12 mm"),
+        ({"displacement_border_mm": 12.0}, "moves the border of the registered region by 12 mm"),
         ({"inverse_failed_percent": 1.5}, "no inverse at 1.5 % of the places"),
         ({"moving_deciles": [0.5] * 9}, r"moving image: contrast unlike training \(0\.22\)"),
         ({"fixed_deciles": []}, "fixed image: contrast unlike"),

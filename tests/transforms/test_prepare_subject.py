@@ -53,7 +53,7 @@ def test_another_geometry_comes_to_the_grid_of_the_first(tmp_path: Path) -> None
     transform, results = prepared([first, second], "affine", tmp_path / "aligned")
     for result in results:
         assert result["image"].shape == result["label"].shape == (1, *transform.grid.shape)
-    # The same phantom, stretched by a quarter along one axis in its file: the affine alignment undoes that.
+    # The same phantom, stretched by a quarter along one axis in its file; the affine alignment undoes this.
     scores = dice(results[0]["label"][0].int(), results[1]["label"][0].int(), range(1, 8))
     assert min(scores.values()) > 0.85
 

@@ -1,7 +1,7 @@
-"""Lets torchvision's CUDA build be imported beside a CPU build of torch; on PYTHONPATH, Python runs it at its start.
+"""Allow torchvision's CUDA build to be imported with a CPU build of torch; Python runs this file from PYTHONPATH.
 
-The library with torchvision's operators does not load there, and the import ends at the first that it declares a fake
-of. MONAI Label imports torchvision, but calls no such operator: that they have a schema is enough.
+The library with torchvision's operators does not load there, and the import fails at the first operator for which
+torchvision declares a fake. MONAI Label imports torchvision but calls no such operator, so a schema is enough.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ SCHEMAS = ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 
 
 class DeclareOperators(MetaPathFinder):
-    """Finds no module; declares the operators before torchvision is looked for."""
+    """Find no module, but declare the operators before torchvision is imported."""
 
     declared = None
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
-        """Declare them once."""
+        """Declare the operators once."""
         if name == "torchvision" and self.declared is None:
             from torch import library as operators
 
