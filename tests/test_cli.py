@@ -259,6 +259,8 @@ def test_bad_input_is_one_error_and_nothing_is_written(
         ["register", "--fixed", "nothing.nii.gz", "--moving", "nothing.nii.gz", "--output", "out"],
         ["register", "--output", "out"],
         ["apply", "--initial", "affine"],
+        ["batch", "--images", ".", "--output", "out", "--device", "$__import__('os').system('true')"],
+        ["train", "--dataset", ".", "--modality", "$print(1)"],
         ["unknown"],
         [],
     ],

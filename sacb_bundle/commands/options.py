@@ -43,6 +43,7 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument(
         "--modality",
+        type=word,
         metavar="NAME",
         default="auto",
         help="rule that scales intensities: mr, ct, or auto, which chooses ct if a voxel of the working grid is below "
@@ -68,7 +69,7 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
 
 def add_device(verb: argparse.ArgumentParser) -> None:
     """Add --device."""
-    verb.add_argument("--device", help="cpu, cuda or cuda:N (default: the first GPU, or else the CPU)")
+    verb.add_argument("--device", type=word, help="cpu, cuda or cuda:N (default: the first GPU, or else the CPU)")
 
 
 def show_log(quiet: tuple[str, ...] = ()) -> None:
@@ -105,6 +106,13 @@ def folder(text: str) -> Path:
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: no such folder")
     return path
+
+
+def word(text: str) -> str:
+    """Return a text that no config takes for an expression."""
+    if text.startswith(("$", "@", "%")):
+        raise argparse.ArgumentTypeError(f"{text}: may not begin with $, @ or %")
+    return text
 
 
 def number(text: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import bundle_root
-from .options import INITIAL, add_device, file, folder, number, show_log
+from .options import INITIAL, add_device, file, folder, number, show_log, word
 
 RESULTS = (
     "It runs configs/train.json and writes into OUTPUT: the best weights (model.pt, with model.json, for --model of "
@@ -34,7 +34,9 @@ def add_options(verb: argparse.ArgumentParser) -> None:
         "--initial", choices=INITIAL, help="alignment of scans that do not share a grid (default: affine)"
     )
     verb.add_argument("--spacing", type=float, metavar="MM", help="spacing of their common grid (default: 2)")
-    verb.add_argument("--modality", metavar="NAME", help="rule that scales intensities: mr, ct or auto (default: mr)")
+    verb.add_argument(
+        "--modality", type=word, metavar="NAME", help="rule that scales intensities: mr, ct or auto (default: mr)"
+    )
     verb.add_argument(
         "--resume",
         nargs="?",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import numpy as np
 import SimpleITK as sitk
@@ -15,6 +16,7 @@ from .resampling import averaged
 from .transform import Transform
 from .volume import Volume
 
+ITK_THREADS = Lock()
 INITIAL = ("none", "center", "rigid", "affine")
 # Images are averaged to about this spacing, which is fine enough for alignment.
 SPACING_MM = 3.0
@@ -113,13 +115,17 @@ def maximise_mutual_information(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit ITK to one thread, since sums over several threads vary in their last digits between runs."""
-    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+    """Limit ITK to one thread, since sums over several threads vary in their last digits between runs.
+
+    The limit holds for the whole process, so one alignment runs at a time.
+    """
+    with ITK_THREADS:
+        before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+        try:
+            yield
+        finally:
+            sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def without_extremes(volume: Volume) -> Volume:
