@@ -46,11 +46,6 @@ def itk_mask(mask: Volume) -> sitk.Image:
     return itk_image(Volume((mask.values != 0).astype(np.uint8), mask.grid))
 
 
-def of_itk_image(image: sitk.Image) -> Volume:
-    """Convert a 3-D ITK image of one value a voxel to a volume."""
-    return Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0), itk_grid(image))
-
-
 def itk_field(displacement: DisplacementField) -> sitk.Image:
     """Convert a displacement field to an ITK image of fp64 vectors, in mm, LPS."""
     vectors = displacement.vectors.cpu().double() * SIGNS.reshape(3, 1, 1, 1)

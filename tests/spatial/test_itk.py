@@ -6,6 +6,7 @@ import SimpleITK as sitk
 import torch
 
 from sacb_bundle.spatial import itk
+from sacb_bundle.spatial.volume_files import volume_of_itk
 from tests.spatial.geometries import GEOMETRIES, indices, pattern, rotation, smooth_transform
 
 LPS = np.array([-1, -1, 1])
@@ -19,7 +20,7 @@ def test_images_lie_at_the_same_place_in_the_world(name: str) -> None:
     place = np.array(image.TransformIndexToPhysicalPoint(index)) * LPS
     np.testing.assert_allclose(place, volume.grid.to_world(np.array([index]))[0])
     assert image[index] == volume.values[index]
-    back = itk.of_itk_image(image)
+    back = volume_of_itk(image, "image")
     assert np.array_equal(back.values, volume.values)
     assert back.values.dtype == volume.values.dtype
     np.testing.assert_allclose(back.grid.affine, volume.grid.affine, atol=1e-9)
@@ -27,7 +28,7 @@ def test_images_lie_at_the_same_place_in_the_world(name: str) -> None:
 
 def test_masks_are_0_and_1() -> None:
     volume = pattern(GEOMETRIES["PIR"])
-    mask = itk.of_itk_image(itk.itk_mask(volume)).values
+    mask = volume_of_itk(itk.itk_mask(volume), "mask").values
     assert mask.dtype == np.uint8
     assert np.array_equal(mask, volume.values != 0)
 
