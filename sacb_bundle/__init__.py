@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Imported when they are asked for: PyTorch alone takes two seconds.
+# Imported on access, since importing PyTorch alone takes two seconds.
 PLACES = {
     "Grid": ".spatial",
     "InputError": ".errors",

@@ -21,7 +21,7 @@ def check_training_items(train: Sequence[Mapping[str, str]]) -> None:
         train: subjects, each with the path "image"; or pairs, see `sacb_bundle.data.Pair`.
 
     Raises:
-        InputError: if there are fewer than two subjects, or no pair.
+        InputError: if there are fewer than two subjects, or no pairs.
     """
     if not train:
         raise InputError("0 subjects to train on; pairs need at least two.")

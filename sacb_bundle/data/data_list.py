@@ -18,7 +18,7 @@ from ..spatial import volume_name
 PAIR_KEYS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask", "id")
 # Alternative keys of label maps in a JSON list.
 ALIASES = {"seg_fixed": "fixed_labels", "seg_moving": "moving_labels"}
-LONGEST_ID = 255
+LONGEST_ID_BYTES = 255
 LEARN2REG_LISTS = ("registration_val", "registration_test")
 
 
@@ -40,7 +40,7 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
         many parent folders as make them distinct.
 
     Raises:
-        InputError: if the file is missing or not such a list, or two pairs have the same id.
+        InputError: if the file is missing or not such a list, or ids are invalid or equal.
     """
     source = Path(str(path))
     if not source.is_file():
@@ -158,10 +158,10 @@ def named(pairs: list[dict[str, str]], source: Path) -> list[dict[str, str]]:
         hidden = value.startswith((".", "unfinished-")) or not value.strip()
         if hidden or not value.isprintable() or "/" in value or "\\" in value:
             raise InputError(f"{source}: the id {value!r} cannot name a folder of results.")
-        if len(os.fsencode(value)) > LONGEST_ID:
+        if len(os.fsencode(value)) > LONGEST_ID_BYTES:
             raise InputError(
-                f"{source}: the id {value!r} is longer than the {LONGEST_ID} bytes of a folder name; give shorter ids "
-                "in a data list."
+                f"{source}: the id {value!r} is longer than the {LONGEST_ID_BYTES} bytes of a folder name; give "
+                "shorter ids in a data list."
             )
     folders = Counter(map(folder_name, ids))
     if twice := [value for value in ids if folders[folder_name(value)] > 1]:

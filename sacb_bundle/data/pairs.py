@@ -23,7 +23,7 @@ def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
             "atlas" for the first subject to each other one.
 
     Raises:
-        InputError: if `pairing` is none of these.
+        InputError: if `pairing` is not one of these.
 
     Example:
         >>> pair_indices(3, "consecutive")

@@ -1,4 +1,4 @@
-"""A brain-like pair of images made from formulas, for the demonstration and the tests."""
+"""Make a brain-like pair of synthetic images for the demonstration and the tests."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class SaveBest:
     Args:
         path: path of the weights, a plain state dict; a JSON file beside it holds their info.
         network: network to save.
-        info: how to use the weights.
+        info: description of the weights.
         writes: whether this process writes the file; one of several that train together does.
     """
 

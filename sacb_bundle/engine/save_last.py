@@ -20,7 +20,7 @@ class SaveLast:
     Args:
         path: path of the weights, a plain state dict; a JSON file beside it holds their info.
         network: network to save.
-        info: how to use the weights.
+        info: description of the weights.
     """
 
     def __init__(self, path: str | Path, network: nn.Module, info: WeightsInfo) -> None:

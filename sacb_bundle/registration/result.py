@@ -87,7 +87,7 @@ class Registration:
 
     @property
     def alignment(self) -> Transform:
-        """The initial alignment alone."""
+        """Transform of the initial alignment alone."""
         return Transform(self.prepared.initial)
 
     @cached_property

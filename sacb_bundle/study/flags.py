@@ -36,7 +36,7 @@ def flags_of(measures: Mapping[str, Any], trained_on: Mapping[str, Any] | None) 
     if measures["folding_percent"] > LARGEST_FOLDING_PERCENT:
         flags.append(f"folds at {measures['folding_percent']:.2f} % of the voxels")
     if measures["inverse_failed_percent"] > LARGEST_INVERSE_FAILED_PERCENT:
-        flags.append(f"no inverse at {measures['inverse_failed_percent']:.1f} % of the places")
+        flags.append(f"no inverse at {measures['inverse_failed_percent']:.1f} % of the points")
     if gain < LEAST_GAIN:
         flags.append(f"similarity {'falls' if gain < 0 else 'hardly rises'}: {gain:+.3f}")
     if measures.get("dice_after") is not None and measures["dice_after"] < measures["dice_before"]:

@@ -196,7 +196,7 @@ def test_pairs_of_folders(study: Path, model: Path, tmp_path: Path) -> None:
         (["--fixed-dir", "a", "--moving-dir", "c"], "No scan has the same name in"),
         (["--images", "empty"], "holds no scan"),
         (["--images", "c"], "holds one scan"),
-        (["--atlas", "c/t.nii.gz", "--images", "c"], "no scan but the atlas"),
+        (["--atlas", "c/t.nii.gz", "--images", "c"], "no scan other than the atlas"),
     ],
 )
 def test_folders_without_pairs(

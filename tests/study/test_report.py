@@ -171,7 +171,7 @@ def test_only_cases_to_review_in_a_browser(output: Path, tmp_path: Path) -> None
         ({"alignment_scale": 1.5}, "alignment scales by 1.50"),
         ({"alignment_turn_degrees": 60.0}, "alignment turns by 60 degrees"),
         ({"displacement_border_mm": 12.0}, "moves the border of the registered region by 12 mm"),
-        ({"inverse_failed_percent": 1.5}, "no inverse at 1.5 % of the places"),
+        ({"inverse_failed_percent": 1.5}, "no inverse at 1.5 % of the points"),
         ({"moving_deciles": [0.5] * 9}, r"moving image: contrast unlike training \(0\.22\)"),
         ({"fixed_deciles": []}, "fixed image: contrast unlike"),
         ({"fixed_spacing": [1.0, 1.0, 5.0]}, "fixed image: voxels of 5 mm, training had 2 mm"),
