@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from sacb_bundle.commands import main
+from sacb_bundle.commands import main, options
 from sacb_bundle.data import phantom_pair
 from sacb_bundle.metrics import dice
+from sacb_bundle.spatial import INITIAL
 from tests.engine.workflows import ROOT
 
 AFFINE = np.diag([2.0, 2, 2, 1])
@@ -270,6 +271,10 @@ def test_wrong_arguments_end_with_2(arguments: list[str], capsys: pytest.Capture
         main(arguments)
     assert ended.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+def test_the_choices_of_the_alignment_are_those_of_the_function() -> None:
+    assert options.INITIAL == INITIAL
 
 
 @pytest.mark.parametrize("verb", ["register", "apply", "invert", "evaluate"])

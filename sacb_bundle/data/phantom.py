@@ -27,7 +27,7 @@ def phantom_pair(
 
     Args:
         shape: (D, H, W).
-        seed: seed of the deformations and the texture.
+        seed: seed of the deformations; the texture is always the same.
         amplitude: standard deviation of each component of the deformations, in voxels.
 
     Returns:

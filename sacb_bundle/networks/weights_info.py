@@ -1,4 +1,4 @@
-"""The file beside a file of weights: which network they fill, and which images they were trained on."""
+"""The file that describes weights: the network that they fill, and the images that they were trained on."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..files import read_json, whole_file
 from .checkpoint import load_checkpoint
 from .sacb_net import SACBNet
 
-# Networks that a weights' file may name. Add yours: NETWORKS["MyNet"] = MyNet.
+# Networks that a description may name. Add yours: NETWORKS["MyNet"] = MyNet.
 NETWORKS: dict[str, type[nn.Module]] = {"SACBNet": SACBNet}
 
 
 class RegistrationNetwork(Protocol):
-    """What the project asks of a network, besides being an `nn.Module` from (B, 2, D, H, W) to (B, 3, D, H, W).
+    """The contract of a network, besides being an `nn.Module` from (B, 2, D, H, W) to (B, 3, D, H, W).
 
     Attributes:
         size_divisor: number by which each of D, H and W must be divisible.
@@ -34,7 +34,7 @@ class RegistrationNetwork(Protocol):
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """How to use a file of weights.
+    """The description of a file of weights.
 
     Attributes:
         network: {"name": one of `NETWORKS`, and its options}.
