@@ -76,12 +76,12 @@ def show_log(quiet: tuple[str, ...] = ()) -> None:
     """Print the package's log, without Python warnings from libraries.
 
     Args:
-        quiet: modules of the package that print only warnings.
+        quiet: modules of the package that print only errors.
     """
     warnings.filterwarnings("ignore")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for module in quiet:
-        logging.getLogger(f"sacb_bundle.{module}").setLevel(logging.WARNING)
+        logging.getLogger(f"sacb_bundle.{module}").setLevel(logging.ERROR)
 
 
 def file(text: str) -> Path:
