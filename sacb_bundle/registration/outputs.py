@@ -130,7 +130,7 @@ def is_result(name: str) -> bool:
     patterns = (
         ".*".join(map(re.escape, re.split(r"\{fixed\}|\{moving\}", output.file))) for output in OUTPUTS.values()
     )
-    return Path(name).name == name and any(re.fullmatch(pattern, name) for pattern in patterns)
+    return Path(name).name == name and any(re.fullmatch(pattern, name, re.DOTALL) for pattern in patterns)
 
 
 def write_outputs(result: Registration, folder: Path, names: Sequence[str] = ()) -> dict[str, Path]:

@@ -30,8 +30,12 @@ RECORD_TYPES = {"inputs": dict, "hashes": dict, "settings": str, "results": dict
 Content = TypeVar("Content", dict, list)
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, redo_damaged: bool = False) -> None:
     """Check before work starts that results can be written into a folder and replace no other file.
+
+    Args:
+        folder: folder of the results.
+        redo_damaged: whether a damaged record and the results beside it may be replaced, as in the folder of a study.
 
     Raises:
         InputError: if not.
@@ -39,6 +43,10 @@ def check_folder(folder: Path) -> None:
     check_results([folder / RECORD], [])
     if folder.is_symlink():
         raise InputError(f"{folder}: results cannot be written there: it is a link.")
+    if (folder / RECORD).exists() and not redo_damaged and not read_record(folder):
+        raise InputError(f"{folder / RECORD}: not the record of a registration; move it, or choose another output.")
+    if folders := sorted(name for name in results_in(folder) if (folder / name).is_dir()):
+        raise InputError(f"{folder / folders[0]}: is a folder with the name of a result; move it.")
     if strangers := sorted(results_in(folder) - recorded_results(folder)):
         raise InputError(
             f"{folder / strangers[0]}: a result would replace this file, which {RECORD} does not list as a result; "
@@ -82,7 +90,10 @@ def replaced_results(folder: Path, unfinished: Path | None = None) -> Iterator[P
         raise InputError(f"{folder}: results cannot be written there: {error.strerror}.") from error
     try:
         yield unfinished
-        replace_results(unfinished, folder)
+        try:
+            replace_results(unfinished, folder)
+        except OSError as error:
+            raise InputError(f"{folder}: results cannot be written there: {error.strerror}.") from error
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         if not existed and unfinished.parent == folder and not any(folder.iterdir()):
@@ -99,9 +110,12 @@ def replace_results(unfinished: Path, folder: Path) -> None:
     own = recorded_results(folder)
     (folder / REPLACING).write_text(json.dumps(sorted(own | results_in(unfinished))), encoding="utf-8")
     # Remove the record first, since a case without it counts as incomplete.
-    for name in (RECORD, FAILURE, *sorted(own)):
+    for name in (RECORD, *([FAILURE] if read_failure(folder) else []), *sorted(own)):
         (folder / name).unlink(missing_ok=True)
     remove_unfinished_files(folder)
+    for path in folder.glob(f"{UNFINISHED}*"):  # of a process that was killed
+        if path != unfinished:
+            shutil.rmtree(path, ignore_errors=True)
     if within or any(path.name != REPLACING for path in folder.iterdir()):
         for path in sorted(unfinished.iterdir(), key=lambda path: path.name == RECORD):
             path.replace(folder / path.name)
@@ -151,6 +165,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     content = read_or_empty(folder / RECORD, dict)
     typed = all(isinstance(content.get(key), kind) for key, kind in RECORD_TYPES.items())
     return content if typed and content["results"] else {}
+
+
+def read_failure(folder: Path) -> str:
+    """Return why the last attempt at the case in a folder failed; "" if it did not."""
+    return str(read_or_empty(folder / FAILURE, dict).get("error", ""))
 
 
 def read_or_empty(path: Path, kind: type[Content]) -> Content:

@@ -21,7 +21,7 @@ from ..registration.result_folder import (
     check_folder,
     check_not_read,
     json_text,
-    read_or_empty,
+    read_failure,
     read_record,
     replaced_results,
     write_record,
@@ -68,7 +68,7 @@ class Cases:
         """
         folders = {(self.output_dir / pair["id"]).resolve() for pair in (*pairs, *others)}
         for pair in pairs:
-            check_folder(self.output_dir / pair["id"])
+            check_folder(self.output_dir / pair["id"], redo_damaged=True)
             sources = [Path(pair[key]) for key in INPUTS if key in pair]
             for source in sources:
                 if not is_text(str(source)):
@@ -184,11 +184,6 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def read_failure(folder: Path) -> str:
-    """Return why the last attempt at the case in a folder failed; "" if it did not."""
-    return str(read_or_empty(folder / FAILURE, dict).get("error", ""))
 
 
 def no_more_can_be_written(error: BaseException | None) -> bool:

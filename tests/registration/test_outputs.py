@@ -104,3 +104,36 @@ def test_the_record_of_a_pair(result: Registration, tmp_path: Path) -> None:
 def test_a_field_that_is_not_finite_is_refused(result: Registration) -> None:
     with pytest.raises(InputError, match="NaN or infinite; are its weights intact"):
         Registration(result.pair, result.prepared, torch.full((3, 16, 16, 16), float("nan")))
+
+
+def test_files_that_no_registration_wrote_stay(result: Registration, tmp_path: Path) -> None:
+    """A record and a failure of the user's own, a folder with the name of a result."""
+    names = ("case.json", "error.json", "warped.nii.gz", "transform.h5")
+    for name in names:
+        (tmp_path / name).write_text('{"patient": 7}')
+    with pytest.raises(InputError, match=r"case\.json: not the record of a registration; move it"):
+        result.save(tmp_path)
+    assert all((tmp_path / name).read_text() == '{"patient": 7}' for name in names)
+    for name in ("case.json", "warped.nii.gz", "transform.h5"):
+        (tmp_path / name).unlink()
+    result.save(tmp_path)
+    assert (tmp_path / "error.json").read_text() == '{"patient": 7}'
+
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "warped.nii.gz"}
+    (tmp_path / "warped.nii.gz").unlink()
+    (tmp_path / "warped.nii.gz").mkdir()
+    with pytest.raises(InputError, match=r"warped\.nii\.gz: is a folder with the name of a result"):
+        result.save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_the_rest_of_a_killed_process_is_removed(result: Registration, tmp_path: Path) -> None:
+    result.save(tmp_path / "out")
+    (tmp_path / "out" / ".unfinished-0123").mkdir()
+    (tmp_path / "out" / ".unfinished-0123" / "warped.nii.gz").write_text("half")
+    result.save(tmp_path / "out")
+    assert not list((tmp_path / "out").glob(".unfinished*"))
+
+
+def test_names_with_line_breaks_are_names_of_results() -> None:
+    assert is_result("disp_a\nb_c.nii.gz")
