@@ -17,6 +17,15 @@ def default_device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
+def chosen_device(device: str | torch.device | None) -> torch.device:
+    """Return a device that PyTorch can use: the given one, or that of `default_device`.
+
+    Raises:
+        InputError: if PyTorch cannot use the given one.
+    """
+    return default_device() if device is None else usable_device(device)
+
+
 def usable_device(device: str | torch.device) -> torch.device:
     """Return a device after checking that PyTorch can use it.
 

@@ -109,7 +109,7 @@ def files() -> Iterator[Path]:
 
 def publishing(training: bytes) -> bytes:
     """Return train.json changed to write its weights over those of the bundle, which MONAI Label reads."""
-    places = {"output_dir": "$@bundle_root + '/runs'", "ckpt_dir": "$@bundle_root + '/models'"}
+    places = {"output_dir": "$@bundle_root + '/runs'", "ckpt_dir": "$@bundle_root + '/models'", "replace": True}
     content = json.loads(training) | places
     return (json.dumps(content, indent=2) + "\n").encode()
 

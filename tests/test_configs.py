@@ -56,7 +56,7 @@ def test_every_overlay_trains_evaluates_and_registers(overlay: str, scans: Path,
     workflow("train", overlay, **small).run()
     model = str(tmp_path / "run" / "model.pt")
     info = read_info(model)
-    assert (info.modality, info.spacing_mm) == (content.get("modality", "mr"), 2.0)  # that of the scans
+    assert (info.modality, info.spacing_mm) == ("ct", 2.0)  # as the scans have it
 
     options = {"dataset_dir": str(scans), "checkpoint": model}
     workflow("evaluate", overlay, **options, output_dir=str(tmp_path / "eval")).run()

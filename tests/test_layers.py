@@ -35,10 +35,22 @@ def imported_rooms(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node.level:
             base = parts[: len(parts) - node.level]
             target = (*base, *(node.module or "").split("."))
-            rooms.add(target[0])
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sacb_bundle."):
-            rooms.add(str(node.module).split(".")[1])
-    return rooms & ROOMS.keys()
+            rooms |= {target[0]} if target[0] else {alias.name for alias in node.names}
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [str(node.module)]
+            rooms |= {name.split(".")[1] for name in names if name.startswith("sacb_bundle.")}
+    return rooms & {*ROOMS, "commands"}
+
+
+def test_every_way_to_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_layers.PACKAGE", tmp_path)
+    (tmp_path / "ops").mkdir()
+    path = tmp_path / "ops" / "file.py"
+    path.write_text(
+        "from .. import study\nimport sacb_bundle.commands\nfrom sacb_bundle.engine.batch import x\n"
+        "def f():\n    from ..data.pairs import y\n"
+    )
+    assert imported_rooms(path) == {"study", "commands", "engine", "data"}
 
 
 def test_every_room_has_its_place() -> None:

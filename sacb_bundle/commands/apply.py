@@ -34,7 +34,7 @@ def add_options(verb: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Warp the files."""
     show_log()
-    from ..checks import default_device, usable_device
+    from ..checks import chosen_device
     from .apply_transform import apply_transform
 
     apply_transform(
@@ -46,5 +46,5 @@ def run(options: argparse.Namespace) -> None:
         options.output,
         options.label_interpolation,
         options.points_space,
-        default_device() if options.device is None else usable_device(options.device),
+        chosen_device(options.device),
     )

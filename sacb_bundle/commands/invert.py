@@ -26,8 +26,8 @@ def add_options(verb: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Invert the transform."""
     show_log()
-    from ..checks import default_device, usable_device
+    from ..checks import chosen_device
     from .invert_transform import invert_transform
 
-    device = default_device() if options.device is None else usable_device(options.device)
+    device = chosen_device(options.device)
     invert_transform(options.transform, options.output, options.reference, device)

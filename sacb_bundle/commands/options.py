@@ -91,6 +91,8 @@ def file(text: str) -> Path:
         ArgumentTypeError: if there is no such file.
     """
     path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: is a folder; a file is needed")
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"{text}: no such file")
     return path

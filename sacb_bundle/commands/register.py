@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ def add_options(verb: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Register the scans, write the results, and print the scores."""
     show_log()
+    from ..registration.flags import flags_of, trained_on
     from ..registration.register import Registrar
     from ..registration.result_folder import check_folder, check_not_read
 
@@ -51,11 +54,13 @@ def run(options: argparse.Namespace) -> None:
     measures = result.measures()
     facts = {
         "inputs": {role: str(path.absolute()) for role, path in images.items()},
+        "settings": json.dumps(asdict(registrar.settings)),
         "seconds": {"register": time.perf_counter() - start},
-        "measures": measures,
     }
     result.save(options.output, options.formats, facts=facts)
     print_measures(measures)
+    for flag in flags_of(measures, trained_on(registrar.info)):
+        print(f"review: {flag}")
     print(f"results written to {options.output}")
 
 

@@ -36,11 +36,13 @@ def score_registration(
     if output:
         check_results([output], [path for path in (fixed_labels, warped_labels, transform) if path])
     if fixed_labels and warped_labels:
-        rows = score_labels(fixed_labels, warped_labels)
+        rows = scores_per_label(fixed_labels, warped_labels)
         for name, unit in (("dice", ""), ("hd95", " mm"), ("assd", " mm")):
             values = [value for row in rows if (value := row[name]) is not None]
             mean = f"{np.mean(values):.4f}{unit}, mean over {len(values)} labels" if values else "no label to measure"
             print(f"{name:<20}{mean}")
+        if lost := [row["label"] for row in rows if row["dice"] == 0 and row["hd95"] is None]:
+            print(f"{'Dice 0':<20}{', '.join(map(str, lost))}: missing from the warped label map")
         if output:
             with whole_file(output) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as stream:
                 writer = csv.DictWriter(stream, ["label", "dice", "hd95", "assd"])
@@ -57,7 +59,7 @@ def score_registration(
         print(f"{'SD of log Jacobian':<20}{sd_log_jacobian(field):.4f}")
 
 
-def score_labels(fixed_path: str | Path, warped_path: str | Path) -> list[dict[str, float | None]]:
+def scores_per_label(fixed_path: str | Path, warped_path: str | Path) -> list[dict[str, float | None]]:
     """Return Dice, HD95 and ASSD (mm) of each label of the fixed map; no distances if the warped map lacks the label.
 
     Raises:

@@ -60,6 +60,10 @@ def run(options: argparse.Namespace) -> None:
     names |= {
         name: getattr(options, name) for name in ("max_epochs", "initial", "spacing", "modality", "seed", "device")
     }
+    if options.resume and options.max_epochs is None:
+        from ..engine.training_state import epochs_to_train
+
+        names["max_epochs"] = epochs_to_train(options.resume, options.output, 300)
     try:
         run_workflow("train", "train", overlays(options.config), resume=options.resume, **names)
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """Data sets: subjects, pairs and their files."""
 
 from .atlases import Atlas, atlas_names, read_atlas
-from .checks import check_labels, check_scan_grids, check_training_items, has_labels, initial_for, label_values
+from .checks import check_labels, check_scan_grids, check_training_items, has_labels, label_values
 from .data_list import read_data_list
 from .dataset_folder import DatasetFolder, labels_to_score, read_dataset
 from .epoch_sampler import EpochSampler
@@ -20,7 +20,6 @@ __all__ = [
     "check_scan_grids",
     "check_training_items",
     "has_labels",
-    "initial_for",
     "label_values",
     "labels_to_score",
     "list_pairs",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -10,8 +9,6 @@ import numpy as np
 
 from ..errors import InputError
 from ..spatial import Grid, check_same_grid, read_grid, read_label_map
-
-logger = logging.getLogger(__name__)
 
 
 def check_training_items(train: Sequence[Mapping[str, str]]) -> None:
@@ -27,20 +24,6 @@ def check_training_items(train: Sequence[Mapping[str, str]]) -> None:
         raise InputError("0 subjects to train on; pairs need at least two.")
     if "image" in train[0] and len(train) < 2:
         raise InputError("1 subject to train on; pairs need at least two.")
-
-
-def initial_for(pairs: Iterable[Mapping[str, str]]) -> str:
-    """Return the initial alignment for an evaluation: "none" if the images of each pair share a grid, else "affine".
-
-    Images on one grid are taken as aligned, as in training. Pairs with unreadable headers are ignored.
-    """
-    grids: dict[str, Grid | InputError] = {}
-    for pair in pairs:
-        with suppress(InputError):
-            if not grid_of(pair["moving"], grids).coincides_with(grid_of(pair["fixed"], grids)):
-                logger.info("The images of a pair are on different grids, so each pair is first aligned (affine).")
-                return "affine"
-    return "none"
 
 
 def check_scan_grids(pair: Mapping[str, str], grids: dict[str, Grid | InputError]) -> None:
@@ -100,7 +83,8 @@ def check_labels(labels: Iterable[int] | None, items: Iterable[Mapping[str, str]
         return
     wanted, present = set(labels), set[int]()
     for path in label_files(items):
-        present |= values_of(path)
+        with suppress(InputError):  # told where the file is read
+            present |= values_of(path)
         if wanted & present:
             return
     if present:

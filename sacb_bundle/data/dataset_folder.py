@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..errors import InputError
 from ..files import read_json, reading
-from ..spatial import NIFTI_ENDINGS, volume_name
+from ..spatial import VOLUME_ENDINGS, volume_name
 
 Item = TypeVar("Item")
 
@@ -32,9 +32,9 @@ class DatasetFolder:
 def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFolder:
     """List the subjects of a folder with images/, optional labels/ (same file names) and optional dataset.json.
 
-    dataset.json may name the subjects (file names without .nii.gz) under "split": {"train": [...], "val": [...]}, and
-    labels, see `labels_to_score`. Without a split, the last fifth of the subjects by name, at least two, is for
-    validation; fewer than four subjects are all used for both.
+    dataset.json may name the subjects (file names without their endings) under "split": {"train": [...], "val":
+    [...]}, and labels, see `labels_to_score`. Without a split, the last fifth of the subjects by name, at least two, is
+    for validation; fewer than four subjects are all used for both.
 
     Args:
         dataset_dir: folder of the data set.
@@ -54,7 +54,7 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
         raise InputError(f"{root}: a data set needs a folder images/, which is missing.")
     images = files_by_name(root / "images")
     if not images:
-        raise InputError(f"{root / 'images'}: holds no .nii.gz or .nii file.")
+        raise InputError(f"{root / 'images'}: holds no image ({', '.join(VOLUME_ENDINGS)}).")
     labels = files_by_name(root / "labels") if (root / "labels").is_dir() else {}
     if strangers := sorted(labels.keys() - images.keys()):
         raise InputError(f"{labels[strangers[0]]}: there is no image of this name; labels/ must match images/.")
@@ -62,13 +62,13 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
 
     train, val = description_split(description, root) or default_split([name for name in images if name != atlas])
     if atlas is not None and atlas not in images:
-        raise InputError(f"atlas: {root / 'images'} has no {atlas}.nii.gz.")
+        raise InputError(f"atlas: {root / 'images'} has no image {atlas}.")
     if atlas is not None:
         train, val = ([atlas, *(name for name in names if name != atlas)] for names in (train, val))
     for what, names in (("train on", train), ("validate on", val)):
         for name in names:
             if name not in images:
-                raise InputError(f"{root / 'images' / name}.nii.gz: no such file, though the data set names it.")
+                raise InputError(f"{root / 'images'}: has no image {name}, though the data set names it.")
         if len(names) < 2:
             raise InputError(f"{root}: {len(names)} subject to {what}; pairs need at least two.")
     unlabelled = sum(name not in labels for name in val)
@@ -80,7 +80,7 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
     )
 
 
-def files_by_name(folder: Path, endings: tuple[str, ...] = NIFTI_ENDINGS) -> dict[str, Path]:
+def files_by_name(folder: Path, endings: tuple[str, ...] = VOLUME_ENDINGS) -> dict[str, Path]:
     """Return the volumes in a folder by subject name, in the order of the names, without hidden files.
 
     Raises:

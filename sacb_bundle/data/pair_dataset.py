@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import torch
 from monai.data import CacheDataset
@@ -37,11 +38,18 @@ class PairDataset(Dataset):
         augmentation: Callable | None = None,
         num_workers: int = 2,
     ) -> None:
-        self.loaded = CacheDataset(data, transform, num_workers=num_workers)
+        self.data = data
+        self.transform = transform
+        self.num_workers = num_workers
         self.of_subjects = all("image" in item for item in data)
         number = len(data) * (2 if mirror else 1)
         self.pairs = pair_indices(number, pairing) if self.of_subjects else [(index, index) for index in range(number)]
         self.augmentation = augmentation
+
+    @cached_property
+    def loaded(self) -> CacheDataset:
+        """All subjects or pairs, which are loaded when the first is asked for."""
+        return CacheDataset(self.data, self.transform, num_workers=self.num_workers)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -65,8 +73,8 @@ class PairDataset(Dataset):
 
     def item(self, number: int) -> dict[str, torch.Tensor]:
         """Return the tensors of a subject or pair, or of its mirror image."""
-        item = self.loaded[number % len(self.loaded)]
-        mirrored = number >= len(self.loaded)
+        item = self.loaded[number % len(self.data)]
+        mirrored = number >= len(self.data)
         return {
             key: value.flip(1) if mirrored else value for key, value in item.items() if isinstance(value, torch.Tensor)
         }

@@ -5,13 +5,14 @@ from .command_line import check_command_line, show_input_errors_plainly
 from .inferer import RegistrationInferer
 from .processes import join_processes
 from .progress import TrainingProgress
+from .run_folder import make_run_folders
 from .save_best import SaveBest
 from .save_last import SaveLast
 from .scores import EvaluationTables
 from .seed_epochs import SeedEpochs
 from .stop_if_diverged import StopIfDiverged
 from .training_info import training_info
-from .training_state import TrainingState
+from .training_state import TrainingState, epochs_to_train
 from .validation import MeanLoss, lower_is_better
 
 __all__ = [
@@ -25,8 +26,10 @@ __all__ = [
     "TrainingProgress",
     "TrainingState",
     "check_command_line",
+    "epochs_to_train",
     "join_processes",
     "lower_is_better",
+    "make_run_folders",
     "prepare_labelled_pair",
     "prepare_pair",
     "show_input_errors_plainly",

@@ -14,15 +14,12 @@ from ..registration.measures import deciles
 LARGEST_NUMBER_OF_IMAGES = 50
 
 
-def training_info(
-    network: RegistrationNetwork, spacing_mm: float, modality: str, dataset: PairDataset, data: str
-) -> WeightsInfo:
+def training_info(network: RegistrationNetwork, spacing_mm: float, dataset: PairDataset, data: str) -> WeightsInfo:
     """Return the description of the weights of a training.
 
     Args:
         network: network to train.
         spacing_mm: spacing of the training grids.
-        modality: rule that scales the intensities.
         dataset: training pairs.
         data: path of the data set; its name is recorded.
     """
@@ -30,11 +27,12 @@ def training_info(
         dataset.item(number)["image"].numpy() for number in range(min(len(dataset.loaded), LARGEST_NUMBER_OF_IMAGES))
     ]
     of_images = [values for image in images for channel in image if (values := deciles(channel))]
+    modalities = {dataset.loaded[number]["modality"] for number in range(len(dataset.loaded))}
     kind = "subjects" if dataset.of_subjects else "pairs"
     return WeightsInfo(
         network=describe(network),
         spacing_mm=round(float(spacing_mm), 4),
-        modality=modality,
+        modality=modalities.pop() if len(modalities) == 1 else "auto",
         deciles=[round(float(value), 4) for value in np.mean(of_images, axis=0)] if of_images else None,
         trained_on=f"{len(dataset.loaded)} {kind} of {Path(data).name}",
     )

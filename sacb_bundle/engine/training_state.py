@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from ..errors import InputError
+from ..networks import WeightsInfo
 from ..networks.checkpoint import check_keys, read_weights, write_whole
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class TrainingState:
         path: path of the file written after each epoch.
         resume: False to start anew, True to resume from `path`, or the path of another such file.
         parts: objects to save, by name: "network", "optimizer", "lr_scheduler" and others with a state.
+        info: description of the weights; a continued training keeps its network, spacing and modality.
         writes: whether this process writes the file; one of several that train together does.
 
     Raises:
@@ -44,11 +47,17 @@ class TrainingState:
     """
 
     def __init__(
-        self, path: str | Path, resume: bool | str, parts: Mapping[str, Stateful], writes: bool = True
+        self,
+        path: str | Path,
+        resume: bool | str,
+        parts: Mapping[str, Stateful],
+        info: WeightsInfo | None = None,
+        writes: bool = True,
     ) -> None:
         self.path = Path(path)
         self.writes = writes
         self.parts = parts
+        self.info = info
         self.start = self.read(self.path if resume is True else Path(str(resume))) if resume else None
 
     def read(self, path: Path) -> dict[str, Any]:
@@ -62,6 +71,7 @@ class TrainingState:
         if missing:
             raise InputError(f"{path}: not a training state; it has no {', '.join(sorted(missing))}.")
         check_keys(state["network"], self.parts["network"].state_dict(), path)
+        self.check_info(state.get("info"), path)
         schedule, saved = self.parts["lr_scheduler"].state_dict(), state["lr_scheduler"]
         for key in {"base_lrs", "power"} & schedule.keys():
             if saved.get(key) != schedule[key]:
@@ -75,6 +85,17 @@ class TrainingState:
                 f"with max_epochs of at least {saved.get('total_iters')}, not {schedule['total_iters']}."
             )
         return state
+
+    def check_info(self, saved: dict[str, Any] | None, path: Path) -> None:
+        """Raise an InputError unless the weights are used as before: old weights would get a wrong description."""
+        if saved is None or self.info is None:
+            return
+        for key in ("network", "spacing_mm", "modality"):
+            if saved[key] != getattr(self.info, key):
+                raise InputError(
+                    f"{path}: its training has {key} {saved[key]}, but this run has {getattr(self.info, key)}. "
+                    "Resume with the original settings and data."
+                )
 
     def attach(self, engine: Engine) -> None:
         """Restore the state when the engine starts, and save it after each epoch."""
@@ -110,7 +131,26 @@ class TrainingState:
         """Write the state of the completed epoch."""
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"epoch": engine.state.epoch, "random_state": random_state()}
+        if self.info is not None:
+            state["info"] = asdict(self.info)
         write_whole(state, self.path)
+
+
+def epochs_to_train(resume: bool | str | Path, output_dir: str | Path, default: int) -> int:
+    """Return the number of epochs of the training to resume, or the default for a new one.
+
+    Args:
+        resume: False for a new training, True to resume from last.pt in the output folder, or the path of a state.
+        output_dir: output folder.
+        default: number of epochs of a new training.
+
+    Raises:
+        InputError: if there is no state to resume from.
+    """
+    if not resume:
+        return default
+    state = read_weights(Path(output_dir) / "last.pt" if resume is True else Path(str(resume)))
+    return int(state.get("lr_scheduler", {}).get("total_iters", default))
 
 
 def random_state() -> dict[str, Any]:

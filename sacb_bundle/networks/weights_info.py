@@ -84,7 +84,7 @@ def read_info(weights: str | Path) -> WeightsInfo:
 def check_info(info: WeightsInfo, path: Path) -> None:
     """Raise an InputError unless every value has its type and the network is known."""
     name = info.network.get("name") if isinstance(info.network, dict) else None
-    if name not in NETWORKS:
+    if not isinstance(name, str) or name not in NETWORKS:
         raise InputError(f"{path}: names the network {name!r}; known are {', '.join(NETWORKS)}.")
     if type(info.spacing_mm) not in (int, float) or not 0 < info.spacing_mm < float("inf"):
         raise InputError(f"{path}: spacing_mm is {info.spacing_mm!r}; it must be a length in mm.")
@@ -120,7 +120,7 @@ def build_network(description: Mapping[str, Any], **changes: Any) -> nn.Module:
     name, options = description["name"], {key: value for key, value in description.items() if key != "name"}
     try:
         return NETWORKS[name](**options | changes)
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} cannot be built with {options | changes}: {error}.") from error
 
 

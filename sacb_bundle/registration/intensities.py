@@ -27,8 +27,6 @@ def from_minimum(percentile: float) -> Callable[[np.ndarray], np.ndarray]:
 
 # Add yours: RULES["abdomen"] = window(-200, 400).
 RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"mr": from_minimum(99.9), "ct": window(-1000, 1000)}
-# Rules that "auto" chooses from.
-AUTOMATIC = ("mr", "ct")
 
 
 def check_modality(modality: str) -> None:
@@ -37,19 +35,19 @@ def check_modality(modality: str) -> None:
         raise InputError(f"modality is {modality!r}; it must be one of auto, {', '.join(RULES)}.")
 
 
-def modality_of(image: np.ndarray, modality: str, trained_on: str) -> str:
+def modality_of(image: np.ndarray, modality: str, trained_modality: str) -> str:
     """Return the modality whose rule scales an image.
 
     Args:
         image: intensities, of any shape.
         modality: "auto", or a key of `RULES`, which is returned unchanged.
-        trained_on: modality of the training. If it is neither MR nor CT, "auto" keeps it; otherwise "auto" chooses CT
-            for an image with values below -500.
+        trained_modality: modality of the training. "auto" keeps it, unless it is MR or "auto" itself: then CT is chosen
+            for an image with values below -500, and MR for others.
     """
     if modality != "auto":
         return modality
-    if trained_on not in ("auto", *AUTOMATIC):
-        return trained_on
+    if trained_modality not in ("auto", "mr"):
+        return trained_modality
     return "ct" if image.min() < CT_BELOW_HU else "mr"
 
 

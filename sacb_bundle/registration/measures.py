@@ -112,7 +112,16 @@ def score_label_maps(
     Raises:
         InputError: if there are more than 1000 labels to score.
     """
-    values = list(labels) if labels else [int(value) for value in np.unique(fixed.values) if value]
+    if labels is not None and not (
+        isinstance(labels, (list, tuple, np.ndarray))
+        and all(isinstance(v, (int, np.integer)) and v > 0 for v in labels)
+    ):
+        raise InputError(f"labels is {labels!r}; it must be a list of label values, whole numbers above 0.")
+    values = (
+        list(labels)
+        if labels is not None and len(labels)
+        else [int(value) for value in np.unique(fixed.values) if value]
+    )
     if len(values) > LARGEST_NUMBER_OF_LABELS:
         raise InputError(f"The fixed labels hold {len(values)} different values; is it a label map?")
     # Use one order of the axes, so that scores do not depend on the orientation of the file.

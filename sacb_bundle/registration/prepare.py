@@ -36,8 +36,9 @@ class Settings:
     Attributes:
         spacing_mm: spacing of the working grid, usually that of the training.
         size_divisor: number by which each size must be divisible.
-        trained_on: modality of the training, see `intensities`.
-        initial: alignment before the network, see `sacb_bundle.spatial.align`.
+        trained_modality: modality of the training, see `intensities`.
+        initial: alignment before the network, see `sacb_bundle.spatial.align`; or "auto": "none" for images that
+            share a grid, which are taken as aligned, and "affine" for others.
         modality: "auto", or the modality of both images.
 
     Raises:
@@ -46,19 +47,21 @@ class Settings:
 
     spacing_mm: float
     size_divisor: int
-    trained_on: str = "mr"
+    trained_modality: str = "mr"
     initial: str = "affine"
     modality: str = "auto"
 
     def __post_init__(self) -> None:
-        if not LEAST_SPACING_MM <= self.spacing_mm <= LARGEST_SPACING_MM:
+        number = type(self.spacing_mm) in (int, float)
+        if not number or not LEAST_SPACING_MM <= self.spacing_mm <= LARGEST_SPACING_MM:
             raise InputError(
-                f"spacing is {self.spacing_mm}; it must be a length from {LEAST_SPACING_MM} to {LARGEST_SPACING_MM} mm."
+                f"spacing is {self.spacing_mm!r}; it must be a number of mm from {LEAST_SPACING_MM} to "
+                f"{LARGEST_SPACING_MM}."
             )
-        if self.initial not in INITIAL:
+        if self.initial not in (*INITIAL, "auto"):
             raise InputError(f"initial is {self.initial!r}; it must be one of {', '.join(INITIAL)}.")
         check_modality(self.modality)
-        check_modality(self.trained_on)
+        check_modality(self.trained_modality)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +98,10 @@ def prepare(pair: Pair, settings: Settings) -> Prepared:
     volumes = {role: volume and canonical(volume) for role, volume in vars(pair).items() if role != "names"}
     images = {role: masked(volumes[role], volumes[f"{role}_mask"], settings.spacing_mm) for role in ROLES}
     masks = {role: averaged_mask(volumes[f"{role}_mask"], settings.spacing_mm) for role in ROLES}
-    initial = align(images["fixed"], images["moving"], settings.initial, masks["fixed"], masks["moving"])
+    kind = settings.initial
+    if kind == "auto":
+        kind = "none" if pair.moving.grid.coincides_with(pair.fixed.grid) else "affine"
+    initial = align(images["fixed"], images["moving"], kind, masks["fixed"], masks["moving"])
 
     shown = {role: masks[role] or foreground(images[role]) for role in ROLES}
     common = common_part(shown["fixed"], shown["moving"], initial)
@@ -108,12 +114,14 @@ def prepare(pair: Pair, settings: Settings) -> Prepared:
         kept = resample(Transform(), grid, labels=[common]).labels[0].values > 0
         on_grid = {role: np.where(kept, image, image.min()) for role, image in on_grid.items()}
 
-    modalities = {role: modality_of(image, settings.modality, settings.trained_on) for role, image in on_grid.items()}
-    if settings.trained_on != "auto" and set(modalities.values()) != {settings.trained_on}:
+    modalities = {
+        role: modality_of(image, settings.modality, settings.trained_modality) for role, image in on_grid.items()
+    }
+    if settings.trained_modality != "auto" and set(modalities.values()) != {settings.trained_modality}:
         logger.warning(
             "The network was trained on %s, but fixed is %s and moving is %s. The result may be worse than the "
             "alignment alone (initial.tfm); compare them.",
-            settings.trained_on.upper(), modalities["fixed"].upper(), modalities["moving"].upper(),
+            settings.trained_modality.upper(), modalities["fixed"].upper(), modalities["moving"].upper(),
         )  # fmt: skip
     scaled = [scale(on_grid[role], modalities[role], role) for role in ("moving", "fixed")]
     return Prepared(np.stack(scaled), grid, initial, modalities)

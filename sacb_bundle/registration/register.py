@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..checks import default_device, usable_device
+from ..checks import chosen_device
 from ..files import file_hash, shipped_weights
 from ..networks import load_network
 from ..spatial import check_label_interpolation
@@ -58,17 +58,20 @@ class Registrar:
         check_label_interpolation(label_interpolation)
         self.label_interpolation = label_interpolation
         self.weights = Path(weights) if weights is not None else shipped_weights()
-        self.device = default_device() if device is None else usable_device(device)
+        self.device = chosen_device(device)
         self.amp = self.device.type == "cuda" if amp is None else amp
         self.network, self.info = load_network(self.weights, self.device)
         self.weights_hash = file_hash(self.weights)
         self.settings = Settings(
             spacing_mm=self.info.spacing_mm if spacing is None else spacing,
             size_divisor=self.network.size_divisor,  # type: ignore[arg-type]
-            trained_on=self.info.modality,
+            trained_modality=self.info.modality,
             initial=initial,
             modality=modality,
         )
+
+    def __repr__(self) -> str:
+        return f"<Registrar with {self.weights} on {self.device}: {self.settings}>"
 
     def __call__(
         self,

@@ -77,8 +77,13 @@ class Registration:
         self.field = field
         self.label_interpolation = label_interpolation
         self.weights = weights
+        self.measured: dict[str, Any] = {}
         self.moving_source = pair.moving if moving_source is None else moving_source
         self.transform = Transform(prepared.initial, DisplacementField.from_voxels(field, prepared.grid))
+
+    def __repr__(self) -> str:
+        fixed, moving = self.pair.names
+        return f"<Registration of {moving} onto {fixed}: {self.fixed_grid}>"
 
     @property
     def fixed_grid(self) -> Grid:
@@ -102,9 +107,9 @@ class Registration:
         return in_type_of(self.moving_source, self.resampled.images[0])
 
     @property
-    def warped_labels(self) -> Volume | None:
+    def warped_labels(self) -> Any:
         """The moving label map on the fixed image's grid, or None."""
-        return self.resampled.labels[0] if self.resampled.labels else None
+        return in_type_of(self.moving_source, self.resampled.labels[0]) if self.resampled.labels else None
 
     @cached_property
     def warped_on_working_grid(self) -> torch.Tensor:
@@ -139,13 +144,16 @@ class Registration:
         """
         role = "label" if labels else "further"
         series = as_series(image, role)
-        if not self.transform.reaches(self.fixed_grid, series.grid):
-            raise InputError(
-                f"{source_name(image, role)}: the transform maps no part of the fixed image into it. Does it "
-                "belong to the moving image?"
-            )
+        self.check_reached(series.grid, source_name(image, role))
         frames = warp_series(self.transform, self.fixed_grid, series, labels, self.label_interpolation)
         return series_in_type_of(image, frames, self.fixed_grid, series.axes)
+
+    def check_reached(self, grid: Grid, name: str) -> None:
+        """Raise an InputError unless some of the fixed image is mapped into an image of the moving scan."""
+        if not self.transform.reaches(self.fixed_grid, grid):
+            raise InputError(
+                f"{name}: the transform maps no part of the fixed image into it. Does it belong to the moving image?"
+            )
 
     def warp_points(self, points: np.ndarray) -> np.ndarray:
         """Map points from the moving image to the fixed image, in the direction in which images are warped.
@@ -160,7 +168,9 @@ class Registration:
             InputError: if a point has no counterpart in the fixed image.
         """
         points = np.asarray(points, dtype=np.float64)
-        if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+        if points.ndim == 2 and not np.isfinite(points).all():
+            raise InputError("points holds coordinates that are NaN or infinite.")
+        if points.ndim != 2 or points.shape[1] != 3:
             raise InputError(f"points has shape {points.shape}; it must be (N, 3), finite, in mm, RAS.")
         return warp_points(self.transform, points)
 
@@ -187,18 +197,21 @@ class Registration:
             InputError: if a label map is invalid, or on the wrong grid.
         """
         scores = self.label_scores(fixed_labels, moving_labels, labels)
-        return measures_of_images(self) | ({} if scores is None else summary_of_labels(scores))
+        self.measured = measures_of_images(self) | ({} if scores is None else summary_of_labels(scores))
+        return dict(self.measured)
 
     def label_scores(
         self, fixed_labels: Any = None, moving_labels: Any = None, labels: Sequence[int] | None = None
     ) -> LabelMapScores | None:
         """Score the label maps, see `measures`; None if one is missing."""
-        fixed, moving, after = self.pair.fixed_labels, self.pair.moving_labels, self.warped_labels
+        fixed, moving = self.pair.fixed_labels, self.pair.moving_labels
+        after = self.resampled.labels[0] if self.resampled.labels else None
         if fixed_labels is not None:
             fixed = read_label_map(fixed_labels, "fixed label")
             check_same_grid("The fixed label map", fixed.grid, "the fixed image", self.fixed_grid)
         if moving_labels is not None:
             moving = read_label_map(moving_labels, "moving label")
+            self.check_reached(moving.grid, source_name(moving_labels, "moving label"))
             after = self.on_fixed_grid(self.transform, moving)
         if fixed is None or moving is None or after is None:
             return None
@@ -249,7 +262,5 @@ class Registration:
                 "weights": self.weights,
                 **(facts or {}),
             }
-            if "measures" not in record:
-                record["measures"] = self.measures()
-            write_record(unfinished, **record)
+            write_record(unfinished, measures=self.measured or self.measures(), **record)
         return {name: folder / path.name for name, path in written.items()}

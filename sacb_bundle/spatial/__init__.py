@@ -17,7 +17,6 @@ from .volume import Volume, as_finite, as_image, as_label_map, canonical, hash_o
 from .volume_files import (
     VOLUME_ENDINGS,
     content_hash,
-    read_finite,
     read_grid,
     read_image,
     read_label_map,
@@ -55,7 +54,6 @@ __all__ = [
     "in_type_of",
     "inverse_error",
     "invert",
-    "read_finite",
     "read_grid",
     "read_image",
     "read_label_map",

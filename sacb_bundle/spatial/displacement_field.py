@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ class DisplacementField:
         grid: grid of the same shape as the vectors.
     """
 
-    vectors: torch.Tensor
+    vectors: torch.Tensor = field(repr=False)
     grid: Grid
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import nibabel as nib
 import numpy as np
@@ -26,9 +26,13 @@ class Volume:
         sha256: hash of the file that the volume was read from, see `content_hash`; empty for a volume made in memory.
     """
 
-    values: np.ndarray
+    values: np.ndarray = field(repr=False)
     grid: Grid
     sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if self.values.shape != tuple(self.grid.shape):
+            raise InputError(f"The values of a volume have shape {self.values.shape}, but its grid {self.grid.shape}.")
 
 
 def checked_volume(values: np.ndarray, affine: np.ndarray, name: str, sha256: str = "") -> Volume:

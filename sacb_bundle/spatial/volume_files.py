@@ -22,7 +22,6 @@ from .itk import itk_grid
 from .nifti import NIFTI_ENDINGS, check_nifti, is_nifti, nifti_image, nifti_of_bytes, read_nifti_header, write_nifti
 from .volume import (
     Volume,
-    as_finite,
     as_image,
     as_label_map,
     checked_grid,
@@ -63,11 +62,6 @@ def read_volume(path: str | Path) -> Volume:
             return checked_volume(values, affine, str(path), sha256)
         volume = volume_of_itk(read_itk(path), str(path))
         return replace(volume, sha256=hash_of_voxels(volume))
-
-
-def read_finite(path: str | Path) -> Volume:
-    """Read a volume that can be interpolated, see `read_volume` and `as_finite`."""
-    return as_finite(read_volume(path), path)
 
 
 def read_image(path: str | Path) -> Volume:

@@ -14,8 +14,8 @@ from typing import Any
 from ..errors import InputError
 from ..files import read_json, whole_file
 from ..metrics import LABEL_SCORES, mean_and_std
+from ..registration.flags import flags_of
 from ..registration.result_folder import read_failure, read_record
-from .flags import flags_of
 
 STUDY, TABLE, LABELS, SUMMARY, REPORT = OWN_FILES = (
     "study.json", "cases.csv", "labels.csv", "summary.json", "report.html"

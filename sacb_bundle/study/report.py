@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..files import whole_file
-from . import flags
+from ..registration import flags
 from .records import (
     LABELS,
     REPORT,

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import check_results, make_folder, whole_file
 from ..networks import WeightsInfo
+from ..registration.flags import trained_on
 from ..registration.result_folder import read_record
 from .cases import Cases
 from .fingerprint import input_hashes
@@ -143,8 +144,3 @@ class Study:
     def release(self) -> None:
         """Release the lock, so that other processes can write here."""
         self.cases.release()
-
-
-def trained_on(weights: WeightsInfo) -> dict[str, Any]:
-    """Return the facts about the training that `flags_of` compares cases with."""
-    return {"modality": weights.modality, "spacing_mm": weights.spacing_mm, "deciles": weights.deciles}

@@ -21,7 +21,10 @@ class LabelsOnWorkingGridd(MonaiTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the label maps."""
         pair, prepared = data["pair"], data["prepared"]
-        rest = {key: value for key, value in data.items() if key not in ("pair", "prepared")}
+        left_out = ("pair", "prepared", "fixed_labels", "moving_labels")
+        rest = {key: value for key, value in data.items() if key not in left_out}
+        kinds = set(prepared.modalities.values())
+        rest["modality"] = kinds.pop() if len(kinds) == 1 else "auto"
         if pair.fixed_labels is None or pair.moving_labels is None:
             return rest
         for key, transform, labels in (

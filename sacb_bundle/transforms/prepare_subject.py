@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class PrepareSubjectd(MonaiTransform):
         for label_map in labels:
             check_same_grid(data["label"], label_map.grid, data["image"], image.grid)
         tensors = self.as_stored(image, labels) if self.reference is None else self.kept(image, labels)
-        return dict(data) | tensors
+        return dict(data) | tensors | {"path": data["image"]}
 
     def as_stored(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
         """Reorient a subject to RAS."""
@@ -104,12 +105,13 @@ class PrepareSubjectd(MonaiTransform):
         settings = [__version__, self.initial, self.spacing_mm, self.grid.shape, self.grid.affine.tolist()]
         key = hashlib.sha256(json.dumps([hashes, settings]).encode()).hexdigest()
         path = self.cache_dir / f"{key}.pt"
-        try:
-            return read_weights(path)
-        except InputError:  # missing or damaged
-            tensors = self.aligned(image, labels)
-            write_whole(tensors, path)
-            return tensors
+        with suppress(InputError):  # missing or damaged
+            kept: dict[str, torch.Tensor] = read_weights(path)
+            if kept.keys() == {"image", *(["label"] if labels else [])}:
+                return kept
+        tensors = self.aligned(image, labels)
+        write_whole(tensors, path)
+        return tensors
 
     def aligned(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
         """Align a subject to the first, and interpolate it on the common grid."""

@@ -33,5 +33,6 @@ class ScaleIntensityd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             image = result[key].as_subclass(torch.Tensor).numpy()
-            result[key] = torch.from_numpy(scale(image, modality_of(image, self.modality, "mr"), str(key)))
+            result["modality"] = modality_of(image, self.modality, "auto")
+            result[key] = torch.from_numpy(scale(image, result["modality"], str(data.get("path", key))))
         return result

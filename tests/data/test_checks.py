@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sacb_bundle.data import check_labels, check_training_items, has_labels, initial_for, label_values
+from sacb_bundle.data import check_labels, check_training_items, has_labels, label_values
 from sacb_bundle.errors import InputError
 from sacb_bundle.registration.pair import as_pair
 from sacb_bundle.transforms import PrepareSubjectd
@@ -94,8 +94,6 @@ def test_other_grid_is_refused(shape: tuple[int, ...], affine: np.ndarray | None
     ):
         with pytest.raises(InputError, match="resample one onto the other"):
             check(*data)
-    assert initial_for([{"moving": fixed, "fixed": fixed}]) == "none"
-    assert initial_for([{"moving": fixed, "fixed": fixed}, {"moving": other, "fixed": fixed}]) == "affine"
 
 
 def test_labels_and_items_that_cannot_be_used(tmp_path: Path) -> None:

@@ -72,9 +72,13 @@ def test_one_missing_label_means_no_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("images", "description", "message"),
     [
-        ([], None, r"images: holds no \.nii\.gz or \.nii file"),
+        ([], None, r"images: holds no image \(\.nii, "),
         (["a.nii.gz"], None, "1 subject to train on; pairs need at least two"),
-        (["a.nii.gz", "b.nii.gz"], {"split": {"train": ["a", "q"], "val": ["a", "b"]}}, r"q\.nii\.gz: no such file"),
+        (
+            ["a.nii.gz", "b.nii.gz"],
+            {"split": {"train": ["a", "q"], "val": ["a", "b"]}},
+            r"images: has no image q, though the data set names it",
+        ),
         (["a.nii.gz", "b.nii.gz"], {"split": {"train": ["a", "b"], "val": ["b"]}}, "1 subject to validate on"),
         (["a.nii.gz", "b.nii.gz"], {"split": ["a"]}, r'dataset\.json: "split" must be an object'),
         (["a.nii.gz", "b.nii.gz"], {"split": {"train": ["a", "a"], "val": ["a", "b"]}}, "has a name twice"),

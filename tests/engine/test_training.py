@@ -11,7 +11,8 @@ import torch
 from ignite.engine import Engine, Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sacb_bundle.engine import SaveBest
+from sacb_bundle.engine import SaveBest, epochs_to_train
+from sacb_bundle.errors import InputError
 from sacb_bundle.networks import SACBNet, WeightsInfo, describe, load_checkpoint, read_info
 from sacb_bundle.registration.register import Registrar
 from tests.conftest import write
@@ -197,6 +198,17 @@ def test_a_training_that_is_done_can_be_extended(study: Path, trained: Path, tmp
     assert any(not torch.equal(value, ends[1]["network"][name]) for name, value in ends[0]["network"].items())
 
 
+def test_a_resumed_training_keeps_its_number_of_epochs(study: Path, trained: Path, tmp_path: Path) -> None:
+    state = str(trained / "logs" / "last.pt")
+    assert epochs_to_train(state, tmp_path, 300) == epochs_to_train(True, trained / "logs", 300) == 4
+    assert epochs_to_train(False, trained / "logs", 300) == 300
+    with pytest.raises(InputError, match=r"last\.pt: no such checkpoint file"):
+        epochs_to_train(True, tmp_path, 300)
+    choices = {key: value for key, value in options(study, tmp_path).items() if key != "max_epochs"}
+    resumed = workflow("train", resume=state, **choices)
+    assert resumed.trainer.state.max_epochs == 4
+
+
 def test_weights_say_how_to_use_them(study: Path, trained: Path, tmp_path: Path) -> None:
     info = read_info(trained / "model.pt")
     assert info.network == describe(SACBNet(base_channels=2))
@@ -207,6 +219,30 @@ def test_weights_say_how_to_use_them(study: Path, trained: Path, tmp_path: Path)
     images = [study / "images" / f"{role}_0.nii.gz" for role in ("fixed", "moving")]
     result = Registrar(trained / "model.pt", device="cpu", initial="none")(*images)
     assert result.warped.shape == (32, 32, 32)
+
+
+def test_an_earlier_training_is_not_replaced(study: Path, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "earlier")
+    before = (tmp_path / "earlier" / "model.pt").read_bytes()
+    for places in (
+        {"ckpt_dir": str(tmp_path / "earlier"), "output_dir": str(tmp_path / "new")},
+        {"ckpt_dir": str(tmp_path / "new"), "output_dir": str(tmp_path / "earlier" / "logs")},
+    ):
+        with pytest.raises(RuntimeError) as error:
+            workflow("train", **options(study, tmp_path) | places).run()
+        assert "belongs to an earlier training; continue it with --resume" in str(reason_of(error.value))
+    assert (tmp_path / "earlier" / "model.pt").read_bytes() == before
+    for resume in (False, str(trained / "logs" / "last.pt")):
+        with pytest.raises(RuntimeError) as error:
+            workflow("train", **options(study, tmp_path) | {"ckpt_dir": str(ROOT / "models"), "resume": resume}).run()
+        assert "these weights ship with the bundle" in str(reason_of(error.value))
+
+
+def test_other_settings_than_those_of_the_weights_are_refused(study: Path, trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError) as error:
+        workflow("train", resume=str(trained / "logs" / "last.pt"), modality="ct", **options(study, tmp_path)).run()
+    assert "its training has modality mr, but this run has ct" in str(reason_of(error.value))
+    assert not (tmp_path / "model.json").exists()
 
 
 def test_training_on_pairs(study: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,16 @@ def test_picture(labels: bool, tmp_path: Path) -> None:
         green = (tiles[7][..., 1] > 150) & (tiles[7][..., 0] < 120)
         pink = (tiles[7][..., 0] > 180) & (tiles[7][..., 1] < 140)
         assert white.sum() > 200 > green.sum() + pink.sum()
+
+
+def test_measures_tell_how_far_the_alignment_moves() -> None:
+    result = case(shift(0.0), labels=False)
+    turned = np.array([[0, -1.5, 0, 90], [1.5, 0, 0, 0], [0, 0, 1.5, 0], [0, 0, 0, 1]])
+    result = Registration(result.pair, replace(result.prepared, initial=turned), result.field)
+    measures = result.measures()
+    for name, value in motion(turned, GRID).items():
+        assert measures[f"alignment_{name}"] == pytest.approx(value)
+    assert measures["alignment_scale"] == pytest.approx(1.5)
 
 
 def test_how_far_an_alignment_moves() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -179,6 +180,38 @@ def test_measures_take_label_maps_of_any_kind(
         result.measures(files["moving_labels"], files["moving_labels"])
 
 
+def test_measures_that_were_taken_are_saved(scans: Path, registrar: sacb.Registrar, tmp_path: Path) -> None:
+    result = registrar(scans / "fixed.nii.gz", scans / "moving.nii.gz")
+    measures = result.measures(scans / "fixed_labels.nii.gz", scans / "moving_labels.nii.gz", labels=[2, 3])
+    result.save(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "case.json").read_text())["measures"] == measures
+    assert [row["label"] for row in measures["labels"]] == [2, 3]
+
+
+@pytest.mark.parametrize("labels", [31, "31", [0, 31], [31.5], [True, "x"]])
+def test_labels_to_score_are_label_values(labels: Any, scans: Path, registrar: sacb.Registrar) -> None:
+    files = {role: scans / f"{role}.nii.gz" for role in ("fixed", "moving", "fixed_labels", "moving_labels")}
+    with pytest.raises(InputError, match="it must be a list of label values, whole numbers above 0"):
+        registrar(**files).measures(labels=labels)
+
+
+def test_label_maps_of_another_place_are_refused(scans: Path, result: sacb.Registration) -> None:
+    far = np.diag([2.0, 2.0, 2.0, 1.0])
+    far[:3, 3] = 5000
+    labels = nib.Nifti1Image(voxels(scans / "moving_labels.nii.gz"), far)
+    for use in (lambda: result.measures(scans / "fixed_labels.nii.gz", labels), lambda: result.warp_labels(labels)):
+        with pytest.raises(InputError, match="Does it belong to the moving image"):
+            use()
+
+
+def test_the_warped_labels_have_the_type_of_the_moving_image(scans: Path, registrar: sacb.Registrar) -> None:
+    files = {role: scans / f"{role}.nii.gz" for role in ("fixed", "moving", "moving_labels")}
+    result = registrar(**files)
+    assert type(result.warped_labels) is type(result.warped) is nib.Nifti1Image
+    assert registrar(files["fixed"], files["moving"]).warped_labels is None
+    assert repr(result).startswith("<Registration of moving onto fixed: 32x40x32 voxels")
+
+
 def test_a_notebook_shows_the_picture(result: sacb.Registration, tmp_path: Path) -> None:
     (tmp_path / "shown.jpg").write_bytes(result._repr_jpeg_())
     with Image.open(tmp_path / "shown.jpg") as shown:
@@ -198,7 +231,8 @@ def test_the_transform_in_the_file_is_that_in_memory(by_command: Path, result: s
         ({"device": "tpu"}, "device is 'tpu', which is not available"),
         ({"initial": "elastic"}, "initial is 'elastic'; it must be one of none, center, rigid, affine"),
         ({"modality": "us"}, "modality is 'us'; it must be one of auto, mr, ct"),
-        ({"spacing": 0}, "spacing is 0; it must be a length"),
+        ({"spacing": "2"}, "spacing is '2'; it must be a number of mm"),
+        ({"spacing": 0}, "spacing is 0; it must be a number of mm"),
         ({"label_interpolation": "cubic"}, "label_interpolation is 'cubic'"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from sacb_bundle.data import phantom_pair
 from sacb_bundle.errors import InputError
 from sacb_bundle.spatial import Grid, Transform, Volume, align, common_part, foreground, resample, working_grid
-from tests.spatial.geometries import GEOMETRIES, grid, rotation
+from tests.spatial.geometries import GEOMETRIES, rotation
 
 AFFINE = np.array([[2.0, 0, 0, -60], [0, 2, 0, -70], [0, 0, 2, -50], [0, 0, 0, 1]])
 
@@ -105,7 +105,7 @@ def test_common_part_of_a_head_and_its_brain() -> None:
 
 
 def test_foreground() -> None:
-    air = Volume(np.array([[[-1000.0, -1000, 40, 1000]]]), grid("RAS"))
+    air = Volume(np.array([[[-1000.0, -1000, 40, 1000]]]), Grid((1, 1, 4), np.eye(4)))
     assert foreground(air).values.tolist() == [[[False, False, True, True]]]
 
 

@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.spatial import Volume, as_volume, in_type_of, read_volume, write_volume
+from sacb_bundle.spatial import Grid, Volume, as_volume, in_type_of, read_volume, write_volume
 from tests.engine.workflows import ROOT
 from tests.spatial.geometries import GEOMETRIES, blocks, pattern
 
@@ -140,7 +140,7 @@ def test_types_of_pytorch_become_those_of_files(dtype: torch.dtype) -> None:
 )
 def test_freesurfer_gets_a_type_that_it_can_store(dtype: str, stored: str, tmp_path: Path) -> None:
     image = nib.MGHImage(ONES, np.eye(4))
-    result = in_type_of(image, Volume(7 * np.ones((3, 4, 5), dtype), GEOMETRIES["RAS"]))
+    result = in_type_of(image, Volume(7 * np.ones((3, 4, 5), dtype), Grid((3, 4, 5), GEOMETRIES["RAS"].affine)))
     nib.save(result, tmp_path / "image.mgz")
     assert nib.load(tmp_path / "image.mgz").get_data_dtype().newbyteorder("=") == stored
     assert (np.asarray(nib.load(tmp_path / "image.mgz").dataobj) == 7).all()
@@ -148,7 +148,7 @@ def test_freesurfer_gets_a_type_that_it_can_store(dtype: str, stored: str, tmp_p
 
 def test_labels_of_every_type_reach_monai_and_simpleitk() -> None:
     for dtype in ("uint8", "uint16", "uint32"):
-        labels = Volume(np.full((3, 4, 5), 200, dtype), GEOMETRIES["RAS"])
+        labels = Volume(np.full((3, 4, 5), 200, dtype), Grid((3, 4, 5), GEOMETRIES["RAS"].affine))
         for image in (MetaTensor(ONES), sitk.GetImageFromArray(ONES)):
             assert (as_volume(in_type_of(image, labels), "labels").values == 200).all()
 

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.spatial import Volume, read_label_map, read_volume, volume_name, write_volume
+from sacb_bundle.spatial import Grid, Volume, read_label_map, read_volume, volume_name, write_volume
 from tests.spatial.geometries import GEOMETRIES, pattern
 
 
@@ -85,7 +85,7 @@ def test_trailing_axes_of_other_formats(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint64])
 def test_rare_types_are_written(dtype: type, tmp_path: Path) -> None:
-    volume = Volume(np.arange(60, dtype=dtype).reshape(3, 4, 5), GEOMETRIES["RAS"])
+    volume = Volume(np.arange(60, dtype=dtype).reshape(3, 4, 5), Grid((3, 4, 5), GEOMETRIES["RAS"].affine))
     write_volume(volume, tmp_path / "image.nii.gz")
     assert np.array_equal(read_volume(tmp_path / "image.nii.gz").values, volume.values)
 
@@ -127,3 +127,8 @@ def test_labels_are_whole_numbers(tmp_path: Path) -> None:
 
 def test_name_without_ending() -> None:
     assert [volume_name(path) for path in ("a/b.c.nii.gz", "d.MHA", "e.txt")] == ["b.c", "d", "e.txt"]
+
+
+def test_values_have_the_shape_of_the_grid() -> None:
+    with pytest.raises(InputError, match=r"values of a volume have shape \(3, 4, 5\), but its grid \(4, 4, 5\)"):
+        Volume(np.zeros((3, 4, 5)), Grid((4, 4, 5), np.eye(4)))

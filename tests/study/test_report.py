@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from sacb_bundle.commands import main
-from sacb_bundle.study.flags import flags_of
+from sacb_bundle.registration.flags import flags_of
 from sacb_bundle.study.records import read_records
 from sacb_bundle.study.report import write_report
 from tests.study.runs import contents, rows_of

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..networks import WeightsInfo
+
 LARGEST_FOLDING_PERCENT = 0.5
 # Gain of similarity by the displacement field.
 LEAST_GAIN = 0.01
@@ -79,3 +81,8 @@ def contrast_distance(deciles: Sequence[float], reference: Sequence[float]) -> f
     if not deciles:
         return float("inf")
     return sum(abs(first - second) for first, second in zip(deciles, reference, strict=True)) / len(reference)
+
+
+def trained_on(weights: WeightsInfo) -> dict[str, Any]:
+    """Return the facts about the training that `flags_of` compares cases with."""
+    return {"modality": weights.modality, "spacing_mm": weights.spacing_mm, "deciles": weights.deciles}

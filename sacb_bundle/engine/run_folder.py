@@ -1,0 +1,34 @@
+"""Protect the weights of earlier trainings, and those that ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from ..files import make_folder, shipped_weights
+
+WEIGHTS, STATE = "model.pt", "last.pt"
+
+
+def make_run_folders(output_dir: str | Path, ckpt_dir: str | Path, resume: bool | str | Path, replace: bool) -> None:
+    """Make the folders of a training, unless that would replace weights.
+
+    Args:
+        output_dir: folder of the state and the logs.
+        ckpt_dir: folder of the weights.
+        resume: whether, or from which state, the training continues an earlier one.
+        replace: whether weights may be replaced: those of an earlier training, and those that ship.
+
+    Raises:
+        InputError: if weights would be replaced, or a folder cannot be written to.
+    """
+    weights, state = Path(ckpt_dir) / WEIGHTS, Path(output_dir) / STATE
+    if not replace and weights.resolve() == shipped_weights().resolve():
+        raise InputError(f"{weights}: these weights ship with the bundle, and a training does not replace them.")
+    for path in (weights, state):
+        if path.exists() and not resume and not replace:
+            raise InputError(
+                f"{path}: belongs to an earlier training; continue it with --resume, or choose another output_dir."
+            )
+    make_folder(ckpt_dir)
+    make_folder(output_dir)
