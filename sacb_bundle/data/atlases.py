@@ -31,6 +31,12 @@ class Atlas:
 def read_atlas(folder: str | Path) -> Atlas:
     """Read the atlas in a folder: image.nii.gz, labels.nii.gz, and labels.json, {"1": "name of label 1", ...}.
 
+    Args:
+        folder: path of the folder.
+
+    Returns:
+        The paths of the image and the label map, which are not read, and the names of the labels.
+
     Raises:
         InputError: if a file is missing, or labels.json is invalid, see `read_label_names`.
     """
@@ -68,6 +74,9 @@ def shown_names(metadata: str | Path) -> dict[int, str]:
 
 def atlas_names(atlas_dir: str | Path) -> list[str]:
     """Return the names of the atlases in a folder, each a subfolder, in alphabetical order.
+
+    Args:
+        atlas_dir: path of the folder that holds the atlases.
 
     Raises:
         InputError: if there are none.

@@ -65,7 +65,11 @@ def grid_of(path: str, grids: dict[str, Grid | InputError]) -> Grid:
 
 
 def has_labels(items: Sequence[Mapping[str, str]]) -> bool:
-    """Return whether there are subjects or pairs, and all have label maps."""
+    """Return whether there are subjects or pairs, and all have label maps.
+
+    Args:
+        items: subjects (with "label") or pairs (with "moving_labels" and "fixed_labels"), each as paths by key.
+    """
     return bool(items) and all("label" in item or {"moving_labels", "fixed_labels"} <= item.keys() for item in items)
 
 
@@ -92,7 +96,14 @@ def check_labels(labels: Iterable[int] | None, items: Iterable[Mapping[str, str]
 
 
 def label_values(items: Iterable[Mapping[str, str]]) -> list[int]:
-    """Return the label values other than 0 in the label maps of subjects ("label") or pairs ("fixed_labels")."""
+    """Return the label values other than 0 in the label maps of subjects or pairs, in ascending order.
+
+    Args:
+        items: subjects (with "label") or pairs (with "fixed_labels"), each as paths by key.
+
+    Raises:
+        InputError: if a label map cannot be read or is invalid.
+    """
     return sorted(set[int]().union(*map(values_of, label_files(items))))
 
 

@@ -9,6 +9,9 @@ from statistics import fmean, stdev
 def mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
     """Return the mean and the sample standard deviation; None where there are too few values.
 
+    Args:
+        values: numbers; the mean needs at least one, the standard deviation at least two.
+
     Example:
         >>> mean_and_std([1.0, 3.0])
         {'mean': 2.0, 'std': 1.4142135623730951}

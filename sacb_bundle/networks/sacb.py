@@ -96,7 +96,14 @@ class SACB(nn.Module):
         return adaptive_residual_conv3d(features, self.weight, tap_weights, bias, labels, residual=x)
 
     def describe(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the descriptor of every voxel of the features (B, C, D, H, W): (B, D*H*W, F) fp32."""
+        """Return the descriptor of every voxel.
+
+        Args:
+            features: features (B, C, D, H, W).
+
+        Returns:
+            Descriptors (B, D*H*W, F) in fp32, where F depends on the kind of descriptor.
+        """
         if self.descriptor == "spatial":
             return spatial_descriptor(features)
         if self.descriptor == "channel":

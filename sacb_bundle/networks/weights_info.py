@@ -62,6 +62,9 @@ def read_info(weights: str | Path) -> WeightsInfo:
     Args:
         weights: path of the weights, such as models/model.pt, beside which model.json lies.
 
+    Returns:
+        The description of the weights, checked.
+
     Raises:
         InputError: if the weights or the JSON file are missing, or it does not describe weights.
     """
@@ -97,13 +100,25 @@ def check_info(info: WeightsInfo, path: Path) -> None:
 
 
 def write_info(info: WeightsInfo, weights: str | Path) -> None:
-    """Write how to use a file of weights beside it, whole or not at all."""
+    """Write how to use a file of weights beside it, whole or not at all.
+
+    Args:
+        info: description of the weights.
+        weights: path of the weights, such as models/model.pt, beside which model.json is written.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
     with whole_file(info_path(weights)) as unfinished:
         unfinished.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
 
 
 def describe(network: RegistrationNetwork) -> dict[str, Any]:
-    """Return the name and options of a network, as `WeightsInfo.network` holds them."""
+    """Return the name and options of a network, as `WeightsInfo.network` holds them.
+
+    Args:
+        network: network of one of the classes in `NETWORKS`.
+    """
     return {"name": type(network).__name__, **network.options}
 
 
@@ -113,6 +128,9 @@ def build_network(description: Mapping[str, Any], **changes: Any) -> nn.Module:
     Args:
         description: `WeightsInfo.network`.
         changes: options that replace those of the description, such as max_iterations=9.
+
+    Returns:
+        The network, with newly initialised weights.
 
     Raises:
         InputError: if the network does not have such options.
@@ -131,6 +149,9 @@ def network_for(weights: str | Path, **changes: Any) -> nn.Module:
         weights: path of the weights.
         changes: options that replace those of the training.
 
+    Returns:
+        The network, with newly initialised weights.
+
     Raises:
         InputError: see `read_info` and `build_network`.
     """
@@ -140,8 +161,15 @@ def network_for(weights: str | Path, **changes: Any) -> nn.Module:
 def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Module, WeightsInfo]:
     """Build the network of a file of weights and load them, ready for inference on a device.
 
+    Args:
+        weights: path of the weights, with their description beside it.
+        device: device of the network.
+
+    Returns:
+        The network in evaluation mode, and the description of its weights.
+
     Raises:
-        InputError: see `read_info` and `load_checkpoint`.
+        InputError: see `read_info`, `build_network` and `load_checkpoint`.
     """
     info = read_info(weights)
     return load_checkpoint(build_network(info.network), weights).to(device).eval(), info

@@ -39,6 +39,9 @@ def fused_kernels(enabled: bool) -> Iterator[None]:
     Args:
         enabled: whether operations may use the fused kernels.
 
+    Returns:
+        A context manager that restores the previous setting at the end of the block.
+
     Example:
         >>> import torch
         >>> from sacb_bundle.ops import halve

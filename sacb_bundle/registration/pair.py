@@ -74,6 +74,10 @@ def as_pair(images: Mapping[Any, Any]) -> Pair:
 def read_label_map(image: object, role: str) -> Volume:
     """Return a label map or mask, given as a path or in memory.
 
+    Args:
+        image: path or image in memory, see `sacb_bundle.spatial.as_volume`.
+        role: role of the label map in error messages, such as "fixed label".
+
     Raises:
         InputError: if it is not a valid label map.
     """

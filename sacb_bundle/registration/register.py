@@ -120,7 +120,15 @@ class Registrar:
         )
 
     def predict(self, prepared: Prepared) -> torch.Tensor:
-        """Return the displacement field (3, D, H, W) fp32 of a prepared pair, in voxels of its working grid."""
+        """Return the displacement field of a prepared pair.
+
+        Args:
+            prepared: pair on its working grid, see `sacb_bundle.registration.prepare.prepare`.
+
+        Returns:
+            The field (3, D, H, W) fp32 on the registrar's device, in voxels of the working grid, with components in the
+            order of the axes.
+        """
         return predict(self.network, prepared.images, self.device, self.amp)
 
 

@@ -133,11 +133,28 @@ class Registration:
         return self.carry(image, labels=False)
 
     def warp_labels(self, labels: Any) -> Any:
-        """Warp a label map of the moving scan, see `warp`. Every voxel gets one of the label values."""
+        """Warp a label map of the moving scan, see `warp`. Every voxel gets one of the label values.
+
+        Args:
+            labels: path or label map in memory, on any grid that overlaps the moving image.
+
+        Returns:
+            The label map on the fixed image's grid, in the type that was given; 0 outside of the moving label map.
+
+        Raises:
+            InputError: if it is not a valid label map, or the transform maps no part of the fixed image into it.
+        """
         return self.carry(labels, labels=True)
 
     def carry(self, image: Any, labels: bool) -> Any:
         """Warp an image or a label map.
+
+        Args:
+            image: path or image in memory, as in `warp`.
+            labels: whether the image is a label map.
+
+        Returns:
+            The image on the fixed image's grid, in the type that was given.
 
         Raises:
             InputError: as in `warp`.
@@ -149,7 +166,15 @@ class Registration:
         return series_in_type_of(image, frames, self.fixed_grid, series.axes)
 
     def check_reached(self, grid: Grid, name: str) -> None:
-        """Raise an InputError unless some of the fixed image is mapped into an image of the moving scan."""
+        """Check that the transform maps some of the fixed image into an image of the moving scan.
+
+        Args:
+            grid: grid of the image of the moving scan.
+            name: name of that image in the error message.
+
+        Raises:
+            InputError: if it does not.
+        """
         if not self.transform.reaches(self.fixed_grid, grid):
             raise InputError(
                 f"{name}: the transform maps no part of the fixed image into it. Does it belong to the moving image?"
@@ -203,7 +228,20 @@ class Registration:
     def label_scores(
         self, fixed_labels: Any = None, moving_labels: Any = None, labels: Sequence[int] | None = None
     ) -> LabelMapScores | None:
-        """Score the label maps, see `measures`; None if one is missing."""
+        """Score the label maps, see `measures`.
+
+        Args:
+            fixed_labels: label map on the fixed image's grid; by default that of the pair.
+            moving_labels: label map of the moving image; by default that of the pair.
+            labels: label values to score; by default all of the fixed label map.
+
+        Returns:
+            The scores of each label, or None if a label map is missing.
+
+        Raises:
+            InputError: if a label map is invalid or on the wrong grid, `labels` is not a list of label values, or there
+                are more than 1000 labels to score.
+        """
         fixed, moving = self.pair.fixed_labels, self.pair.moving_labels
         after = self.resampled.labels[0] if self.resampled.labels else None
         if fixed_labels is not None:
@@ -218,7 +256,15 @@ class Registration:
         return score_label_maps(fixed, self.on_fixed_grid(self.alignment, moving), after, labels)
 
     def on_fixed_grid(self, transform: Transform, labels: Volume) -> Volume:
-        """Warp a label map onto the fixed image's grid."""
+        """Warp a label map onto the fixed image's grid.
+
+        Args:
+            transform: transform from fixed to moving world coordinates in mm, RAS.
+            labels: label map of the moving image, int32.
+
+        Returns:
+            The label map on the fixed image's grid, in the smallest unsigned type that holds its labels.
+        """
         return resample(
             transform, self.fixed_grid, labels=[labels], label_interpolation=self.label_interpolation
         ).labels[0]

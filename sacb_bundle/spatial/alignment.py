@@ -135,7 +135,11 @@ def without_extremes(volume: Volume) -> Volume:
 
 
 def foreground(volume: Volume) -> Volume:
-    """Return a mask of the voxels that are brighter than the background."""
+    """Return a mask of the voxels that are brighter than the background.
+
+    Args:
+        volume: image of any type of real numbers.
+    """
     low, high = volume.values.min(), np.percentile(volume.values, 99.5)
     return Volume(volume.values > low + FOREGROUND_SHARE * (high - low), volume.grid)
 

@@ -27,17 +27,36 @@ class DisplacementField:
 
     @classmethod
     def from_voxels(cls, field: torch.Tensor, grid: Grid) -> DisplacementField:
-        """Convert a network's field (3, D, H, W), in voxels of the grid with components in the order of its axes."""
+        """Convert a network's field to world coordinates.
+
+        Args:
+            field: displacements (3, D, H, W) in voxels of the grid, with components in the order of its axes.
+            grid: grid of the shape (D, H, W).
+
+        Returns:
+            The displacement field, on the same device.
+        """
         matrix = torch.from_numpy(grid.affine[:3, :3]).to(field)
         return cls(torch.einsum("ij,jdhw->idhw", matrix, field), grid)
 
     def in_voxels_of(self, grid: Grid) -> torch.Tensor:
-        """Return the vectors (3, D, H, W) in voxels of a grid, with components in the order of its axes."""
+        """Return the vectors in voxels of a grid, at the same positions.
+
+        Args:
+            grid: grid whose voxels are the unit, and whose axes are the directions of the components.
+
+        Returns:
+            Displacements (3, D, H, W), with components in the order of the axes of `grid`.
+        """
         matrix = torch.from_numpy(np.linalg.inv(grid.affine[:3, :3])).to(self.vectors)
         return torch.einsum("ij,jdhw->idhw", matrix, self.vectors)
 
     def covering(self, grid: Grid) -> DisplacementField:
-        """Return the field extended from its border over all of another grid, for programs that do not extrapolate."""
+        """Return the field extended from its border over all of another grid, for programs that do not extrapolate.
+
+        Args:
+            grid: grid to cover.
+        """
         index = self.grid.to_index(grid.corners)
         before = np.maximum(0, np.ceil(-index.min(axis=0))).astype(int)
         after = np.maximum(0, np.ceil(index.max(axis=0) - np.array(self.grid.shape) + 1)).astype(int)
@@ -48,7 +67,14 @@ class DisplacementField:
         return DisplacementField(vectors, Grid(tuple(vectors.shape[1:]), affine))
 
     def at(self, positions: torch.Tensor) -> torch.Tensor:
-        """Return the vectors (3, d, h, w) at world coordinates (3, d, h, w) fp32 on the field's device."""
+        """Return the vectors at points of the fixed image, interpolated linearly.
+
+        Args:
+            positions: world coordinates (3, d, h, w) fp32, in mm, RAS, on the field's device.
+
+        Returns:
+            Displacements (3, d, h, w), in mm, RAS.
+        """
         to_index = torch.from_numpy(np.linalg.inv(self.grid.affine)).to(positions)
         return sample_linear(self.vectors, map_affinely(to_index, positions))
 

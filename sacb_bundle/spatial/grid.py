@@ -65,26 +65,55 @@ class Grid:
         return self.to_world(indices.T)
 
     def to_world(self, indices: np.ndarray) -> np.ndarray:
-        """Convert voxel indices (N, 3), integer or fractional, to world coordinates (N, 3) in mm, RAS."""
+        """Convert voxel indices to world coordinates.
+
+        Args:
+            indices: voxel indices (N, 3), integer or fractional.
+
+        Returns:
+            World coordinates (N, 3) fp64, in mm, RAS.
+        """
         return apply_affine(self.affine, indices)
 
     def to_index(self, points: np.ndarray) -> np.ndarray:
-        """Convert world coordinates (N, 3) in mm, RAS, to voxel indices (N, 3)."""
+        """Convert world coordinates to voxel indices.
+
+        Args:
+            points: world coordinates (N, 3), in mm, RAS.
+
+        Returns:
+            Voxel indices (N, 3) fp64, fractional between voxel centres.
+        """
         return apply_affine(np.linalg.inv(self.affine), points)
 
     def contains(self, points: np.ndarray) -> np.ndarray:
-        """Return whether each of the world coordinates (N, 3) is within a voxel."""
+        """Return whether each point is within a voxel.
+
+        Args:
+            points: world coordinates (N, 3), in mm, RAS.
+
+        Returns:
+            Booleans (N,).
+        """
         index = self.to_index(points)
         return np.all((index > -0.5) & (index < np.array(self.shape) - 0.5), axis=1)
 
     def coincides_with(self, other: Grid) -> bool:
-        """Return whether both grids have the same shape, and the same corner voxels within 1 % of a voxel."""
+        """Return whether both grids have the same shape, and the same corner voxels within 1 % of a voxel.
+
+        Args:
+            other: grid to compare with.
+        """
         if self.shape != other.shape:
             return False
         return bool(np.abs(self.corners - other.corners).max() <= 0.01 * min(self.spacing))
 
     def encloses(self, other: Grid) -> bool:
-        """Return whether all voxels of the other grid are within this one, or less than a voxel outside."""
+        """Return whether all voxels of the other grid are within this one, or less than a voxel outside.
+
+        Args:
+            other: grid whose voxels are checked.
+        """
         indices = self.to_index(other.corners)
         return bool((indices > -1).all() and (indices < np.array(self.shape)).all())
 
@@ -95,18 +124,38 @@ class Grid:
             yield slice(start, min(start + planes, self.shape[0]))
 
     def plane(self, axis: int, index: int) -> Grid:
-        """Return the grid of the plane at an index along an axis."""
+        """Return the grid of one plane, which has the size 1 along its axis.
+
+        Args:
+            axis: axis at right angles to the plane: 0, 1 or 2.
+            index: voxel index of the plane along that axis.
+        """
         affine = self.affine.copy()
         affine[:3, 3] += index * affine[:3, axis]
         return Grid(tuple(1 if other == axis else size for other, size in enumerate(self.shape)), affine)
 
     def lattice(self, steps: int) -> np.ndarray:
-        """Return world coordinates (steps**3, 3) in mm, RAS, of points spaced evenly over the grid."""
+        """Return points spaced evenly over the grid.
+
+        Args:
+            steps: number of points along each axis, from the first voxel to the last.
+
+        Returns:
+            World coordinates (steps**3, 3), in mm, RAS.
+        """
         along = [np.linspace(0, size - 1, steps) for size in self.shape]
         return self.to_world(np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, 3))
 
     def positions(self, planes: slice, device: torch.device | str = "cpu") -> torch.Tensor:
-        """Return world coordinates (3, d, H, W) in mm, RAS, fp32, of the voxels of a slab along the first axis."""
+        """Return the world coordinates of the voxels of a slab.
+
+        Args:
+            planes: slice of the d planes of the slab along the first axis, with a start and a stop.
+            device: device of the result.
+
+        Returns:
+            World coordinates (3, d, H, W) fp32, in mm, RAS.
+        """
         terms = []
         for axis, planes_of_axis in enumerate((planes, slice(0, self.shape[1]), slice(0, self.shape[2]))):
             indices = np.arange(planes_of_axis.start, planes_of_axis.stop)

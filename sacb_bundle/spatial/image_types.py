@@ -93,7 +93,12 @@ def in_type_of(image: object, volume: Volume) -> object:
 
 
 def source_name(image: object, name: str) -> str:
-    """Return the name of an image in error messages: its path, or its role."""
+    """Return the name of an image in error messages: its path, or its role.
+
+    Args:
+        image: path or image in memory.
+        name: role of the image, such as "moving".
+    """
     return str(image) if isinstance(image, (str, Path)) else f"the {name} image"
 
 

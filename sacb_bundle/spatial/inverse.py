@@ -120,12 +120,15 @@ def nearest_affine(transform: Transform) -> np.ndarray:
 def invert(
     transform: Transform, grid: Grid, progress: Callable[[int], object] = lambda planes: None
 ) -> DisplacementField:
-    """Invert a transform, and return the displacement field from the moving image to the fixed one.
+    """Invert a transform.
 
     Args:
         transform: transform from the fixed image to the moving one.
         grid: grid of the result, usually that of the moving image.
         progress: function called with the number of planes after each slab.
+
+    Returns:
+        The displacement field from the moving image to the fixed one, on the CPU.
     """
     vectors = torch.empty((3, *grid.shape))
     for planes in grid.slabs():

@@ -56,6 +56,9 @@ def resample(
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
         progress: function that is called with the number of planes after each slab.
 
+    Returns:
+        The images, the label maps and the complete transform on the grid.
+
     Raises:
         InputError: if `label_interpolation` has another value.
     """
@@ -147,7 +150,14 @@ class Task:
 
 
 def check_label_interpolation(name: str) -> None:
-    """Raise an InputError unless label maps can be interpolated so."""
+    """Check the name of an interpolation of label maps.
+
+    Args:
+        name: value of the option `label_interpolation`.
+
+    Raises:
+        InputError: if it is neither "nearest" nor "linear".
+    """
     if name not in LABEL_SAMPLERS:
         raise InputError(f'label_interpolation is {name!r}; it must be "nearest" or "linear".')
 
@@ -169,9 +179,16 @@ def label_dtype(largest: int) -> np.dtype:
 
 
 def averaged(volume: Volume, spacing: float) -> Volume:
-    """Average an image over blocks of voxels, as large as fit into a spacing in mm.
+    """Average an image over blocks of voxels, as large as fit into a spacing.
 
-    A coarser grid is to be sampled from the result, an fp32 image, since single voxels would be noise on it.
+    A coarser grid is to be sampled from the result, since single voxels would be noise on it.
+
+    Args:
+        volume: image of any type of real numbers.
+        spacing: largest side of a block, in mm; an axis of coarser voxels stays as it is.
+
+    Returns:
+        The image of the averages, fp32, with one voxel at the centre of each block.
     """
     factors = [max(1, int(spacing / length + 0.01)) for length in volume.grid.spacing]
     values = volume.values

@@ -112,6 +112,9 @@ def as_series(image: object, name: str) -> Series:
             shape (C, D, H, W). Trailing axes of length 1 at the end are dropped.
         name: role of the image in error messages, such as "moving".
 
+    Returns:
+        The series, whose voxels are checked as its frames are read.
+
     Raises:
         InputError: if the image is of another type, it is damaged, its voxels are not real numbers, its frames are not
             3-D, or the axes of its affine are not at right angles.
@@ -273,7 +276,7 @@ def warp_series(
         (D, H, W) array of each frame, on the grid.
 
     Raises:
-        InputError: for the same reasons as in `Series.frames`.
+        InputError: if `label_interpolation` has another value, or for the same reasons as in `Series.frames`.
     """
     check_label_interpolation(label_interpolation)
     if dtype is None:

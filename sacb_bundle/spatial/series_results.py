@@ -120,7 +120,12 @@ def series_header(dtype: np.dtype, grid: Grid, axes: TrailingAxes) -> nib.Nifti1
 
 
 def describe(header: SpatialHeader, axes: TrailingAxes) -> None:
-    """Write steps, unit and intent of trailing axes into a header of nibabel."""
+    """Write steps, unit and intent of trailing axes into a header of nibabel.
+
+    Args:
+        header: header of the array, which is changed in place.
+        axes: trailing axes of the array.
+    """
     if not axes.shape:
         return
     zooms = header.get_zooms()

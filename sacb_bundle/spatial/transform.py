@@ -39,16 +39,35 @@ class Transform:
         return map_affinely(torch.from_numpy(self.affine).to(positions), positions)
 
     def on_slabs(self, grid: Grid) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Yield the slabs of a grid, each with the positions (3, d, H, W) of its voxels in the moving image."""
+        """Yield the slabs of a grid, each with the positions of its voxels in the moving image.
+
+        Args:
+            grid: grid in the world of the fixed image.
+
+        Yields:
+            Slice of the d planes of a slab along the first axis, and world coordinates (3, d, H, W) fp32, in mm, RAS.
+        """
         for planes in grid.slabs():
             yield planes, self(grid.positions(planes, self.device))
 
     def map_points(self, points: np.ndarray) -> np.ndarray:
-        """Map world coordinates (N, 3) from the fixed to the moving image."""
+        """Map points from the fixed to the moving image.
+
+        Args:
+            points: world coordinates (N, 3) in the fixed image, in mm, RAS.
+
+        Returns:
+            World coordinates (N, 3) fp64 in the moving image, in mm, RAS.
+        """
         return from_positions(self(to_positions(points, self.device)))
 
     def reaches(self, fixed: Grid, moving: Grid) -> bool:
-        """Return whether the transform maps any voxel of the fixed grid into the moving grid."""
+        """Return whether the transform maps any voxel of the fixed grid into the moving grid.
+
+        Args:
+            fixed: grid of the fixed image.
+            moving: grid of the moving image.
+        """
         to_index = torch.from_numpy(np.linalg.inv(moving.affine)).to(self.device, torch.float32)
         return any(
             bool(is_inside(map_affinely(to_index, positions), moving.shape).any())
@@ -56,7 +75,15 @@ class Transform:
         )
 
     def share_inside(self, fixed: Grid, moving: Grid) -> float:
-        """Return the share of the fixed grid that maps into the moving grid, from 20 x 20 x 20 points."""
+        """Return the share of the fixed grid that maps into the moving grid, from 20 x 20 x 20 points.
+
+        Args:
+            fixed: grid of the fixed image.
+            moving: grid of the moving image.
+
+        Returns:
+            The share, from 0 to 1.
+        """
         return float(moving.contains(self.map_points(fixed.lattice(20))).mean())
 
 

@@ -38,6 +38,13 @@ def write_displacement(displacement: DisplacementField, path: Path) -> None:
     """Write an ITK displacement field, rounded to a thousandth of a millimetre.
 
     Further digits are noise that would double the size of the file and the time to write it.
+
+    Args:
+        displacement: displacement field from the fixed image to the moving one.
+        path: path of the file, .nii or .nii.gz.
+
+    Raises:
+        InputError: if the file cannot be written.
     """
     scaled = displacement.vectors.cpu() * (SIGNS / RESOLUTION_MM).reshape(3, 1, 1, 1)
     vectors = scaled.round_().mul_(RESOLUTION_MM).movedim(0, -1)[..., None, :]
@@ -53,6 +60,9 @@ def write_learn2reg(displacement: DisplacementField, moving: Grid, path: Path) -
         displacement: complete transform on the fixed grid.
         moving: grid of the moving image.
         path: path of the file, .nii or .nii.gz.
+
+    Raises:
+        InputError: if the file cannot be written.
     """
     grid = displacement.grid
     field = displacement.in_voxels_of(moving)
@@ -64,7 +74,15 @@ def write_learn2reg(displacement: DisplacementField, moving: Grid, path: Path) -
 
 
 def write_composite(transform: Transform, path: Path) -> None:
-    """Write a transform as an ITK composite (.h5 or .tfm), or as an affine transform if it has no field."""
+    """Write a transform as an ITK composite, or as an affine transform if it has no field.
+
+    Args:
+        transform: transform from fixed to moving world coordinates.
+        path: path of the file, .h5 or .tfm.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
     affine = itk_affine(transform.affine)
     result: sitk.Transform = affine
     if transform.displacement is not None:

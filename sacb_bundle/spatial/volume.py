@@ -161,7 +161,11 @@ def as_label_map(volume: Volume, name: object) -> Volume:
 def canonical(volume: Volume) -> Volume:
     """Flip and permute the axes of a volume so that they run closest to right, anterior and superior.
 
-    The result shows the same world; its values are a view.
+    Args:
+        volume: volume of any orientation.
+
+    Returns:
+        A volume that shows the same world; its values are a view.
     """
     orientation = nib.orientations.io_orientation(volume.grid.affine)
     values = nib.orientations.apply_orientation(volume.values, orientation)
@@ -170,7 +174,11 @@ def canonical(volume: Volume) -> Volume:
 
 
 def hash_of_voxels(volume: Volume) -> str:
-    """Return the SHA-256, in hexadecimal, of the voxels of a volume, their type and its grid."""
+    """Return the SHA-256, in hexadecimal, of the voxels of a volume, their type and its grid.
+
+    Args:
+        volume: volume of any type of real numbers.
+    """
     digest = hashlib.sha256(np.ascontiguousarray(volume.values).data)
     digest.update(repr((volume.grid.shape, volume.grid.affine.tolist(), volume.values.dtype.str)).encode())
     return digest.hexdigest()

@@ -65,17 +65,43 @@ def read_volume(path: str | Path) -> Volume:
 
 
 def read_image(path: str | Path) -> Volume:
-    """Read a volume that can be registered, see `read_volume` and `as_image`."""
+    """Read a volume that can be registered.
+
+    Args:
+        path: path of the file, in a format that `read_volume` takes.
+
+    Returns:
+        The volume, with the hash of the file.
+
+    Raises:
+        InputError: for the same reasons as in `read_volume` and `as_image`.
+    """
     return as_image(read_volume(path), path)
 
 
 def read_label_map(path: str | Path) -> Volume:
-    """Read a label map as int32, see `read_volume` and `as_label_map`."""
+    """Read a label map.
+
+    Args:
+        path: path of the file, in a format that `read_volume` takes.
+
+    Returns:
+        The label map as int32, with the hash of the file.
+
+    Raises:
+        InputError: for the same reasons as in `read_volume` and `as_label_map`.
+    """
     return as_label_map(read_volume(path), path)
 
 
 def read_grid(path: str | Path) -> Grid:
     """Read the grid of one 3-D volume from the header of its file.
+
+    Args:
+        path: path of the file, in a format that `read_volume` takes.
+
+    Returns:
+        The grid, without trailing axes of length 1.
 
     Raises:
         InputError: for the same reasons as in `read_volume`, as far as a header tells.
@@ -94,6 +120,9 @@ def content_hash(path: str | Path) -> str:
     It is the hash of the bytes of a file, or of the voxels and the grid in the formats that SimpleITK reads (.mha,
     .mhd, .nrrd, .nhdr), some of which keep voxels in other files.
 
+    Args:
+        path: path of the file.
+
     Raises:
         InputError: if the file cannot be read.
     """
@@ -104,14 +133,26 @@ def content_hash(path: str | Path) -> str:
 
 
 def volume_name(path: str | Path) -> str:
-    """Return the name of a file without the ending of its format."""
+    """Return the name of a file without the ending of its format.
+
+    Args:
+        path: path of the file, which need not exist.
+    """
     name = Path(path).name
     endings = sorted(VOLUME_ENDINGS, key=len, reverse=True)
     return next((name[: -len(ending)] for ending in endings if name.lower().endswith(ending)), name)
 
 
 def write_volume(volume: Volume, path: str | Path) -> None:
-    """Write a NIfTI file, whole or not at all, whose qform and sform both place the volume."""
+    """Write a NIfTI file, whole or not at all, whose qform and sform both place the volume.
+
+    Args:
+        volume: image or label map.
+        path: path of the file, .nii or .nii.gz.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
     write_nifti(nifti_image(volume.values, volume.grid), Path(path))
 
 
