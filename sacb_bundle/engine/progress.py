@@ -12,7 +12,11 @@ class TrainingProgress:
     """Progress bar for each epoch, with the loss of the last iteration."""
 
     def attach(self, trainer: Engine) -> None:
-        """Attach the bar to a MONAI trainer."""
+        """Show the bar while a trainer runs.
+
+        Args:
+            trainer: MONAI trainer.
+        """
         ProgressBar(persist=True).attach(trainer, output_transform=loss_of)
 
 

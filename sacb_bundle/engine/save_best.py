@@ -31,12 +31,19 @@ class SaveBest:
         self.best: dict[str, Any] = {}
 
     def attach(self, evaluator: Engine) -> None:
-        """Check after each validation; before the first, restore an earlier best."""
+        """Check after each validation; before the first, restore an earlier best.
+
+        Args:
+            evaluator: MONAI evaluator with a key metric.
+        """
         evaluator.add_event_handler(Events.STARTED, self.restore)
         evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.save_if_best)
 
     def restore(self, evaluator: Engine) -> None:
         """Give the evaluator the best value of the resumed training.
+
+        Args:
+            evaluator: MONAI evaluator with a key metric.
 
         Raises:
             InputError: if that value is of another metric.
@@ -52,7 +59,14 @@ class SaveBest:
         state.best_metric, state.best_metric_epoch = self.best["value"], self.best["epoch"]
 
     def save_if_best(self, evaluator: Engine) -> None:
-        """Save if the validation that just ended is the best."""
+        """Save if the validation that just ended is the best.
+
+        Args:
+            evaluator: MONAI evaluator with a key metric.
+
+        Raises:
+            InputError: if a file cannot be written.
+        """
         state: Any = evaluator.state
         if state.best_metric_epoch == state.epoch:
             self.best = {
@@ -70,7 +84,14 @@ class SaveBest:
         return self.best
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the best of another run, and write its weights."""
+        """Restore the best of another run, and write its weights.
+
+        Args:
+            state: best of the other run, as `state_dict` returned it; empty if it had none.
+
+        Raises:
+            InputError: if a file cannot be written.
+        """
         self.best = state
         if state and self.writes:
             self.write()

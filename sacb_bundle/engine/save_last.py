@@ -29,7 +29,11 @@ class SaveLast:
         self.info = info
 
     def attach(self, trainer: Engine) -> None:
-        """Save at the end of training."""
+        """Warn that no epoch is validated, and save at the end of training.
+
+        Args:
+            trainer: engine that trains.
+        """
         logger.warning(
             "No epoch is validated (fewer than two validation subjects, or val_interval above max_epochs), so the "
             "weights of the last epoch are saved."

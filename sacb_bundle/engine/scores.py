@@ -50,7 +50,15 @@ class EvaluationTables:
         return [pair["id"] for pair in self.pairs]
 
     def finish(self, process: Callable, data: dict[str, Any]) -> str:
-        """Score a pair, and return the reason it is left out, or ""."""
+        """Score a pair, and return the reason it is left out, or "".
+
+        Args:
+            process: function that scores a pair, and returns a dict with its `PairScores` under "scores".
+            data: items of the pair, with "id".
+
+        Raises:
+            RuntimeError: if the pair fails for a reason that the user cannot fix.
+        """
         try:
             self.scores[data["id"]] = process(data)["scores"]
         except Exception as error:  # MONAI wraps an InputError in its own
@@ -61,6 +69,10 @@ class EvaluationTables:
 
     def fail(self, case: str, failure: Mapping[str, str]) -> None:
         """Leave a pair out, and log the reason.
+
+        Args:
+            case: id of the pair.
+            failure: error to record, see `failure_of`.
 
         Raises:
             RuntimeError: if the user cannot fix the reason.
@@ -95,7 +107,15 @@ class EvaluationTables:
         """Write nothing, since scores of some pairs could be mistaken for those of all."""
 
     def end(self, failed: Mapping[str, str], number: int) -> None:
-        """Raise an InputError if every pair was left out."""
+        """Check that at least one pair was scored, if there were any.
+
+        Args:
+            failed: reason each pair was left out, by its id.
+            number: number of all pairs.
+
+        Raises:
+            InputError: if every pair was left out.
+        """
         if failed and len(failed) == number:
             case, error = next(iter(failed.items()))
             raise InputError(f"No pair could be scored; the first, {case}: {error}")

@@ -21,10 +21,18 @@ class SeedEpochs:
         self.rank = rank
 
     def attach(self, trainer: Engine) -> None:
-        """Seed at the start of each epoch."""
+        """Seed at the start of each epoch.
+
+        Args:
+            trainer: engine that trains.
+        """
         trainer.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
 
     def start_epoch(self, trainer: Engine) -> None:
-        """Seed for the epoch that starts."""
+        """Seed for the epoch that starts.
+
+        Args:
+            trainer: engine that trains, with the number of the epoch in its state.
+        """
         # The offsets separate the epochs of neighbouring seeds and ranks.
         self.transform.set_random_state(seed=10_000 * (self.seed + 1_000 * self.rank) + trainer.state.epoch)

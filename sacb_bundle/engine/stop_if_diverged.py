@@ -14,11 +14,18 @@ class StopIfDiverged:
     """Stop training as soon as the loss is not finite, before the weights are saved as a result."""
 
     def attach(self, trainer: Engine) -> None:
-        """Check after each iteration."""
+        """Check after each iteration.
+
+        Args:
+            trainer: MONAI trainer.
+        """
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self.check)
 
     def check(self, trainer: Engine) -> None:
         """Check the loss of the iteration.
+
+        Args:
+            trainer: MONAI trainer, with the loss in its output.
 
         Raises:
             InputError: if it is NaN or infinite.

@@ -63,6 +63,12 @@ class TrainingState:
     def read(self, path: Path) -> dict[str, Any]:
         """Read the state to resume from, and check that it matches this training.
 
+        Args:
+            path: path of the file.
+
+        Returns:
+            The state of each part by its name, with "epoch" (the number of completed epochs) and "random_state".
+
         Raises:
             InputError: if the file is no training state, or does not match.
         """
@@ -87,7 +93,15 @@ class TrainingState:
         return state
 
     def check_info(self, saved: dict[str, Any] | None, path: Path) -> None:
-        """Raise an InputError unless the weights are used as before: old weights would get a wrong description."""
+        """Check that the weights are used as before, since old weights would get a wrong description.
+
+        Args:
+            saved: description of the weights in the file, as a dict; None if the file has none.
+            path: path of the file, for the error message.
+
+        Raises:
+            InputError: if the network, the spacing or the modality differs.
+        """
         if saved is None or self.info is None:
             return
         for key in ("network", "spacing_mm", "modality"):
@@ -98,13 +112,21 @@ class TrainingState:
                 )
 
     def attach(self, engine: Engine) -> None:
-        """Restore the state when the engine starts, and save it after each epoch."""
+        """Restore the state when the engine starts, and save it after each epoch.
+
+        Args:
+            engine: engine that trains.
+        """
         engine.add_event_handler(Events.STARTED, self.restore)
         if self.writes:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def restore(self, engine: Engine) -> None:
-        """Restore the state to resume from, if any."""
+        """Restore the state to resume from, if any.
+
+        Args:
+            engine: engine that trains; its epoch and iteration are set.
+        """
         if self.start is None:
             return
         scheduled = self.parts["lr_scheduler"].state_dict().get("total_iters")
@@ -119,7 +141,11 @@ class TrainingState:
         self.start = None
 
     def extend(self, total_epochs: int) -> None:
-        """Extend the polynomial schedule of the learning rate to more epochs."""
+        """Extend the polynomial schedule of the learning rate to more epochs.
+
+        Args:
+            total_epochs: number of epochs of the longer schedule, including those completed.
+        """
         scheduler: Any = self.parts["lr_scheduler"]
         scheduler.total_iters = total_epochs
         share_left = 1 - scheduler.last_epoch / total_epochs
@@ -128,7 +154,14 @@ class TrainingState:
         logger.info("Extending the training to %d epochs.", total_epochs)
 
     def save(self, engine: Engine) -> None:
-        """Write the state of the completed epoch."""
+        """Write the state of the completed epoch.
+
+        Args:
+            engine: engine that trains, with the number of completed epochs in its state.
+
+        Raises:
+            InputError: if the file cannot be written.
+        """
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"epoch": engine.state.epoch, "random_state": random_state()}
         if self.info is not None:

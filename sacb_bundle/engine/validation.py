@@ -22,5 +22,13 @@ class MeanLoss(Average):
 
 
 def lower_is_better(current: float, best: float) -> bool:
-    """Compare values of an evaluator whose key metric is a loss."""
+    """Compare values of an evaluator whose key metric is a loss.
+
+    Args:
+        current: value of the last validation.
+        best: best value so far.
+
+    Returns:
+        Whether the current value is lower, and so better.
+    """
     return current < best

@@ -141,7 +141,11 @@ class Cases:
             logger.error("%s", error)
 
     def stopped(self, reason: str) -> StudyStoppedError:
-        """Return the error that ends a study."""
+        """Return the error that ends a study.
+
+        Args:
+            reason: error that keeps results from being written, as a sentence.
+        """
         return StudyStoppedError(
             f"{self.output_dir}: no more results can be written: {reason} The results so far are complete; "
             "fix this, then continue with --resume."
@@ -171,7 +175,11 @@ class Cases:
         return f"{', '.join(changed)} changed" if changed else ""
 
     def tidy(self, pairs: Sequence[Mapping[str, str]]) -> None:
-        """Remove files that a later attempt, failed or killed, left in the folders of complete cases."""
+        """Remove files that a later attempt, failed or killed, left in the folders of complete cases.
+
+        Args:
+            pairs: pairs of the complete cases, see `sacb_bundle.data.Pair`.
+        """
         for pair in pairs:
             for name in (FAILURE, REPLACING):
                 (self.output_dir / pair["id"] / name).unlink(missing_ok=True)

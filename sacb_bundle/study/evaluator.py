@@ -61,6 +61,9 @@ class CaseEvaluator(SupervisedEvaluator):
     def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
         """Register all cases.
 
+        Args:
+            global_epoch: number of the training epoch that is validated, from 1; 1 outside training.
+
         Raises:
             InputError: at the end, if failed cases are an error; at once, if no more results can be written.
         """
@@ -116,7 +119,14 @@ class CaseEvaluator(SupervisedEvaluator):
             engine.state.metrics.update(self.results.summarise())
 
     def wait_until_left(self, number: int) -> None:
-        """Wait until at most `number` cases are in postprocessing, and collect those that failed."""
+        """Wait until at most `number` cases are in postprocessing, and collect those that failed.
+
+        Args:
+            number: largest number of cases that may remain in postprocessing.
+
+        Raises:
+            InputError: if no more results can be written.
+        """
         while len(self.finishing) > number:
             for future in wait(self.finishing, return_when=FIRST_COMPLETED).done:
                 case = self.finishing.pop(future)

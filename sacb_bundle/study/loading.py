@@ -63,7 +63,11 @@ class CaseLoader:
         self.positions: Sequence[int] = range(len(dataset))
 
     def take(self, cases: Sequence[str]) -> None:
-        """Load only the cases with these ids."""
+        """Load only the cases with these ids.
+
+        Args:
+            cases: ids of the cases to load, in any order; the order of the dataset counts.
+        """
         wanted = set(cases)
         self.positions = [position for position, pair in enumerate(self.dataset.data) if pair["id"] in wanted]
 
@@ -85,7 +89,11 @@ class CaseLoader:
                 done += 1
 
     def batches(self, positions: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Return the batches of the cases at these positions."""
+        """Return the batches of the cases at these positions.
+
+        Args:
+            positions: positions of the cases in the dataset, from 0.
+        """
         ahead = {"prefetch_factor": 1} if self.num_workers else {}
         workers = min(self.num_workers, len(positions))
         cases: Subset = Subset(self.dataset, positions)
@@ -95,7 +103,14 @@ class CaseLoader:
         return iterator
 
     def alone(self, position: int) -> dict[str, Any]:
-        """Return the batch of one case, made by a worker of its own."""
+        """Return the batch of one case, made by a worker of its own.
+
+        Args:
+            position: position of the case in the dataset, from 0.
+
+        Returns:
+            The batch; if the worker is killed, it holds only "id" and "error".
+        """
         try:
             return next(self.batches([position]))
         except RuntimeError as error:

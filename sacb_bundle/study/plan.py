@@ -77,7 +77,11 @@ class Planner:
     jobs: int
 
     def plan(self, pairs: Sequence[Mapping[str, str]]) -> Plan:
-        """Return the plan for pairs, see `sacb_bundle.data.Pair`, from the headers of their files."""
+        """Return the plan for pairs, from the headers of their files.
+
+        Args:
+            pairs: pairs to register, see `sacb_bundle.data.Pair`.
+        """
         grids: dict[str, Grid | InputError] = {}
         problems: dict[str, str] = {}
         sizes: Counter[str] = Counter()

@@ -84,7 +84,11 @@ class Study:
         return todo
 
     def not_complete(self, pairs: Pairs) -> Pairs:
-        """Return the pairs to register (again), and print each with the reason."""
+        """Return the pairs to register (again), and print each with the reason.
+
+        Args:
+            pairs: pairs to check, see `sacb_bundle.data.Pair`.
+        """
         reasons = {pair["id"]: self.cases.reason_to_do(pair, input_hashes) for pair in pairs}
         todo = [pair for pair in pairs if reasons[pair["id"]]]
         print(f"{len(pairs) - len(todo)} of {len(pairs)} cases are complete and kept.")
@@ -114,11 +118,30 @@ class Study:
         return sorted(todo)
 
     def finish(self, process: Callable, data: dict[str, Any]) -> str:
-        """Write the folder of a case, see `Cases.finish`."""
+        """Write the folder of a case, see `Cases.finish`.
+
+        Args:
+            process: function that writes the results of a case into its folder.
+            data: items of the case.
+
+        Returns:
+            The reason the case failed; "" if it did not.
+
+        Raises:
+            StudyStoppedError: if no more cases can be written.
+        """
         return self.cases.finish(process, data)
 
     def fail(self, case: str, failure: Mapping[str, str]) -> None:
-        """Record why a case failed, see `Cases.fail`."""
+        """Record why a case failed, see `Cases.fail`.
+
+        Args:
+            case: id of the case.
+            failure: error to record, see `failure_of`.
+
+        Raises:
+            StudyStoppedError: if no more files can be written.
+        """
         self.cases.fail(case, failure)
 
     def summarise(self) -> dict[str, float]:
@@ -136,7 +159,15 @@ class Study:
                 write_report(self.cases.output_dir)
 
     def end(self, failed: Mapping[str, str], number: int) -> None:
-        """Raise an InputError if cases failed."""
+        """Check that no case failed.
+
+        Args:
+            failed: reason each case failed, by its id.
+            number: number of all cases of this run.
+
+        Raises:
+            InputError: if a case failed.
+        """
         if failed:
             case, error = next(iter(failed.items()))
             raise InputError(f"{len(failed)} of {number} cases failed; the first, {case}: {error}")

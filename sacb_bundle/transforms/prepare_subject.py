@@ -96,11 +96,32 @@ class PrepareSubjectd(MonaiTransform):
         return dict(data) | tensors | {"path": data["image"]}
 
     def as_stored(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
-        """Reorient a subject to RAS."""
+        """Flip and permute the axes of a subject so that they run closest to RAS.
+
+        Args:
+            image: image of the subject.
+            labels: label map of the subject (int32, on the grid of the image) as the only element; empty if there is
+                none.
+
+        Returns:
+            The tensors "image" and, if there is a label map, "label", each (1, D, H, W), fp32.
+        """
         return tensors_of([canonical(volume) for volume in (image, *labels)])
 
     def kept(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
-        """Return an aligned subject from the cache, or align and cache it."""
+        """Return an aligned subject from the cache, or align and cache it.
+
+        Args:
+            image: image of the subject.
+            labels: label map of the subject (int32, on the grid of the image) as the only element; empty if there is
+                none.
+
+        Returns:
+            The tensors "image" and, if there is a label map, "label", each (1, D, H, W), fp32, on the common grid.
+
+        Raises:
+            InputError: if the images cannot be aligned, see `aligned`, or the cache cannot be written.
+        """
         hashes = [self.reference_hash, image.sha256, *(label_map.sha256 for label_map in labels)]
         settings = [__version__, self.initial, self.spacing_mm, self.grid.shape, self.grid.affine.tolist()]
         key = hashlib.sha256(json.dumps([hashes, settings]).encode()).hexdigest()
@@ -114,7 +135,20 @@ class PrepareSubjectd(MonaiTransform):
         return tensors
 
     def aligned(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
-        """Align a subject to the first, and interpolate it on the common grid."""
+        """Align a subject to the first, and interpolate it on the common grid.
+
+        Args:
+            image: image of the subject.
+            labels: label map of the subject (int32, on the grid of the image) as the only element; empty if there is
+                none.
+
+        Returns:
+            The tensors "image" and, if there is a label map, "label", each (1, D, H, W), fp32, on the common grid.
+
+        Raises:
+            ValueError: if the subjects share a grid, so that there is none to align to.
+            InputError: if the alignment is unknown, an image is too small, or the aligned images hardly overlap.
+        """
         if self.reference is None:
             raise ValueError("the subjects share a grid")
         image = averaged(image, self.spacing_mm)
