@@ -11,19 +11,22 @@ from ..errors import InputError
 from ..spatial import Grid, check_same_grid, read_grid, read_label_map
 
 
-def check_training_items(train: Sequence[Mapping[str, str]]) -> None:
-    """Check that there are pairs to train on.
+def check_training_items(train: Sequence[Mapping[str, str]], batch_size: int) -> None:
+    """Check that there are pairs to train on, and that they fit into a batch.
 
     Args:
         train: subjects, each with the path "image"; or pairs, see `sacb_bundle.data.Pair`.
+        batch_size: number of pairs in a batch.
 
     Raises:
-        InputError: if there are fewer than two subjects, or no pairs.
+        InputError: if there are fewer than two subjects, or no pairs, or pairs of different sizes would share a batch.
     """
     if not train:
         raise InputError("0 subjects to train on; pairs need at least two.")
     if "image" in train[0] and len(train) < 2:
         raise InputError("1 subject to train on; pairs need at least two.")
+    if "image" not in train[0] and batch_size > 1:
+        raise InputError(f"batch_size is {batch_size}; it must be 1 for pairs, each of which has a grid of its own.")
 
 
 def check_scan_grids(pair: Mapping[str, str], grids: dict[str, Grid | InputError]) -> None:

@@ -106,8 +106,10 @@ def test_labels_and_items_that_cannot_be_used(tmp_path: Path) -> None:
         prepare_subject({"image": image, "label": large})
     for items, number in (([], 0), ([{"image": image}], 1)):
         with pytest.raises(InputError, match=f"{number} subjects? to train on"):
-            check_training_items(items)
-    check_training_items([{"moving": image, "fixed": image}])
+            check_training_items(items, 1)
+    check_training_items([{"moving": image, "fixed": image}], 1)
+    with pytest.raises(InputError, match="batch_size is 2; it must be 1 for pairs"):
+        check_training_items([{"moving": image, "fixed": image}], 2)
     labelled = {"moving": image, "fixed": image, "moving_labels": image, "fixed_labels": image}
     assert has_labels([labelled, {"image": image, "label": image}])
     assert not has_labels([labelled, {"moving": image, "fixed": image, "moving_labels": image}])
