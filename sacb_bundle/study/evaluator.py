@@ -14,7 +14,7 @@ from monai.engines.utils import IterationEvents
 
 from ..errors import failure_of
 from .cases import StudyStoppedError
-from .memory import release_free_memory
+from .memory import limit_arenas, release_free_memory
 
 
 class Results(Protocol):
@@ -67,6 +67,7 @@ class CaseEvaluator(SupervisedEvaluator):
         Raises:
             InputError: at the end, if failed cases are an error; at once, if no more results can be written.
         """
+        limit_arenas()
         self.failed.clear()
         self.finishing.clear()
         loader: Any = self.data_loader
