@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.networks import WeightsInfo, describe, load_published_checkpoint, write_info
-from sacb_bundle.networks.checkpoint import network_like, write_whole
+from sacb_bundle.networks import WeightsInfo, describe, load_published_checkpoint, write_weights
+from sacb_bundle.networks.checkpoint import network_like
 
 
 def main() -> None:
@@ -24,11 +24,9 @@ def main() -> None:
         state = load_published_checkpoint(arguments.published)
     except InputError as error:
         sys.exit(f"error: {error}")
-    write_whole(state, arguments.output)
     network = describe(network_like(state))
-    write_info(
-        WeightsInfo(network, arguments.spacing, arguments.modality, None, arguments.trained_on), arguments.output
-    )
+    info = WeightsInfo(network, arguments.spacing, arguments.modality, None, arguments.trained_on)
+    write_weights(state, info, arguments.output)
     print(f"{arguments.output}: {sum(value.numel() for value in state.values()):,} parameters")
 
 

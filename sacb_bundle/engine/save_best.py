@@ -9,8 +9,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ..errors import InputError
-from ..networks import WeightsInfo, write_info
-from ..networks.checkpoint import write_whole
+from ..networks import WeightsInfo, write_weights
 
 
 class SaveBest:
@@ -98,5 +97,4 @@ class SaveBest:
 
     def write(self) -> None:
         """Write the best weights and their info."""
-        write_whole(self.best["weights"], self.path)
-        write_info(self.info, self.path)
+        write_weights(self.best["weights"], self.info, self.path)

@@ -8,8 +8,7 @@ from pathlib import Path
 from ignite.engine import Engine, Events
 from torch import nn
 
-from ..networks import WeightsInfo, write_info
-from ..networks.checkpoint import write_whole
+from ..networks import WeightsInfo, write_weights
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +41,6 @@ class SaveLast:
 
     def save(self) -> None:
         """Save the weights and their info."""
-        write_whole({name: value.cpu() for name, value in self.network.state_dict().items()}, self.path)
-        write_info(self.info, self.path)
+        state = {name: value.cpu() for name, value in self.network.state_dict().items()}
+        write_weights(state, self.info, self.path)
         logger.info("Saved the weights to %s.", self.path)

@@ -16,6 +16,7 @@ from ignite.engine import Engine, Events
 from ..errors import InputError
 from ..networks import WeightsInfo
 from ..networks.checkpoint import check_keys, read_weights, write_whole
+from .run_folder import STATE
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +183,7 @@ def epochs_to_train(resume: bool | str | Path, output_dir: str | Path, default: 
     """
     if not resume:
         return default
-    state = read_weights(Path(output_dir) / "last.pt" if resume is True else Path(str(resume)))
+    state = read_weights(Path(output_dir) / STATE if resume is True else Path(str(resume)))
     return int(state.get("lr_scheduler", {}).get("total_iters", default))
 
 

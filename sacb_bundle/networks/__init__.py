@@ -18,6 +18,7 @@ from .weights_info import (
     network_for,
     read_info,
     write_info,
+    write_weights,
 )
 
 __all__ = [
@@ -37,4 +38,5 @@ __all__ = [
     "network_for",
     "read_info",
     "write_info",
+    "write_weights",
 ]

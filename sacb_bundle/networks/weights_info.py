@@ -13,7 +13,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..files import read_json, whole_file
-from .checkpoint import load_checkpoint
+from .checkpoint import load_checkpoint, write_whole
 from .sacb_net import SACBNet
 
 # Networks that a description may name. Add yours: NETWORKS["MyNet"] = MyNet.
@@ -111,6 +111,21 @@ def write_info(info: WeightsInfo, weights: str | Path) -> None:
     """
     with whole_file(info_path(weights)) as unfinished:
         unfinished.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+
+
+def write_weights(state: dict[str, torch.Tensor], info: WeightsInfo, path: Path) -> None:
+    """Write weights and, beside them, their description; each file appears complete or not at all.
+
+    Args:
+        state: state dict of the network.
+        info: description of the weights.
+        path: path of the weights.
+
+    Raises:
+        InputError: if a file cannot be written.
+    """
+    write_whole(state, path)
+    write_info(info, path)
 
 
 def describe(network: RegistrationNetwork) -> dict[str, Any]:
