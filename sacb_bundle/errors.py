@@ -19,7 +19,7 @@ def reason_of(error: BaseException) -> InputError | None:
     return None
 
 
-def message_of(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     """Return the message of an error for the user."""
     reason = reason_of(error)
     if reason is not None:
@@ -31,7 +31,7 @@ def message_of(error: BaseException) -> str:
 
 def failure_of(error: BaseException) -> dict[str, str]:
     """Return the message of an error as "error", and the "traceback" unless it is an `InputError`."""
-    failure = {"error": message_of(error)}
+    failure = {"error": _message_of(error)}
     if reason_of(error) is None:
         failure["traceback"] = "".join(traceback.format_exception(error))
     return failure

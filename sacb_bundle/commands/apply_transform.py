@@ -60,7 +60,7 @@ def apply_transform(
         InputError: if a file is invalid, or the transform belongs to other images; no file is written then.
     """
     volumes = [*images, *labels]
-    targets = checked_targets([*volumes, *points], len(volumes), output_dir, [transform, reference])
+    targets = _checked_targets([*volumes, *points], len(volumes), output_dir, [transform, reference])
     whole = read_transform(transform, device)
     grid = read_volume(reference).grid
     if whole.displacement is not None and not whole.displacement.grid.encloses(grid):
@@ -68,13 +68,13 @@ def apply_transform(
             f"{reference} has {grid}, which extends beyond {transform} with {whole.displacement.grid}. Does the "
             "transform belong to another image?"
         )
-    sources = [checked_series(path, number >= len(images)) for number, path in enumerate(volumes)]
+    sources = [_checked_series(path, number >= len(images)) for number, path in enumerate(volumes)]
     for path, source in zip(volumes, sources, strict=True):
         if not whole.reaches(grid, source.series.grid):
             raise InputError(
                 f"{path}: the transform maps no part of {reference} into it. Does it belong to another image?"
             )
-    texts = [with_points_moved(path, partial(moved_points, whole, grid, path), points_space) for path in points]
+    texts = [with_points_moved(path, partial(_moved_points, whole, grid, path), points_space) for path in points]
     num_planes = grid.shape[0] * sum(len(source.series) for source in sources)
     with tqdm(total=num_planes, desc="warping", unit="plane", delay=2) as bar:
         for source, target in zip(sources, targets, strict=False):
@@ -89,7 +89,7 @@ def apply_transform(
         logger.info("wrote %s", target)
 
 
-def checked_targets(files: Sequence[Path], num_volumes: int, output_dir: Path, others: Sequence[Path]) -> list[Path]:
+def _checked_targets(files: Sequence[Path], num_volumes: int, output_dir: Path, others: Sequence[Path]) -> list[Path]:
     """Return the path of each result, and check that results can be written there.
 
     Args:
@@ -127,7 +127,7 @@ class Source:
     dtype: np.dtype
 
 
-def checked_series(path: Path, labels: bool) -> Source:
+def _checked_series(path: Path, labels: bool) -> Source:
     """Open a file and check all its frames, without keeping them.
 
     Raises:
@@ -137,7 +137,7 @@ def checked_series(path: Path, labels: bool) -> Source:
     return Source(series, labels, series_dtype(series, labels))
 
 
-def moved_points(transform: Transform, fixed: Grid, path: str | Path, points: np.ndarray) -> np.ndarray:
+def _moved_points(transform: Transform, fixed: Grid, path: str | Path, points: np.ndarray) -> np.ndarray:
     """Warp points, see `warp_points`, and warn if some end outside the fixed image."""
     moved = warp_points(transform, points)
     outside = ~fixed.contains(moved)

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     show_log(QUIET)
     from .workflow import run_workflow
 
-    pairs, labels = pairs_and_labels(options, given)
+    pairs, labels = _pairs_and_labels(options, given)
     run_workflow(
         "inference",
         "infer",
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
     )
 
 
-def pairs_and_labels(options: argparse.Namespace, given: set[str]) -> tuple[list[dict[str, str]], Any]:
+def _pairs_and_labels(options: argparse.Namespace, given: set[str]) -> tuple[list[dict[str, str]], Any]:
     """Return the pairs given by the options, and the label values to score, or None for all."""
     from ..data import atlas_pairs, labels_to_score, list_pairs, pairs_by_name, study_pairs
 

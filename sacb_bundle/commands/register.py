@@ -58,13 +58,13 @@ def run(options: argparse.Namespace) -> None:
         "seconds": {"register": time.perf_counter() - start},
     }
     result.save(options.output, options.formats, facts=facts)
-    print_measures(measures)
+    _print_measures(measures)
     for flag in flags_of(measures, trained_on(registrar.info)):
         print(f"review: {flag}")
     print(f"results written to {options.output}")
 
 
-def print_measures(measures: dict[str, Any]) -> None:
+def _print_measures(measures: dict[str, Any]) -> None:
     """Print the agreement of the images, and of the label maps if there are any, before and after."""
     print(f"{'':<22}{'aligned':>10}{'registered':>12}")
     for name, score, unit in (

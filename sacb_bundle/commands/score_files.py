@@ -36,7 +36,7 @@ def score_registration(
     if output:
         check_results([output], [path for path in (fixed_labels, warped_labels, transform) if path])
     if fixed_labels and warped_labels:
-        rows = scores_per_label(fixed_labels, warped_labels)
+        rows = _scores_per_label(fixed_labels, warped_labels)
         for name, unit in (("dice", ""), ("hd95", " mm"), ("assd", " mm")):
             values = [value for row in rows if (value := row[name]) is not None]
             mean = f"{np.mean(values):.4f}{unit}, mean over {len(values)} labels" if values else "no label to measure"
@@ -59,7 +59,7 @@ def score_registration(
         print(f"{'SD of log Jacobian':<20}{sd_log_jacobian(field):.4f}")
 
 
-def scores_per_label(fixed_path: str | Path, warped_path: str | Path) -> list[dict[str, float | None]]:
+def _scores_per_label(fixed_path: str | Path, warped_path: str | Path) -> list[dict[str, float | None]]:
     """Return Dice, HD95 and ASSD (mm) of each label of the fixed map; no distances if the warped map lacks the label.
 
     Raises:

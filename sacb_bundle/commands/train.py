@@ -65,13 +65,13 @@ def run(options: argparse.Namespace) -> None:
 
         names["max_epochs"] = epochs_to_train(options.resume, options.output, 300)
     try:
-        run_workflow("train", "train", overlays(options.config), resume=options.resume, **names)
+        run_workflow("train", "train", _overlays(options.config), resume=options.resume, **names)
     except KeyboardInterrupt:
         print("Interrupted. Continue with --resume.", file=sys.stderr)
         raise SystemExit(130) from None
 
 
-def overlays(config: str | None) -> tuple[str, ...]:
+def _overlays(config: str | None) -> tuple[str, ...]:
     """Return the paths of the configs to apply on top of train.json: that of a data set, or none.
 
     Raises:

@@ -89,9 +89,9 @@ def check_labels(labels: Iterable[int] | None, items: Iterable[Mapping[str, str]
     if labels is None:
         return
     wanted, present = set(labels), set[int]()
-    for path in label_files(items):
+    for path in _label_files(items):
         with suppress(InputError):  # told where the file is read
-            present |= values_of(path)
+            present |= _values_of(path)
         if wanted & present:
             return
     if present:
@@ -107,14 +107,14 @@ def label_values(items: Iterable[Mapping[str, str]]) -> list[int]:
     Raises:
         InputError: if a label map cannot be read or is invalid.
     """
-    return sorted(set[int]().union(*map(values_of, label_files(items))))
+    return sorted(set[int]().union(*map(_values_of, _label_files(items))))
 
 
-def label_files(items: Iterable[Mapping[str, str]]) -> list[str]:
+def _label_files(items: Iterable[Mapping[str, str]]) -> list[str]:
     """Return the distinct label maps of subjects ("label") or pairs ("fixed_labels")."""
     return sorted({item[key] for item in items for key in ("label", "fixed_labels") if key in item})
 
 
-def values_of(path: str) -> set[int]:
+def _values_of(path: str) -> set[int]:
     """Return the label values other than 0 in a label map."""
     return set(np.unique(read_label_map(path).values).tolist()) - {0}

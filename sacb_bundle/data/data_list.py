@@ -45,7 +45,7 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
     source = Path(str(path))
     if not source.is_file():
         raise InputError(f"data_list: there is no file {source}.")
-    pairs = read_table(source) if source.suffix.lower() == ".csv" else read_json_list(source)
+    pairs = _read_table(source) if source.suffix.lower() == ".csv" else _read_json_list(source)
     if any("\0" in value for pair in pairs for value in pair.values()):
         raise InputError(f"{source}: a path contains a null byte.")
     pairs = [
@@ -54,7 +54,7 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
     return named(pairs, source)
 
 
-def read_table(source: Path) -> list[dict[str, str]]:
+def _read_table(source: Path) -> list[dict[str, str]]:
     """Read the pairs of a table; an empty cell means that there is no such file.
 
     Raises:
@@ -68,7 +68,7 @@ def read_table(source: Path) -> list[dict[str, str]]:
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{source}: not a table (CSV, UTF-8): {error}.") from error
-    check_columns(columns, source)
+    _check_columns(columns, source)
     if not rows:
         raise InputError(f"{source}: lists no pairs.")
     pairs = []
@@ -82,7 +82,7 @@ def read_table(source: Path) -> list[dict[str, str]]:
     return pairs
 
 
-def check_columns(columns: list[str], source: Path) -> None:
+def _check_columns(columns: list[str], source: Path) -> None:
     """Raise an InputError unless a table has the columns of pairs and no others, which might be misspelt."""
     known = ", ".join(PAIR_KEYS)
     if missing := [name for name in ("fixed", "moving") if name not in columns]:
@@ -94,7 +94,7 @@ def check_columns(columns: list[str], source: Path) -> None:
         raise InputError(f"{source}: has a column twice: {columns}.")
 
 
-def read_json_list(source: Path) -> list[dict[str, str]]:
+def _read_json_list(source: Path) -> list[dict[str, str]]:
     """Read the pairs of a JSON file.
 
     Raises:
@@ -102,7 +102,7 @@ def read_json_list(source: Path) -> list[dict[str, str]]:
     """
     content = read_json(source)
     if isinstance(content, dict):
-        return learn2reg_pairs(content, source)
+        return _learn2reg_pairs(content, source)
     if not isinstance(content, list) or not content or not all(isinstance(pair, dict) for pair in content):
         raise InputError(f'{source}: must be a list of objects with "moving" and "fixed".')
     content = [{ALIASES.get(key, key): value for key, value in pair.items()} for pair in content]
@@ -117,7 +117,7 @@ def read_json_list(source: Path) -> list[dict[str, str]]:
     return content
 
 
-def learn2reg_pairs(content: dict[str, Any], source: Path) -> list[dict[str, str]]:
+def _learn2reg_pairs(content: dict[str, Any], source: Path) -> list[dict[str, str]]:
     """Return the pairs of a data set of the Learn2Reg challenge.
 
     Raises:
@@ -163,8 +163,8 @@ def named(pairs: list[dict[str, str]], source: Path) -> list[dict[str, str]]:
                 f"{source}: the id {value!r} is longer than the {LONGEST_ID_BYTES} bytes of a folder name; give "
                 "shorter ids in a data list."
             )
-    folders = Counter(map(folder_name, ids))
-    if twice := [value for value in ids if folders[folder_name(value)] > 1]:
+    folders = Counter(map(_folder_name, ids))
+    if twice := [value for value in ids if folders[_folder_name(value)] > 1]:
         raise InputError(
             f"{source}: two pairs have the ids {twice[0]!r} and {twice[1]!r}, which name the same folder if case is "
             "ignored; give distinct ids in a data list."
@@ -172,7 +172,7 @@ def named(pairs: list[dict[str, str]], source: Path) -> list[dict[str, str]]:
     return pairs
 
 
-def folder_name(value: str) -> str:
+def _folder_name(value: str) -> str:
     """Return an id as compared by file systems that ignore case and Unicode normalisation."""
     return unicodedata.normalize("NFC", value).casefold()
 

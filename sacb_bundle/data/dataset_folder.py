@@ -58,9 +58,9 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
     labels = files_by_name(root / "labels") if (root / "labels").is_dir() else {}
     if strangers := sorted(labels.keys() - images.keys()):
         raise InputError(f"{labels[strangers[0]]}: there is no image of this name; labels/ must match images/.")
-    description = read_description(root / "dataset.json") if (root / "dataset.json").is_file() else {}
+    description = _read_description(root / "dataset.json") if (root / "dataset.json").is_file() else {}
 
-    train, val = description_split(description, root) or default_split([name for name in images if name != atlas])
+    train, val = _description_split(description, root) or default_split([name for name in images if name != atlas])
     if atlas is not None and atlas not in images:
         raise InputError(f"atlas: {root / 'images'} has no image {atlas}.")
     if atlas is not None:
@@ -98,7 +98,7 @@ def files_by_name(folder: Path, endings: tuple[str, ...] = VOLUME_ENDINGS) -> di
     return files
 
 
-def read_description(path: Path) -> dict:
+def _read_description(path: Path) -> dict:
     """Read dataset.json.
 
     Raises:
@@ -110,7 +110,7 @@ def read_description(path: Path) -> dict:
     return content
 
 
-def description_split(description: dict, root: Path) -> tuple[list[str], list[str]] | None:
+def _description_split(description: dict, root: Path) -> tuple[list[str], list[str]] | None:
     """Return the names of training and validation subjects from dataset.json; None if it has no split.
 
     Raises:
@@ -155,7 +155,7 @@ def labels_to_score(dataset_dir: str | Path, data_list: str = "") -> list[int] |
     root = Path(str(dataset_dir))
     if data_list or not (root / "dataset.json").is_file():
         return None
-    description = read_description(root / "dataset.json")
+    description = _read_description(root / "dataset.json")
     values = description.get("eval_labels") or list(description.get("labels") or [])
     if not values:
         return None

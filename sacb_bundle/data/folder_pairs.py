@@ -18,8 +18,8 @@ def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, at
     """List the pairs of a data list, or of the scans in a folder.
 
     Args:
-        dataset_dir: folder of scans, see `scans_of`; ignored if there is a data list. All scans count, since a split in
-            dataset.json is for training and evaluation.
+        dataset_dir: folder of scans, see `_scans_of`; ignored if there is a data list. All scans count, since a split
+            in dataset.json is for training and evaluation.
         data_list: file, see `read_data_list`; "" for none.
         pairing: rule that pairs the scans, see `pair_indices`.
         atlas: name of the scan to put first; None for none.
@@ -33,7 +33,7 @@ def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, at
     if data_list:
         return read_data_list(data_list)
     root = Path(str(dataset_dir))
-    scans = scans_of(root)
+    scans = _scans_of(root)
     if atlas is not None and atlas not in scans:
         raise InputError(f"atlas: {root} has no scan {atlas}.")
     names = sorted(scans, key=lambda name: name != atlas)
@@ -51,7 +51,7 @@ def atlas_pairs(atlas: Path, atlas_labels: Path | None, images: Path) -> list[Pa
     Args:
         atlas: path of the atlas image.
         atlas_labels: path of the label map to warp; None for none.
-        images: folder of scans, see `scans_of`. The atlas itself is left out if it is there.
+        images: folder of scans, see `_scans_of`. The atlas itself is left out if it is there.
 
     Returns:
         The pairs, with ids.
@@ -61,7 +61,7 @@ def atlas_pairs(atlas: Path, atlas_labels: Path | None, images: Path) -> list[Pa
     """
     moving = {"image": str(atlas)} | ({"label": str(atlas_labels)} if atlas_labels else {})
     own = {path.resolve() for path in (atlas, atlas_labels) if path}
-    scans = {name: scan for name, scan in scans_of(images).items() if Path(scan["image"]).resolve() not in own}
+    scans = {name: scan for name, scan in _scans_of(images).items() if Path(scan["image"]).resolve() not in own}
     if not scans:
         raise InputError(f"{images}: holds no scan other than the atlas.")
     return named([{"id": name} | subject_pair(moving, scan) for name, scan in scans.items()], images)
@@ -71,7 +71,7 @@ def pairs_by_name(fixed_dir: Path, moving_dir: Path) -> list[Pair]:
     """Pair scans of the same name in two folders; results have this name. Scans in only one folder give a warning.
 
     Args:
-        fixed_dir: folder of fixed scans, see `scans_of`.
+        fixed_dir: folder of fixed scans, see `_scans_of`.
         moving_dir: folder of moving scans.
 
     Returns:
@@ -80,7 +80,7 @@ def pairs_by_name(fixed_dir: Path, moving_dir: Path) -> list[Pair]:
     Raises:
         InputError: if no name is in both folders.
     """
-    fixed, moving = scans_of(fixed_dir), scans_of(moving_dir)
+    fixed, moving = _scans_of(fixed_dir), _scans_of(moving_dir)
     both = [name for name in fixed if name in moving]
     if not both:
         raise InputError(
@@ -93,7 +93,7 @@ def pairs_by_name(fixed_dir: Path, moving_dir: Path) -> list[Pair]:
     return named([{"id": name} | subject_pair(moving[name], fixed[name]) for name in both], fixed_dir)
 
 
-def scans_of(folder: Path) -> dict[str, dict[str, str]]:
+def _scans_of(folder: Path) -> dict[str, dict[str, str]]:
     """Return the scans in a folder by name, sorted: {"image": path}, with "label": path if there is a label map.
 
     Args:

@@ -35,7 +35,7 @@ def phantom_pair(
         stored with a spacing of 2 mm, RAS.
     """
     generator = np.random.default_rng(seed)
-    return {role: phantom(shape, smooth_noise(shape, generator, 8.0, amplitude)) for role in ("moving", "fixed")}
+    return {role: phantom(shape, _smooth_noise(shape, generator, 8.0, amplitude)) for role in ("moving", "fixed")}
 
 
 def phantom_images(
@@ -68,12 +68,12 @@ def phantom(shape: tuple[int, int, int], displacement: np.ndarray | float = 0.0)
         waves = 0.06 * np.sin(14 * places[0]) * np.sin(14 * places[1]) * np.sin(14 * places[2])
         inside = np.square(offset).sum(axis=0) < np.square(1 + waves)
         labels[inside], intensity[inside] = label, value
-    texture = smooth_noise(shape, np.random.default_rng(0), 1.5, 0.04)[0]
+    texture = _smooth_noise(shape, np.random.default_rng(0), 1.5, 0.04)[0]
     textured = intensity + (labels > 0) * map_coordinates(texture, (places + 1) * half - 0.5, order=1, mode="nearest")
     return np.clip(255 * gaussian_filter(textured, 0.6), 0, 255).astype(np.uint8), labels
 
 
-def smooth_noise(
+def _smooth_noise(
     shape: tuple[int, int, int], generator: np.random.Generator, sigma: float, deviation: float
 ) -> np.ndarray:
     """Return Gaussian noise (3, D, H, W), smoothed over `sigma` voxels and scaled to a standard deviation."""

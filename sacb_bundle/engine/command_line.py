@@ -28,8 +28,8 @@ def show_input_errors_plainly() -> None:
     MONAI wraps errors of config expressions in others, so the chain of causes is searched. Other programs are not
     affected.
     """
-    if started_by_bundle_command():
-        sys.excepthook = show_exception
+    if _started_by_bundle_command():
+        sys.excepthook = _show_exception
 
 
 def check_command_line() -> None:
@@ -40,9 +40,9 @@ def check_command_line() -> None:
     Raises:
         InputError: if there is such an option; names the option and what is expected.
     """
-    if not started_by_bundle_command():
+    if not _started_by_bundle_command():
         return
-    options = command_line_options(sys.argv[2:])
+    options = _command_line_options(sys.argv[2:])
     if "args_file" in options:
         options = ConfigParser.load_config_file(options["args_file"]) | options
     config_files = options.get("config_file", "")
@@ -52,39 +52,39 @@ def check_command_line() -> None:
     known = RUN_ARGUMENTS | (TRACKING_KEYS if "tracking" in options else set())
     for option, value in options.items():
         if option not in known:
-            check_key(config, option, where=str(config_files))
-            check_truth_value(config, option, value)
+            _check_key(config, option, where=str(config_files))
+            _check_truth_value(config, option, value)
 
 
-def check_key(config: dict, option: str, where: str) -> None:
+def _check_key(config: dict, option: str, where: str) -> None:
     """Raise an InputError unless an option names a key of a config."""
     place: object = config
-    for part in key_parts(option):
-        known = known_keys(place)
+    for part in _key_parts(option):
+        known = _known_keys(place)
         if known is not None and part not in known:
             near = difflib.get_close_matches(part, known | (RUN_ARGUMENTS if place is config else set()), n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise InputError(f"--{option}: {where} has no key {part}.{hint}")
-        place = child(place, part)
+        place = _child(place, part)
 
 
-def check_truth_value(config: dict, option: str, value: object) -> None:
+def _check_truth_value(config: dict, option: str, value: object) -> None:
     """Raise an InputError if a truth value would be read as text, since any text counts as true."""
     right = str(value).title()
     place: object = config
-    for part in key_parts(option):
-        place = child(place, part)
+    for part in _key_parts(option):
+        place = _child(place, part)
     takes_text = isinstance(place, str) and not place.startswith(("$", "@"))
     if right in ("True", "False") and str(value) != right and not takes_text:
         raise InputError(f"--{option} {value}: this is read as text, and any text counts as true; write {right}.")
 
 
-def key_parts(option: str) -> list[str]:
+def _key_parts(option: str) -> list[str]:
     """Return the keys on the path to the value that an option sets."""
     return option.lstrip("+").replace("::", "#").split("#")
 
 
-def known_keys(place: object) -> set[str] | None:
+def _known_keys(place: object) -> set[str] | None:
     """Return the keys allowed below a place in a config; None if they are unknown."""
     if isinstance(place, list):
         return {str(index) for index in range(len(place))}
@@ -103,20 +103,20 @@ def known_keys(place: object) -> set[str] | None:
     return {parameter.name for parameter in parameters} | {"_target_", "_disabled_", "_requires_", "_desc_", "_mode_"}
 
 
-def child(place: object, part: str) -> object:
+def _child(place: object, part: str) -> object:
     """Return the value under a key; None if there is none."""
     if isinstance(place, list):
         return place[int(part)]
     return place.get(part) if isinstance(place, dict) else None
 
 
-def started_by_bundle_command() -> bool:
+def _started_by_bundle_command() -> bool:
     """Return whether this process is `python -m monai.bundle ...`."""
     program = Path(sys.argv[0])
     return program.name == "__main__.py" and program.parent.name == "bundle"
 
 
-def command_line_options(arguments: list[str]) -> dict[str, str]:
+def _command_line_options(arguments: list[str]) -> dict[str, str]:
     """Return names and values of options as Fire reads them: "--name value", "--name=value", "-name value"."""
     options = {}
     for position, argument in enumerate(arguments):
@@ -126,7 +126,7 @@ def command_line_options(arguments: list[str]) -> dict[str, str]:
     return options
 
 
-def show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print the message of the `InputError` behind an error, or the traceback if there is none.
 
     After an interruption, say how to continue.

@@ -17,9 +17,9 @@ class TrainingProgress:
         Args:
             trainer: MONAI trainer.
         """
-        ProgressBar(persist=True).attach(trainer, output_transform=loss_of)
+        ProgressBar(persist=True).attach(trainer, output_transform=_loss_of)
 
 
-def loss_of(output: list[dict[str, Any]]) -> dict[str, float]:
+def _loss_of(output: list[dict[str, Any]]) -> dict[str, float]:
     """Return the loss in the output of a MONAI trainer."""
     return {"loss": float(output[0]["loss"])}

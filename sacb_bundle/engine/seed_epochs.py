@@ -26,9 +26,9 @@ class SeedEpochs:
         Args:
             trainer: engine that trains.
         """
-        trainer.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
+        trainer.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
 
-    def start_epoch(self, trainer: Engine) -> None:
+    def _start_epoch(self, trainer: Engine) -> None:
         """Seed for the epoch that starts.
 
         Args:

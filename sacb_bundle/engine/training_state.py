@@ -78,7 +78,7 @@ class TrainingState:
         if missing:
             raise InputError(f"{path}: not a training state; it has no {', '.join(sorted(missing))}.")
         check_keys(state["network"], self.parts["network"].state_dict(), path)
-        self.check_info(state.get("info"), path)
+        self._check_info(state.get("info"), path)
         schedule, saved = self.parts["lr_scheduler"].state_dict(), state["lr_scheduler"]
         for key in {"base_lrs", "power"} & schedule.keys():
             if saved.get(key) != schedule[key]:
@@ -93,7 +93,7 @@ class TrainingState:
             )
         return state
 
-    def check_info(self, saved: dict[str, Any] | None, path: Path) -> None:
+    def _check_info(self, saved: dict[str, Any] | None, path: Path) -> None:
         """Check that the weights are used as before, since old weights would get a wrong description.
 
         Args:
@@ -134,14 +134,14 @@ class TrainingState:
         for name, part in self.parts.items():
             part.load_state_dict(self.start[name])
         if scheduled is not None and scheduled != self.start["lr_scheduler"].get("total_iters"):
-            self.extend(scheduled)
-        restore_random_state(self.start["random_state"])
+            self._extend(scheduled)
+        _restore_random_state(self.start["random_state"])
         engine.state.epoch = self.start["epoch"]
         engine.state.iteration = self.start["epoch"] * engine.state.epoch_length
         logger.info("Continuing after epoch %d of %d.", engine.state.epoch, engine.state.max_epochs)
         self.start = None
 
-    def extend(self, total_epochs: int) -> None:
+    def _extend(self, total_epochs: int) -> None:
         """Extend the polynomial schedule of the learning rate to more epochs.
 
         Args:
@@ -164,7 +164,7 @@ class TrainingState:
             InputError: if the file cannot be written.
         """
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {"epoch": engine.state.epoch, "random_state": random_state()}
+        state |= {"epoch": engine.state.epoch, "random_state": _random_state()}
         if self.info is not None:
             state["info"] = asdict(self.info)
         write_whole(state, self.path)
@@ -187,7 +187,7 @@ def epochs_to_train(resume: bool | str | Path, output_dir: str | Path, default: 
     return int(state.get("lr_scheduler", {}).get("total_iters", default))
 
 
-def random_state() -> dict[str, Any]:
+def _random_state() -> dict[str, Any]:
     """Return the states of all random generators that training may use, in types that load without arbitrary code."""
     # Include the legacy global generators, since a user's transform or sampler may draw from them.
     _, keys, position, has_gauss, cached_gaussian = np.random.get_state()  # noqa: NPY002
@@ -199,8 +199,8 @@ def random_state() -> dict[str, Any]:
     }
 
 
-def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Restore the states that `random_state` returned."""
+def _restore_random_state(state: Mapping[str, Any]) -> None:
+    """Restore the states that `_random_state` returned."""
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda"]])

@@ -76,8 +76,8 @@ class SACB(nn.Module):
         self.input_conv = ConvBlock(channels, channels)
         self.weight = nn.Parameter(torch.empty(channels, channels, NUM_TAPS))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        self.tap_mlp = mlp(size, 128, NUM_TAPS)
-        self.bias_mlp = mlp(size, 64, channels)
+        self.tap_mlp = _mlp(size, 128, NUM_TAPS)
+        self.bias_mlp = _mlp(size, 64, channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the block.
@@ -111,7 +111,7 @@ class SACB(nn.Module):
         return torch.cat([spatial_descriptor(features), channel_descriptor(features)], dim=2)
 
 
-def mlp(in_features: int, hidden: int, out_features: int) -> nn.Sequential:
+def _mlp(in_features: int, hidden: int, out_features: int) -> nn.Sequential:
     """Return an MLP with two hidden ReLU layers and a linear output layer."""
     return nn.Sequential(
         nn.Linear(in_features, hidden),

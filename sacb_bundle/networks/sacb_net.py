@@ -104,7 +104,7 @@ class SACBNet(nn.Module):
         Raises:
             InputError: if the image does not have two channels, or a size is not divisible by 16.
         """
-        check_pair(image, self.size_divisor)
+        _check_pair(image, self.size_divisor)
         images = torch.cat(image.chunk(2, dim=1))
         pyramid = [maps.chunk(2) for maps in self.encoder(images)]
 
@@ -133,7 +133,7 @@ class SACBNet(nn.Module):
         return self.matching(moving, fixed)
 
 
-def check_pair(image: torch.Tensor, size_divisor: int) -> None:
+def _check_pair(image: torch.Tensor, size_divisor: int) -> None:
     """Raise an InputError unless the image is (B, 2, D, H, W) with D, H and W divisible by a number."""
     if image.ndim != 5 or image.shape[1] != 2:
         raise InputError(f"The input has shape {tuple(image.shape)}; it must be (B, 2, D, H, W), moving and fixed.")

@@ -51,7 +51,7 @@ class WeightsInfo:
     trained_on: str = ""
 
 
-def info_path(weights: str | Path) -> Path:
+def _info_path(weights: str | Path) -> Path:
     """Return the path of the JSON file that belongs to a file of weights: model.json beside model.pt."""
     return Path(weights).with_suffix(".json")
 
@@ -68,7 +68,7 @@ def read_info(weights: str | Path) -> WeightsInfo:
     Raises:
         InputError: if the weights or the JSON file are missing, or it does not describe weights.
     """
-    path = info_path(weights)
+    path = _info_path(weights)
     if not path.is_file() and not Path(weights).is_file():
         raise InputError(f"{weights}: no such checkpoint file.")
     if not path.is_file():
@@ -109,7 +109,7 @@ def write_info(info: WeightsInfo, weights: str | Path) -> None:
     Raises:
         InputError: if the file cannot be written.
     """
-    with whole_file(info_path(weights)) as unfinished:
+    with whole_file(_info_path(weights)) as unfinished:
         unfinished.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
 
 

@@ -69,7 +69,7 @@ def adaptive_residual_conv3d(
                 x.to(convolution_dtype(x)), weight, tap_weights, bias, labels, residual, torch.is_grad_enabled()
             )
     if goes_by_slabs(x):
-        return by_matrix_products(x, weight, tap_weights, bias, labels, residual)
+        return _by_matrix_products(x, weight, tap_weights, bias, labels, residual)
     kernels = tap_weights[:, :, None, None, :] * weight
     every_cluster = F.conv3d(
         x.reshape(1, batch * in_channels, *shape),
@@ -83,7 +83,7 @@ def adaptive_residual_conv3d(
     return F.leaky_relu(convolved, NEGATIVE_SLOPE) + residual
 
 
-def by_matrix_products(
+def _by_matrix_products(
     x: torch.Tensor,
     weight: torch.Tensor,
     tap_weights: torch.Tensor,

@@ -31,16 +31,16 @@ def conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
         >>> conv3d(torch.ones(1, 2, 4, 5, 6), torch.ones(3, 2, 3, 3, 3), None).shape
         torch.Size([1, 3, 4, 5, 6])
     """
-    check_channels([x], weight)
+    _check_channels([x], weight)
     if runs_fused(x, channels=len(weight)):
         from .triton.conv import Conv3d
 
         with torch.cuda.device_of(x):
             return Conv3d.apply(x.to(convolution_dtype(x)), weight, bias)
-    return on_cpu(x, weight, bias) if suits_cpu(x) else F.conv3d(x, weight, bias, padding=1)
+    return _on_cpu(x, weight, bias) if suits_cpu(x) else F.conv3d(x, weight, bias, padding=1)
 
 
-def on_cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+def _on_cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Apply `conv3d` on the CPU with the channels last in memory, which halves the time; return that layout.
 
     If there are fewer outputs than a vector register has lanes, also compute neighbouring voxels along W as further
@@ -83,7 +83,7 @@ def conv_norm_leaky_relu(
     Raises:
         ValueError: if the shape of the weight does not match the inputs, or the slope is not positive.
     """
-    check_channels(inputs, weight)
+    _check_channels(inputs, weight)
     if negative_slope <= 0:
         raise ValueError(
             f"negative_slope is {negative_slope}; it must be positive, so that the activation is invertible."
@@ -99,7 +99,7 @@ def conv_norm_leaky_relu(
     return instance_norm_leaky_relu(y, negative_slope, eps, overwrite=not y.requires_grad)
 
 
-def check_channels(inputs: Sequence[torch.Tensor], weight: torch.Tensor) -> None:
+def _check_channels(inputs: Sequence[torch.Tensor], weight: torch.Tensor) -> None:
     """Raise a ValueError unless the weight has the shape of a 3x3x3 convolution of the inputs."""
     channels = sum(x.shape[1] for x in inputs)
     if weight.shape[1:] != (channels, 3, 3, 3):

@@ -18,7 +18,7 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MAX_VALUES = 2**30
 
 
-def has_triton() -> bool:
+def _has_triton() -> bool:
     """Return whether Triton is installed in a version that the kernels were tested with (3.6 or later)."""
     for name in ("triton", "pytorch-triton"):
         with suppress(PackageNotFoundError):
@@ -27,7 +27,7 @@ def has_triton() -> bool:
     return False
 
 
-HAS_TRITON = has_triton()
+HAS_TRITON = _has_triton()
 
 _enabled = os.environ.get("SACB_FUSED", "1") != "0"
 
@@ -73,11 +73,11 @@ def runs_fused(x: torch.Tensor, channels: int = 1) -> bool:
         return False
     if max(channels, x.shape[1]) * x.shape[2:].numel() > MAX_VALUES:
         return False
-    return has_tensor_cores(x.device) if x.is_cuda else INTERPRETED and x.device.type == "cpu"
+    return _has_tensor_cores(x.device) if x.is_cuda else INTERPRETED and x.device.type == "cpu"
 
 
 @cache
-def has_tensor_cores(device: torch.device) -> bool:
+def _has_tensor_cores(device: torch.device) -> bool:
     """Return whether the device multiplies matrices in TF32 and bf16 (compute capability 8.0 and above)."""
     return torch.cuda.get_device_capability(device) >= (8, 0)
 

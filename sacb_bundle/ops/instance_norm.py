@@ -28,13 +28,13 @@ def instance_norm_leaky_relu(
         Features (B, C, D, H, W), in the dtype of x.
     """
     if suits_cpu(x):
-        return on_cpu(x, negative_slope, eps, overwrite)
+        return _on_cpu(x, negative_slope, eps, overwrite)
     variance, mean = torch.var_mean(x.float(), dim=(2, 3, 4), correction=0, keepdim=True)
     scale = torch.rsqrt(variance + eps)
     return F.leaky_relu(torch.addcmul(-mean * scale, x.float(), scale), negative_slope).to(x.dtype)
 
 
-def on_cpu(x: torch.Tensor, negative_slope: float, eps: float, overwrite: bool) -> torch.Tensor:
+def _on_cpu(x: torch.Tensor, negative_slope: float, eps: float, overwrite: bool) -> torch.Tensor:
     """Apply `instance_norm_leaky_relu` on the CPU, where `torch.var_mean` takes longer than all the rest.
 
     The result has the channels last in memory, like that of `conv3d`. Rows of W * C values, rather than C, make the

@@ -69,7 +69,7 @@ def kmeans(points: torch.Tensor, centroids: torch.Tensor, max_iterations: int) -
         labels = points.new_zeros(points.shape[:2], dtype=torch.int64)
         for _ in range(max_iterations):
             labels = nearest(points, centroids)
-            centroids = cluster_means(points, labels, centroids)
+            centroids = _cluster_means(points, labels, centroids)
     return labels, centroids
 
 
@@ -88,7 +88,7 @@ def nearest(points: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     return torch.baddbmm(norms, points, centroids.transpose(1, 2), alpha=-2).argmin(dim=2)
 
 
-def cluster_means(points: torch.Tensor, labels: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
+def _cluster_means(points: torch.Tensor, labels: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     """Return the mean of the points of each cluster, or the given centroid if a cluster has none.
 
     The sums are a matrix product with the membership. The order of scattered additions, and so their rounding, would

@@ -43,16 +43,16 @@ def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
     padded = F.pad(moving.float().contiguous(), (1,) * 6)
     fixed = fixed.float().contiguous()
     if not goes_by_slabs(moving):
-        return expected_offset(padded, fixed)
+        return _expected_offset(padded, fixed)
     # Slabs small enough for their products to stay in the cache.
     depth, step = moving.shape[2], max(1, CACHED_VALUES // moving[:, :, 0].numel())
     return torch.cat(
-        [expected_offset(padded[:, :, d : d + step + 2], fixed[:, :, d : d + step]) for d in range(0, depth, step)],
+        [_expected_offset(padded[:, :, d : d + step + 2], fixed[:, :, d : d + step]) for d in range(0, depth, step)],
         dim=2,
     )
 
 
-def expected_offset(padded: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+def _expected_offset(padded: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
     """Compute `match_similarity` from padded moving features, (B, C, D + 2, H + 2, W + 2)."""
     logits = torch.stack([(fixed * neighbour).sum(dim=1) for neighbour in shifted(padded)], dim=1)
     weights = logits.softmax(dim=1).unflatten(1, (3, 3, 3))

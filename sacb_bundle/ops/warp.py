@@ -34,7 +34,7 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
         >>> warp(torch.tensor([5.0, 6, 7, 8]).reshape(1, 1, 1, 1, 4), field).flatten().tolist()
         [6.0, 7.0, 8.0, 0.0]
     """
-    check_field(image, field)
+    _check_field(image, field)
     if runs_fused(image, channels=3) and mode == "bilinear":
         from .triton.warp import Warp
 
@@ -42,7 +42,7 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
             return Warp.apply(image, field, False)
     # grid_sample takes (x, y, z) = (W, H, D), from -1 at the centre of the first voxel to 1 at that of the last.
     coordinates = [
-        (voxel_index(field, axis) + field[:, axis].float()) * (2 / max(field.shape[axis + 2] - 1, 1)) - 1
+        (_voxel_index(field, axis) + field[:, axis].float()) * (2 / max(field.shape[axis + 2] - 1, 1)) - 1
         for axis in (2, 1, 0)
     ]
     grid = torch.stack(coordinates, dim=-1)
@@ -60,14 +60,14 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
     return sampled.to(image.dtype)
 
 
-def voxel_index(field: torch.Tensor, axis: int) -> torch.Tensor:
+def _voxel_index(field: torch.Tensor, axis: int) -> torch.Tensor:
     """Return the voxel index along an axis of a field (B, 3, D, H, W), broadcastable to (B, D, H, W)."""
     shape = [1, 1, 1]
     shape[axis] = field.shape[axis + 2]
     return numbers(field.movedim(axis + 2, 0)[:, 0, 0, 0, 0].float()).reshape(shape)
 
 
-def check_field(image: torch.Tensor, field: torch.Tensor) -> None:
+def _check_field(image: torch.Tensor, field: torch.Tensor) -> None:
     """Raise a ValueError unless the field is on the grid of the image."""
     expected = (len(image), 3, *image.shape[2:])
     if field.shape != expected:
@@ -92,7 +92,7 @@ def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         >>> compose(torch.ones(1, 3, 4, 4, 4), torch.ones(1, 3, 4, 4, 4))[0, :, 0, 0, 0].tolist()
         [2.0, 2.0, 2.0]
     """
-    check_field(first, second)
+    _check_field(first, second)
     if runs_fused(first):
         from .triton.warp import Warp
 

@@ -50,11 +50,11 @@ def flags_of(measures: Mapping[str, Any], trained_on: Mapping[str, Any] | None) 
     if measures["displacement_border_mm"] > LARGEST_BORDER_MM:
         flags.append(f"moves the border of the registered region by {measures['displacement_border_mm']:.0f} mm")
     if trained_on is not None:
-        flags += unlike_training(measures, trained_on)
+        flags += _unlike_training(measures, trained_on)
     return flags
 
 
-def unlike_training(measures: Mapping[str, Any], trained_on: Mapping[str, Any]) -> list[str]:
+def _unlike_training(measures: Mapping[str, Any], trained_on: Mapping[str, Any]) -> list[str]:
     """Return the differences between the images of a case and the training images, in words."""
     flags = []
     for role in ("fixed", "moving"):
@@ -63,7 +63,7 @@ def unlike_training(measures: Mapping[str, Any], trained_on: Mapping[str, Any]) 
             continue
         if trained_on["deciles"] is None:
             continue
-        distance = contrast_distance(measures[f"{role}_deciles"], trained_on["deciles"])
+        distance = _contrast_distance(measures[f"{role}_deciles"], trained_on["deciles"])
         if distance > LARGEST_CONTRAST_DISTANCE:
             flags.append(f"{role} image: contrast unlike training ({distance:.2f})")
     for role in ("fixed", "moving"):
@@ -76,7 +76,7 @@ def unlike_training(measures: Mapping[str, Any], trained_on: Mapping[str, Any]) 
     return flags
 
 
-def contrast_distance(deciles: Sequence[float], reference: Sequence[float]) -> float:
+def _contrast_distance(deciles: Sequence[float], reference: Sequence[float]) -> float:
     """Return the mean distance of deciles; infinite if there are none."""
     if not deciles:
         return float("inf")

@@ -20,13 +20,13 @@ def window(low: float, high: float) -> Callable[[np.ndarray], np.ndarray]:
     return lambda image: np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
 
 
-def from_minimum(percentile: float) -> Callable[[np.ndarray], np.ndarray]:
+def _from_minimum(percentile: float) -> Callable[[np.ndarray], np.ndarray]:
     """Return the rule that maps the minimum to 0 and a percentile to 1, and clips values above."""
     return lambda image: window(float(image.min()), float(np.percentile(image, percentile)))(image)
 
 
 # Add yours: RULES["abdomen"] = window(-200, 400).
-RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"mr": from_minimum(99.9), "ct": window(-1000, 1000)}
+RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"mr": _from_minimum(99.9), "ct": window(-1000, 1000)}
 
 
 def check_modality(modality: str) -> None:

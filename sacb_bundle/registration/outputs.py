@@ -40,35 +40,35 @@ class Output:
 # The writers import modules when called, so that the command line can list the names quickly.
 
 
-def write_warped(result: Registration, path: Path) -> None:
+def _write_warped(result: Registration, path: Path) -> None:
     """Write the moving image on the fixed image's grid."""
     from ..spatial import write_volume
 
     write_volume(result.resampled.images[0], path)
 
 
-def write_warped_labels(result: Registration, path: Path) -> None:
+def _write_warped_labels(result: Registration, path: Path) -> None:
     """Write the moving label map on the fixed image's grid."""
     from ..spatial import write_volume
 
     write_volume(result.resampled.labels[0], path)
 
 
-def write_transform(result: Registration, path: Path) -> None:
+def _write_transform(result: Registration, path: Path) -> None:
     """Write alignment and displacement field as one displacement field on the fixed image's grid."""
     from ..spatial import write_displacement
 
     write_displacement(result.resampled.displacement, path)
 
 
-def write_alignment(result: Registration, path: Path) -> None:
+def _write_alignment(result: Registration, path: Path) -> None:
     """Write the alignment alone."""
     from ..spatial import write_composite
 
     write_composite(result.alignment, path)
 
 
-def write_composite_transform(result: Registration, path: Path) -> None:
+def _write_composite_transform(result: Registration, path: Path) -> None:
     """Write alignment and displacement field as an ITK composite that covers the fixed image."""
     from ..spatial import Transform, write_composite
 
@@ -77,7 +77,7 @@ def write_composite_transform(result: Registration, path: Path) -> None:
     write_composite(Transform(result.transform.affine, covering), path)
 
 
-def write_learn2reg_field(result: Registration, path: Path) -> None:
+def _write_learn2reg_field(result: Registration, path: Path) -> None:
     """Write the transform in the format of the Learn2Reg challenge."""
     from ..spatial import write_learn2reg
 
@@ -92,23 +92,23 @@ def write_picture(result: Registration, path: Path) -> None:
 
 # Add yours: OUTPUTS["jacobian"] = Output("jacobian.nii.gz", "…", write_jacobian, optional=True).
 OUTPUTS = {
-    "warped": Output("warped.nii.gz", "moving image on the fixed image's grid, original intensities", write_warped),
+    "warped": Output("warped.nii.gz", "moving image on the fixed image's grid, original intensities", _write_warped),
     "warped_labels": Output(
-        "warped_labels.nii.gz", "moving label map on the fixed image's grid", write_warped_labels, needs_labels=True
+        "warped_labels.nii.gz", "moving label map on the fixed image's grid", _write_warped_labels, needs_labels=True
     ),
     "transform": Output(
-        "transform.nii.gz", "alignment and field as one ITK displacement field (LPS, mm)", write_transform
+        "transform.nii.gz", "alignment and field as one ITK displacement field (LPS, mm)", _write_transform
     ),
-    "initial": Output("initial.tfm", "the alignment alone, an ITK affine transform", write_alignment),
+    "initial": Output("initial.tfm", "the alignment alone, an ITK affine transform", _write_alignment),
     "picture": Output(
         "picture.jpg", "slices, differences, warped grid, displacement, outlines of labels", write_picture
     ),
-    "h5": Output("transform.h5", "ITK composite, with the time of writing", write_composite_transform, optional=True),
-    "tfm": Output("transform.tfm", "ITK composite, as text", write_composite_transform, optional=True),
+    "h5": Output("transform.h5", "ITK composite, with the time of writing", _write_composite_transform, optional=True),
+    "tfm": Output("transform.tfm", "ITK composite, as text", _write_composite_transform, optional=True),
     "learn2reg": Output(
         "disp_{fixed}_{moving}.nii.gz",
         "Learn2Reg field: voxel of the moving image minus voxel of the fixed image",
-        write_learn2reg_field,
+        _write_learn2reg_field,
         optional=True,
     ),
 }

@@ -66,7 +66,7 @@ def as_pair(images: Mapping[Any, Any]) -> Pair:
             name = source_name(source, f"{role} {kind.removesuffix('s')}")
             check_same_grid(name, volumes[f"{role}_{kind}"].grid, image_name, volumes[role].grid)
             if kind == "mask":
-                check_mask(volumes[f"{role}_mask"], volumes[role], name)
+                _check_mask(volumes[f"{role}_mask"], volumes[role], name)
     names = tuple(volume_name(images[role]) if isinstance(images[role], (str, Path)) else role for role in ROLES)
     return Pair(**volumes, names=names)  # type: ignore[arg-type]
 
@@ -84,7 +84,7 @@ def read_label_map(image: object, role: str) -> Volume:
     return as_label_map(as_volume(image, role), source_name(image, role))
 
 
-def check_mask(mask: Volume, image: Volume, name: str) -> None:
+def _check_mask(mask: Volume, image: Volume, name: str) -> None:
     """Raise an InputError unless the image varies where the mask is nonzero."""
     inside = image.values[mask.values != 0]
     if not inside.size:

@@ -30,7 +30,7 @@ def draw(result: Registration) -> Image.Image:
     image; the displacement as a colour (red: left-right, green: anterior-posterior, blue: superior-inferior); and the
     outlines of label maps, if any (fixed green, warped pink, both white).
     """
-    vectors = displacement_mm(result)
+    vectors = _displacement_mm(result)
     longest = float(vectors.square().sum(dim=0).sqrt().max())
     labelled = result.pair.fixed_labels is not None or result.pair.moving_labels is not None
     headings = ["fixed", "moving, aligned", "warped", "fixed - moving", "fixed - warped", "warped grid"]
@@ -43,7 +43,7 @@ def draw(result: Registration) -> Image.Image:
         pen.text((column * step + GAP_PIXELS, 3), heading, fill=TEXT, font=font)
     for row, (name, axis) in enumerate(PLANES.items()):
         top = HEADING_PIXELS + row * step
-        for column, tile in enumerate(tiles_of(result, axis, vectors / max(longest, 1e-6))):
+        for column, tile in enumerate(_tiles_of(result, axis, vectors / max(longest, 1e-6))):
             left = column * step + (TILE_PIXELS - tile.width) // 2
             sheet.paste(tile, (left, top + (TILE_PIXELS - tile.height) // 2))
         pen.text((GAP_PIXELS, top), name, fill=TEXT, font=font)
@@ -52,13 +52,13 @@ def draw(result: Registration) -> Image.Image:
     return sheet
 
 
-def displacement_mm(result: Registration) -> torch.Tensor:
+def _displacement_mm(result: Registration) -> torch.Tensor:
     """Return the displacement (3, D, H, W) on the working grid, in mm along R, A and S."""
     matrix = torch.from_numpy(result.prepared.grid.affine[:3, :3]).to(result.field)
     return torch.einsum("ij,jdhw->idhw", matrix, result.field)
 
 
-def tiles_of(result: Registration, axis: int, relative: torch.Tensor) -> list[Image.Image]:
+def _tiles_of(result: Registration, axis: int, relative: torch.Tensor) -> list[Image.Image]:
     """Draw the tiles of the middle slice across an axis.
 
     Args:
@@ -79,48 +79,48 @@ def tiles_of(result: Registration, axis: int, relative: torch.Tensor) -> list[Im
 
     moving, fixed = np.moveaxis(in_slice(result.prepared.images), -1, 0)[..., None]
     warped, field = in_slice(result.warped_on_working_grid), in_slice(result.field)
-    tiles = [colour_tile(grey(image), zoom) for image in (fixed, moving, warped)]
-    tiles += [colour_tile(red_blue(fixed - image), zoom) for image in (moving, warped)]
-    tiles += [grid_tile(field, axis, zoom), colour_tile(np.sqrt(np.abs(in_slice(relative))), zoom)]
+    tiles = [_colour_tile(_grey(image), zoom) for image in (fixed, moving, warped)]
+    tiles += [_colour_tile(_red_blue(fixed - image), zoom) for image in (moving, warped)]
+    tiles += [_grid_tile(field, axis, zoom), _colour_tile(np.sqrt(np.abs(in_slice(relative))), zoom)]
     plane = grid.plane(axis, middle)
-    fixed_labels = labels_in(plane, axis, Transform(), result.pair.fixed_labels)
-    warped_labels = labels_in(plane, axis, result.transform, result.pair.moving_labels)
+    fixed_labels = _labels_in(plane, axis, Transform(), result.pair.fixed_labels)
+    warped_labels = _labels_in(plane, axis, result.transform, result.pair.moving_labels)
     if fixed_labels is not None or warped_labels is not None:
-        tiles.append(outline_tile(tiles[0], fixed_labels, warped_labels))
+        tiles.append(_outline_tile(tiles[0], fixed_labels, warped_labels))
     return tiles
 
 
-def labels_in(plane: Grid, axis: int, transform: Transform, labels: Volume | None) -> np.ndarray | None:
+def _labels_in(plane: Grid, axis: int, transform: Transform, labels: Volume | None) -> np.ndarray | None:
     """Return a label map (rows, columns) on a plane across an axis; None if there is none."""
     return None if labels is None else resample(transform, plane, labels=[labels]).labels[0].values.squeeze(axis)
 
 
-def grey(image: np.ndarray) -> np.ndarray:
+def _grey(image: np.ndarray) -> np.ndarray:
     """Convert a slice (rows, columns, 1) in [0, 1] to colours (rows, columns, 3)."""
     return np.repeat(image, 3, axis=-1)
 
 
-def red_blue(difference: np.ndarray) -> np.ndarray:
+def _red_blue(difference: np.ndarray) -> np.ndarray:
     """Convert differences (rows, columns, 1) in [-1, 1] to colours (rows, columns, 3): blue above 0, red below."""
     above, below = difference.clip(0, 1), (-difference).clip(0, 1)
     return 1 - np.concatenate([above, above + below, below], axis=-1)
 
 
-def colour_tile(colours: np.ndarray, zoom: float) -> Image.Image:
+def _colour_tile(colours: np.ndarray, zoom: float) -> Image.Image:
     """Draw a slice (rows, columns, 3) in [0, 1] in the orientation of display."""
     pixels = (255 * colours.clip(0, 1)).astype(np.uint8).swapaxes(0, 1)[::-1]
     tile = Image.fromarray(np.ascontiguousarray(pixels))
-    return tile.resize(size_of(colours, zoom), Image.Resampling.BILINEAR)
+    return tile.resize(_size_of(colours, zoom), Image.Resampling.BILINEAR)
 
 
-def size_of(values: np.ndarray, zoom: float) -> tuple[int, int]:
+def _size_of(values: np.ndarray, zoom: float) -> tuple[int, int]:
     """Return the width and height of a slice in pixels."""
     return max(1, round(values.shape[0] * zoom)), max(1, round(values.shape[1] * zoom))
 
 
-def grid_tile(displacement: np.ndarray, axis: int, zoom: float) -> Image.Image:
+def _grid_tile(displacement: np.ndarray, axis: int, zoom: float) -> Image.Image:
     """Draw lines of the fixed grid, moved by a displacement (rows, columns, 3) in voxels, on a plane across an axis."""
-    width, height = size_of(displacement, zoom)
+    width, height = _size_of(displacement, zoom)
     tile = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(tile)
     in_plane = [other for other in range(3) if other != axis]
@@ -135,18 +135,19 @@ def grid_tile(displacement: np.ndarray, axis: int, zoom: float) -> Image.Image:
     return tile
 
 
-def outline_tile(tile: Image.Image, fixed: np.ndarray | None, warped: np.ndarray | None) -> Image.Image:
+def _outline_tile(tile: Image.Image, fixed: np.ndarray | None, warped: np.ndarray | None) -> Image.Image:
     """Draw the outlines of label maps (rows, columns) on a tile."""
     pixels = np.array(tile)
     edges = [
-        np.zeros(pixels.shape[:2], bool) if labels is None else edge_of(labels, tile.size) for labels in (fixed, warped)
+        np.zeros(pixels.shape[:2], bool) if labels is None else _edge_of(labels, tile.size)
+        for labels in (fixed, warped)
     ]
     for edge, colour in zip((*edges, edges[0] & edges[1]), (FIXED_OUTLINE, WARPED_OUTLINE, BOTH_OUTLINES), strict=True):
         pixels[edge] = colour
     return Image.fromarray(pixels)
 
 
-def edge_of(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _edge_of(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return the borders of labels (rows, columns) in a tile of a width and height, in the orientation of display."""
     turned = Image.fromarray(np.ascontiguousarray(labels.astype(np.int32).T[::-1]))
     large = np.array(turned.resize(size, Image.Resampling.NEAREST))

@@ -96,8 +96,8 @@ def prepare(pair: Pair, settings: Settings) -> Prepared:
     """
     # Use one order of the axes, so that the result does not depend on the orientation of the file.
     volumes = {role: volume and canonical(volume) for role, volume in vars(pair).items() if role != "names"}
-    images = {role: masked(volumes[role], volumes[f"{role}_mask"], settings.spacing_mm) for role in ROLES}
-    masks = {role: averaged_mask(volumes[f"{role}_mask"], settings.spacing_mm) for role in ROLES}
+    images = {role: _masked(volumes[role], volumes[f"{role}_mask"], settings.spacing_mm) for role in ROLES}
+    masks = {role: _averaged_mask(volumes[f"{role}_mask"], settings.spacing_mm) for role in ROLES}
     kind = settings.initial
     if kind == "auto":
         kind = "none" if pair.moving.grid.coincides_with(pair.fixed.grid) else "affine"
@@ -127,15 +127,15 @@ def prepare(pair: Pair, settings: Settings) -> Prepared:
     return Prepared(np.stack(scaled), grid, initial, modalities)
 
 
-def masked(image: Volume, mask: Volume | None, spacing_mm: float) -> Volume:
+def _masked(image: Volume, mask: Volume | None, spacing_mm: float) -> Volume:
     """Return an image averaged for a working grid of a spacing, with its minimum outside the mask."""
     if mask is None:
         return averaged(image, spacing_mm)
     return averaged(Volume(np.where(mask.values != 0, image.values, image.values.min()), image.grid), spacing_mm)
 
 
-def averaged_mask(mask: Volume | None, spacing_mm: float) -> Volume | None:
-    """Return a mask on the grid of the image that `masked` returns."""
+def _averaged_mask(mask: Volume | None, spacing_mm: float) -> Volume | None:
+    """Return a mask on the grid of the image that `_masked` returns."""
     return None if mask is None else averaged(Volume((mask.values != 0).astype(np.uint8), mask.grid), spacing_mm)
 
 

@@ -130,7 +130,7 @@ class Registration:
         Raises:
             InputError: if it is not a valid image, or the transform maps no part of the fixed image into it.
         """
-        return self.carry(image, labels=False)
+        return self._carry(image, labels=False)
 
     def warp_labels(self, labels: Any) -> Any:
         """Warp a label map of the moving scan, see `warp`. Every voxel gets one of the label values.
@@ -144,9 +144,9 @@ class Registration:
         Raises:
             InputError: if it is not a valid label map, or the transform maps no part of the fixed image into it.
         """
-        return self.carry(labels, labels=True)
+        return self._carry(labels, labels=True)
 
-    def carry(self, image: Any, labels: bool) -> Any:
+    def _carry(self, image: Any, labels: bool) -> Any:
         """Warp an image or a label map.
 
         Args:
@@ -161,11 +161,11 @@ class Registration:
         """
         role = "label" if labels else "further"
         series = as_series(image, role)
-        self.check_reached(series.grid, source_name(image, role))
+        self._check_reached(series.grid, source_name(image, role))
         frames = warp_series(self.transform, self.fixed_grid, series, labels, self.label_interpolation)
         return series_in_type_of(image, frames, self.fixed_grid, series.axes)
 
-    def check_reached(self, grid: Grid, name: str) -> None:
+    def _check_reached(self, grid: Grid, name: str) -> None:
         """Check that the transform maps some of the fixed image into an image of the moving scan.
 
         Args:
@@ -249,13 +249,13 @@ class Registration:
             check_same_grid("The fixed label map", fixed.grid, "the fixed image", self.fixed_grid)
         if moving_labels is not None:
             moving = read_label_map(moving_labels, "moving label")
-            self.check_reached(moving.grid, source_name(moving_labels, "moving label"))
-            after = self.on_fixed_grid(self.transform, moving)
+            self._check_reached(moving.grid, source_name(moving_labels, "moving label"))
+            after = self._on_fixed_grid(self.transform, moving)
         if fixed is None or moving is None or after is None:
             return None
-        return score_label_maps(fixed, self.on_fixed_grid(self.alignment, moving), after, labels)
+        return score_label_maps(fixed, self._on_fixed_grid(self.alignment, moving), after, labels)
 
-    def on_fixed_grid(self, transform: Transform, labels: Volume) -> Volume:
+    def _on_fixed_grid(self, transform: Transform, labels: Volume) -> Volume:
         """Warp a label map onto the fixed image's grid.
 
         Args:

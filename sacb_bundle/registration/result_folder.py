@@ -45,9 +45,9 @@ def check_folder(folder: Path, redo_damaged: bool = False) -> None:
         raise InputError(f"{folder}: results cannot be written there: it is a link.")
     if (folder / RECORD).exists() and not redo_damaged and not read_record(folder):
         raise InputError(f"{folder / RECORD}: not the record of a registration; move it, or choose another output.")
-    if folders := sorted(name for name in results_in(folder) if (folder / name).is_dir()):
+    if folders := sorted(name for name in _results_in(folder) if (folder / name).is_dir()):
         raise InputError(f"{folder / folders[0]}: is a folder with the name of a result; move it.")
-    if strangers := sorted(results_in(folder) - recorded_results(folder)):
+    if strangers := sorted(_results_in(folder) - _recorded_results(folder)):
         raise InputError(
             f"{folder / strangers[0]}: a result would replace this file, which {RECORD} does not list as a result; "
             "move it, or choose another output."
@@ -91,7 +91,7 @@ def replaced_results(folder: Path, unfinished: Path | None = None) -> Iterator[P
     try:
         yield unfinished
         try:
-            replace_results(unfinished, folder)
+            _replace_results(unfinished, folder)
         except OSError as error:
             raise InputError(f"{folder}: results cannot be written there: {error.strerror}.") from error
     except BaseException:
@@ -101,14 +101,14 @@ def replaced_results(folder: Path, unfinished: Path | None = None) -> Iterator[P
         raise
 
 
-def replace_results(unfinished: Path, folder: Path) -> None:
+def _replace_results(unfinished: Path, folder: Path) -> None:
     """Move a complete folder of results to its final path; other files in an existing folder stay."""
     within = unfinished.parent == folder
     if not within and not folder.is_dir():
         unfinished.rename(folder)
         return
-    own = recorded_results(folder)
-    (folder / REPLACING).write_text(json.dumps(sorted(own | results_in(unfinished))), encoding="utf-8")
+    own = _recorded_results(folder)
+    (folder / REPLACING).write_text(json.dumps(sorted(own | _results_in(unfinished))), encoding="utf-8")
     # Remove the record first, since a case without it counts as incomplete.
     for name in (RECORD, *([FAILURE] if read_failure(folder) else []), *sorted(own)):
         (folder / name).unlink(missing_ok=True)
@@ -127,21 +127,21 @@ def replace_results(unfinished: Path, folder: Path) -> None:
         unfinished.rename(folder)
 
 
-def results_in(folder: Path) -> set[str]:
+def _results_in(folder: Path) -> set[str]:
     """Return the names of the files in a folder that are named like results; none if there is no folder."""
     with reading(folder):
         return {path.name for path in folder.iterdir() if is_result(path.name)} if folder.is_dir() else set()
 
 
-def recorded_results(folder: Path) -> set[str]:
+def _recorded_results(folder: Path) -> set[str]:
     """Return the names of the results of earlier registrations, from the record, or all if the record is damaged.
 
     Anyone may have written the record, and the returned files are removed when new results are written. So names that
     no result can have, such as a path out of the folder, are left out.
     """
-    names = {str(name) for name in read_or_empty(folder / REPLACING, list)}
+    names = {str(name) for name in _read_or_empty(folder / REPLACING, list)}
     if (folder / RECORD).is_file():
-        names |= read_record(folder).get("results", {}).keys() or results_in(folder)
+        names |= read_record(folder).get("results", {}).keys() or _results_in(folder)
     return {name for name in names if is_result(name)}
 
 
@@ -162,17 +162,17 @@ def write_record(folder: Path, **facts: Any) -> None:
 
 def read_record(folder: Path) -> dict[str, Any]:
     """Return the record of a folder of results; empty if it is missing or damaged."""
-    content = read_or_empty(folder / RECORD, dict)
+    content = _read_or_empty(folder / RECORD, dict)
     typed = all(isinstance(content.get(key), kind) for key, kind in RECORD_TYPES.items())
     return content if typed and content["results"] else {}
 
 
 def read_failure(folder: Path) -> str:
     """Return why the last attempt at the case in a folder failed; "" if it did not."""
-    return str(read_or_empty(folder / FAILURE, dict).get("error", ""))
+    return str(_read_or_empty(folder / FAILURE, dict).get("error", ""))
 
 
-def read_or_empty(path: Path, kind: type[Content]) -> Content:
+def _read_or_empty(path: Path, kind: type[Content]) -> Content:
     """Return the content of a JSON file; empty if it is missing, damaged or of another type."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -64,8 +64,8 @@ def align(
         raise InputError(f"initial is {initial!r}; it must be one of {', '.join(INITIAL)}.")
     matrix = np.eye(4)
     if initial != "none":
-        with one_thread():
-            matrix = maximise_mutual_information(fixed, moving, initial, fixed_mask, moving_mask)
+        with _one_thread():
+            matrix = _maximise_mutual_information(fixed, moving, initial, fixed_mask, moving_mask)
     overlap = Transform(matrix).share_inside(fixed.grid, moving.grid)
     if overlap < LEAST_OVERLAP_SHARE:
         raise InputError(
@@ -76,7 +76,7 @@ def align(
     return matrix
 
 
-def maximise_mutual_information(
+def _maximise_mutual_information(
     fixed: Volume, moving: Volume, initial: str, fixed_mask: Volume | None, moving_mask: Volume | None
 ) -> np.ndarray:
     """Search for the transform of `align`, for any `initial` except "none".
@@ -91,7 +91,7 @@ def maximise_mutual_information(
                 f"The {name} image has {min(image.grid.shape)} voxels along an axis at {SPACING_MM:g} mm, but the "
                 f'alignment needs {LEAST_SIZE_VOXELS}; choose the initial alignment "none".'
             )
-    images = itk_image(without_extremes(fixed)), itk_image(without_extremes(moving))
+    images = itk_image(_without_extremes(fixed)), itk_image(_without_extremes(moving))
     registration = sitk.ImageRegistrationMethod()
     registration.SetMetricAsMattesMutualInformation(32)
     registration.SetMetricSamplingStrategy(registration.REGULAR)
@@ -102,19 +102,19 @@ def maximise_mutual_information(
         registration.SetMetricFixedMask(itk_mask(fixed_mask))
     if moving_mask is not None:
         registration.SetMetricMovingMask(itk_mask(moving_mask))
-    transform: sitk.Transform = best_start(registration, *images)
+    transform: sitk.Transform = _best_start(registration, *images)
     if initial in ("rigid", "affine"):
-        transform = optimised(registration, *images, sitk.Euler3DTransform(transform))
+        transform = _optimised(registration, *images, sitk.Euler3DTransform(transform))
     if initial == "affine":
         # Background near the body shows where the body ends; background further away gives no information on its size.
         registration.SetMetricFixedMask(itk_mask(fixed_mask or widened(foreground(fixed), MARGIN_MM)))
         registration.SetMetricMovingMask(itk_mask(moving_mask or widened(foreground(moving), MARGIN_MM)))
-        transform = optimised(registration, *images, as_affine(transform))
+        transform = _optimised(registration, *images, _as_affine(transform))
     return to_ras(transform)
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
     """Limit ITK to one thread, since sums over several threads vary in their last digits between runs.
 
     The limit holds for the whole process, so one alignment runs at a time.
@@ -128,7 +128,7 @@ def one_thread() -> Iterator[None]:
             sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
-def without_extremes(volume: Volume) -> Volume:
+def _without_extremes(volume: Volume) -> Volume:
     """Clip intensities to the 0.5th and 99.5th percentiles, unless these are equal."""
     low, high = np.percentile(volume.values, (0.5, 99.5))
     return Volume(np.clip(volume.values, low, high), volume.grid) if high > low else volume
@@ -150,7 +150,7 @@ def widened(mask: Volume, margin: float) -> Volume:
     return Volume(distance <= margin, mask.grid)
 
 
-def best_start(
+def _best_start(
     registration: sitk.ImageRegistrationMethod, fixed: sitk.Image, moving: sitk.Image
 ) -> sitk.Euler3DTransform:
     """Return the translation between the centres of mass or of the images, whichever has higher mutual information.
@@ -158,7 +158,7 @@ def best_start(
     Raises:
         InputError: if the images do not overlap after either.
     """
-    lifted = [sitk.Cast(image, sitk.sitkFloat32) - least(image) for image in (fixed, moving)]
+    lifted = [sitk.Cast(image, sitk.sitkFloat32) - _least(image) for image in (fixed, moving)]
     starts: list[tuple[float, int, sitk.Transform]] = []
     for kind in (sitk.CenteredTransformInitializerFilter.MOMENTS, sitk.CenteredTransformInitializerFilter.GEOMETRY):
         transform = sitk.CenteredTransformInitializer(*lifted, sitk.Euler3DTransform(), kind)
@@ -174,7 +174,7 @@ def best_start(
     return sitk.Euler3DTransform(min(starts)[2])
 
 
-def least(image: sitk.Image) -> float:
+def _least(image: sitk.Image) -> float:
     """Return the smallest value of an image.
 
     Subtracting it gives an image a valid centre of mass even if air is negative, as in a CT.
@@ -182,7 +182,7 @@ def least(image: sitk.Image) -> float:
     return float(sitk.GetArrayViewFromImage(image).min())
 
 
-def optimised(
+def _optimised(
     registration: sitk.ImageRegistrationMethod, fixed: sitk.Image, moving: sitk.Image, start: sitk.Transform
 ) -> sitk.Transform:
     """Maximise mutual information over transforms of the type of `start`."""
@@ -196,7 +196,7 @@ def optimised(
     return registration.Execute(fixed, moving)
 
 
-def as_affine(transform: sitk.Transform) -> sitk.AffineTransform:
+def _as_affine(transform: sitk.Transform) -> sitk.AffineTransform:
     """Convert a rigid transform to an affine one about the same centre."""
     rigid = sitk.Euler3DTransform(sitk.CompositeTransform(transform).GetNthTransform(0))
     affine = sitk.AffineTransform(3)

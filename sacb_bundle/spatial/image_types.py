@@ -141,11 +141,11 @@ def nibabel_image(values: np.ndarray, grid: Grid, kind: type) -> SpatialImage:
         grid: grid of the first three axes.
         kind: class of the result.
     """
-    values = storable(values, kind)
+    values = _storable(values, kind)
     return nib.MGHImage(values, grid.affine) if kind is nib.MGHImage else nifti_image(values, grid, kind)
 
 
-def storable(values: np.ndarray, kind: type) -> np.ndarray:
+def _storable(values: np.ndarray, kind: type) -> np.ndarray:
     """Convert an array to a type of number that a format of nibabel can store: its own, else int32, else fp32."""
     header = kind.header_class()  # type: ignore[attr-defined]
     try:

@@ -38,7 +38,7 @@ def solve(transform: Transform, targets: torch.Tensor) -> torch.Tensor:
     Returns:
         World coordinates (3, d, h, w) of x, in mm, RAS.
     """
-    undo = torch.from_numpy(np.linalg.inv(nearest_affine(transform))).to(targets)
+    undo = torch.from_numpy(np.linalg.inv(_nearest_affine(transform))).to(targets)
     shape, targets = targets.shape, targets.reshape(3, 1, 1, -1)
     places = map_affinely(undo, targets)
     rest = targets - transform(places)
@@ -49,7 +49,7 @@ def solve(transform: Transform, targets: torch.Tensor) -> torch.Tensor:
         if not len(left):
             break
         here, missing = places[..., left], rest[..., left]
-        tried = here + length[..., left] * newton_step(transform, here, missing, undo[:3, :3])
+        tried = here + length[..., left] * _newton_step(transform, here, missing, undo[:3, :3])
         missing_there = targets[..., left] - transform(tried)
         better = missing_there.norm(dim=0) < missing.norm(dim=0)
         places[..., left] = torch.where(better, tried, here)
@@ -72,7 +72,7 @@ def round_trip_error(transform: Transform, places: np.ndarray) -> np.ndarray:
     return np.linalg.norm(from_positions(solve(transform, transform(positions)) - positions), axis=1)
 
 
-def newton_step(
+def _newton_step(
     transform: Transform, places: torch.Tensor, missing: torch.Tensor, fallback: torch.Tensor
 ) -> torch.Tensor:
     """Return the steps that would reach the targets if the transform were linear around each point.
@@ -106,7 +106,7 @@ def newton_step(
     return torch.where(determinant > LEAST_DETERMINANT, step, affine_step)
 
 
-def nearest_affine(transform: Transform) -> np.ndarray:
+def _nearest_affine(transform: Transform) -> np.ndarray:
     """Fit an affine matrix (4, 4) to a transform by least squares over points of its grid."""
     if transform.displacement is None:
         return transform.affine

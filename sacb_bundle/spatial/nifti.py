@@ -33,7 +33,7 @@ def is_compressed(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
 
 
-def not_nifti(path: Path) -> InputError:
+def _not_nifti(path: Path) -> InputError:
     """Return the error for a file that is not in the NIfTI format."""
     return InputError(f"{path}: not a NIfTI file.")
 
@@ -55,12 +55,12 @@ def nifti_of_bytes(content: bytes, path: Path) -> nib.Nifti1Image:
     """
     if is_compressed(path):
         if not content.startswith(GZIP_MAGIC):
-            raise not_nifti(path)
+            raise _not_nifti(path)
         content = igzip.decompress(content)
     for kind in (nib.Nifti1Image, nib.Nifti2Image):
         if kind.header_class.may_contain_header(content):
             return kind.from_bytes(content)
-    raise not_nifti(path)
+    raise _not_nifti(path)
 
 
 def read_nifti_header(path: Path) -> nib.Nifti1Header:
@@ -71,14 +71,14 @@ def read_nifti_header(path: Path) -> nib.Nifti1Header:
     """
     with open(path, "rb") as file:
         if is_compressed(path) and file.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
-            raise not_nifti(path)
+            raise _not_nifti(path)
         file.seek(0)
         with igzip.open(file) if is_compressed(path) else file as stream:
             start = stream.read(LONGEST_HEADER_BYTES)
     for kind in (nib.Nifti1Header, nib.Nifti2Header):
         if kind.may_contain_header(start):
             return kind(start[: kind.sizeof_hdr], check=False)
-    raise not_nifti(path)
+    raise _not_nifti(path)
 
 
 def check_nifti(header: nib.Nifti1Header, name: str) -> None:
@@ -97,11 +97,11 @@ def check_nifti(header: nib.Nifti1Header, name: str) -> None:
         logger.warning(
             "%s: neither qform nor sform is set. It is placed as nibabel does; other programs may differ.", name
         )
-    if qform and sform and len(header.get_data_shape()) >= 3 and not forms_agree(header):
+    if qform and sform and len(header.get_data_shape()) >= 3 and not _forms_agree(header):
         logger.warning("%s: its qform and sform disagree. The sform counts here; other programs may differ.", name)
 
 
-def forms_agree(header: nib.Nifti1Header) -> bool:
+def _forms_agree(header: nib.Nifti1Header) -> bool:
     """Return whether the qform and the sform of a header place its voxels alike."""
     shape = header.get_data_shape()[:3]
     try:

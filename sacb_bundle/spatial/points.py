@@ -74,11 +74,11 @@ def with_points_moved(source: Path, move: Callable[[np.ndarray], np.ndarray], sp
     except UnicodeDecodeError as error:
         raise InputError(f"{source}: not UTF-8 text; points must be a CSV or 3D Slicer markups.") from error
     if source.name.lower().endswith(".json"):
-        return with_markups_moved(text, source, move)
-    return with_rows_moved(text, source, move, space)
+        return _with_markups_moved(text, source, move)
+    return _with_rows_moved(text, source, move, space)
 
 
-def with_rows_moved(text: str, source: Path, move: Callable[[np.ndarray], np.ndarray], space: str) -> str:
+def _with_rows_moved(text: str, source: Path, move: Callable[[np.ndarray], np.ndarray], space: str) -> str:
     """Move the points in the text of a CSV file, see `with_points_moved`.
 
     Raises:
@@ -96,7 +96,7 @@ def with_rows_moved(text: str, source: Path, move: Callable[[np.ndarray], np.nda
         if None in row:
             raise InputError(f"{source}, line {line}: has more values than there are columns: {columns}.")
     points = np.array([[number(row[name], source, line) for name in COORDINATES] for line, row in rows])
-    for (_, row), point in zip(rows, in_space(move(in_space(points, space)), space), strict=True):
+    for (_, row), point in zip(rows, _in_space(move(_in_space(points, space)), space), strict=True):
         row.update({name: f"{value:.6f}" for name, value in zip(COORDINATES, point, strict=True)})
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, columns, lineterminator="\r\n" if "\r\n" in text else "\n")
@@ -120,7 +120,7 @@ def number(text: str | None, source: Path, line: int) -> float:
     return value
 
 
-def with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np.ndarray]) -> str:
+def _with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np.ndarray]) -> str:
     """Move the points in the text of markups, see `with_points_moved`.
 
     Measurements are removed; 3D Slicer computes them again.
@@ -131,7 +131,7 @@ def with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np.
     try:
         content = json.loads(text)
         for markup in content["markups"]:
-            check_markup(markup, source)
+            _check_markup(markup, source)
         pairs = [
             (point, markup.get("coordinateSystem", "LPS"))
             for markup in content["markups"]
@@ -146,16 +146,16 @@ def with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np.
     if positions.shape != (max(1, len(pairs)), 3) or not np.isfinite(positions).all():
         raise InputError(f"{source}: needs at least one control point, and three numbers for each position.")
     in_ras = np.array(
-        [in_space(position[None], space)[0] for position, (_, space) in zip(positions, pairs, strict=True)]
+        [_in_space(position[None], space)[0] for position, (_, space) in zip(positions, pairs, strict=True)]
     )
     for (point, space), moved in zip(pairs, move(in_ras), strict=True):
-        point["position"] = in_space(moved[None], space)[0].tolist()
+        point["position"] = _in_space(moved[None], space)[0].tolist()
     for markup in content["markups"]:
         markup.pop("measurements", None)
     return json.dumps(content, indent=2, ensure_ascii=False)
 
 
-def check_markup(markup: dict[str, Any], source: Path) -> None:
+def _check_markup(markup: dict[str, Any], source: Path) -> None:
     """Raise an InputError unless a markup consists only of points in mm, LPS or RAS."""
     kind, space, units = (
         markup.get(key, default)
@@ -169,6 +169,6 @@ def check_markup(markup: dict[str, Any], source: Path) -> None:
         raise InputError(f"{source}: coordinates in {space}, {units}; supported are LPS and RAS, in mm.")
 
 
-def in_space(points: np.ndarray, space: str) -> np.ndarray:
+def _in_space(points: np.ndarray, space: str) -> np.ndarray:
     """Convert points (N, 3) from RAS to a space, or back."""
     return points @ RAS_TO_LPS if space == "LPS" else points

@@ -100,7 +100,7 @@ def resample_at(
     check_label_interpolation(label_interpolation)
     sample_label = LABEL_SAMPLERS[label_interpolation]
     tasks = [
-        Task(volume, torch.float32, sample_image, float(volume.values.min()), result_dtype(volume.values), grid)
+        Task(volume, torch.float32, _sample_image, float(volume.values.min()), result_dtype(volume.values), grid)
         for volume in images
     ]
     tasks += [
@@ -141,7 +141,7 @@ class Task:
     def fill(self, planes: slice, positions: torch.Tensor) -> None:
         """Sample the source at world coordinates (3, d, H, W) for a slab of the result."""
         if self.values is None:
-            self.values = to_tensor(self.source.values, self.dtype, positions.device)
+            self.values = _to_tensor(self.source.values, self.dtype, positions.device)
         to_index = torch.from_numpy(np.linalg.inv(self.source.grid.affine)).to(positions)
         index = map_affinely(to_index, positions)
         inside = is_inside(index, self.source.grid.shape)
@@ -162,7 +162,7 @@ def check_label_interpolation(name: str) -> None:
         raise InputError(f'label_interpolation is {name!r}; it must be "nearest" or "linear".')
 
 
-def sample_image(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+def _sample_image(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """Interpolate one channel (D, H, W) linearly, see `sample_linear`."""
     return sample_linear(values[None], index)[0]
 
@@ -204,7 +204,7 @@ def averaged(volume: Volume, spacing: float) -> Volume:
     return Volume(values, Grid(values.shape, volume.grid.affine @ to_fine))
 
 
-def to_tensor(values: np.ndarray, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+def _to_tensor(values: np.ndarray, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Convert an array of any byte order to a tensor."""
     native = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="), copy=False))
     if native.dtype in (np.uint16, np.uint32, np.uint64):

@@ -38,7 +38,7 @@ def sample_nearest(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     Returns:
         Values (d, h, w).
     """
-    return values.reshape(-1)[flat_index((index + 0.5).floor(), values.shape)]
+    return values.reshape(-1)[_flat_index((index + 0.5).floor(), values.shape)]
 
 
 def sample_by_vote(labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -58,7 +58,7 @@ def sample_by_vote(labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     neighbours, weights = [], []
     for corner in product((0, 1), repeat=3):
         offset = torch.tensor(corner, dtype=index.dtype, device=index.device).reshape(3, 1, 1, 1)
-        neighbours.append(labels.reshape(-1)[flat_index(lower + offset, labels.shape)])
+        neighbours.append(labels.reshape(-1)[_flat_index(lower + offset, labels.shape)])
         weights.append(torch.where(offset == 1, fraction, 1 - fraction).prod(dim=0))
     best, most = neighbours[0], torch.zeros_like(weights[0])
     for label in neighbours:
@@ -69,7 +69,7 @@ def sample_by_vote(labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     return best
 
 
-def flat_index(index: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+def _flat_index(index: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """Convert integer indices (3, ...), clamped to the border, to indices into the flat image."""
     d, h, w = (axis.clamp(0, size - 1).long() for axis, size in zip(index, shape, strict=True))
     return (d * shape[1] + h) * shape[2] + w

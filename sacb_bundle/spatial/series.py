@@ -121,39 +121,39 @@ def as_series(image: object, name: str) -> Series:
     """
     source = source_name(image, name)
     if isinstance(image, (str, Path)):
-        return read_series(Path(image))
+        return _read_series(Path(image))
     if isinstance(image, Volume):
-        return series_of_array(image.values, image.grid.affine, source)
+        return _series_of_array(image.values, image.grid.affine, source)
     if isinstance(image, SpatialImage):
         affine = affine_of_nibabel(image, source)
-        axes = axes_of_header(image.header, image.shape)
-        return series_of_array(forward_only(image.dataobj), affine, source, axes)
+        axes = _axes_of_header(image.header, image.shape)
+        return _series_of_array(_forward_only(image.dataobj), affine, source, axes)
     if isinstance(image, sitk.Image):
-        return series_of_itk(image, source)
+        return _series_of_itk(image, source)
     if is_meta_tensor(image):
-        return series_of_array(*array_of_meta_tensor(image, source), source)
+        return _series_of_array(*array_of_meta_tensor(image, source), source)
     raise unknown_type(image, name)
 
 
-def read_series(path: Path) -> Series:
+def _read_series(path: Path) -> Series:
     """Open a file of one or more 3-D frames, see `as_series`."""
     with reading_image(path):
         if not is_nifti(path):
-            return series_of_itk(read_itk(path), str(path))
+            return _series_of_itk(read_itk(path), str(path))
         header = read_nifti_header(path)
         shape = header.get_data_shape()
         if len(without_trailing_ones(shape)) <= 3:
             volume = read_volume(path)
-            return series_of_array(volume.values, volume.grid.affine, str(path))
+            return _series_of_array(volume.values, volume.grid.affine, str(path))
         check_nifti(header, str(path))
-        opened = partial(open_nifti, path, header)
-        return checked_series(
-            shape, header.get_data_dtype(), header.get_best_affine(), str(path), axes_of_header(header, shape), opened
+        opened = partial(_open_nifti, path, header)
+        return _checked_series(
+            shape, header.get_data_dtype(), header.get_best_affine(), str(path), _axes_of_header(header, shape), opened
         )
 
 
 @contextmanager
-def open_nifti(path: Path, header: nib.Nifti1Header) -> Iterator[ArrayProxy]:
+def _open_nifti(path: Path, header: nib.Nifti1Header) -> Iterator[ArrayProxy]:
     """Open the array of a NIfTI file for reading from its first voxel to its last.
 
     A compressed file is decompressed once, as its voxels are read. After the last one, its checksum is compared.
@@ -164,7 +164,7 @@ def open_nifti(path: Path, header: nib.Nifti1Header) -> Iterator[ArrayProxy]:
             pass
 
 
-def forward_only(array: Any) -> Any:
+def _forward_only(array: Any) -> Any:
     """Let an array that nibabel reads from a file keep the file open, so that frames in order decompress it once."""
     if type(array) is not ArrayProxy or not isinstance(array.file_like, (str, Path)):
         return array
@@ -172,7 +172,7 @@ def forward_only(array: Any) -> Any:
     return ArrayProxy(array.file_like, spec, mmap=False, order=array.order, keep_file_open=True)
 
 
-def series_of_itk(image: sitk.Image, name: str) -> Series:
+def _series_of_itk(image: sitk.Image, name: str) -> Series:
     """Convert an ITK image of three or more dimensions, of one value or a vector a voxel."""
     if image.GetDimension() < 3:
         raise InputError(f"{name}: has {image.GetDimension()} dimensions; 3-D volumes are needed.")
@@ -180,16 +180,16 @@ def series_of_itk(image: sitk.Image, name: str) -> Series:
     # ITK's axes come in reverse order, but for that of channels.
     array = np.moveaxis(array, -1, 0).transpose() if image.GetNumberOfComponentsPerPixel() > 1 else array.transpose()
     steps = tuple(image.GetSpacing()[3:]) + (0.0,) * (array.ndim - image.GetDimension())
-    return series_of_array(array, itk_grid(image).affine, name, TrailingAxes(array.shape[3:], steps))
+    return _series_of_array(array, itk_grid(image).affine, name, TrailingAxes(array.shape[3:], steps))
 
 
-def series_of_array(array: Any, affine: np.ndarray, name: str, axes: TrailingAxes | None = None) -> Series:
-    """Make a series of a (D, H, W, ...) array that can be indexed, see `checked_series`."""
+def _series_of_array(array: Any, affine: np.ndarray, name: str, axes: TrailingAxes | None = None) -> Series:
+    """Make a series of a (D, H, W, ...) array that can be indexed, see `_checked_series`."""
     axes = axes or TrailingAxes(array.shape[3:], (0.0,) * len(array.shape[3:]))
-    return checked_series(array.shape, array.dtype, affine, name, axes, lambda: nullcontext(array))
+    return _checked_series(array.shape, array.dtype, affine, name, axes, lambda: nullcontext(array))
 
 
-def checked_series(
+def _checked_series(
     shape: tuple[int, ...],
     dtype: np.dtype,
     affine: np.ndarray,
@@ -220,7 +220,7 @@ def checked_series(
     return Series(grid, axes, name, opened)
 
 
-def axes_of_header(header: Any, shape: tuple[int, ...]) -> TrailingAxes:
+def _axes_of_header(header: Any, shape: tuple[int, ...]) -> TrailingAxes:
     """Return the trailing axes of an array of a shape, as a header of nibabel describes them."""
     steps = tuple(abs(float(step)) for step in header.get_zooms()[3:])
     steps = (*steps, *[0.0] * len(shape))[: max(0, len(shape) - 3)]

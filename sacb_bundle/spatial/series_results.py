@@ -37,15 +37,15 @@ def write_series(frames: Iterable[np.ndarray], path: Path, grid: Grid, axes: Tra
         InputError: if the file cannot be written.
         ValueError: if there are more or fewer frames than the axes tell, or they differ in shape or type.
     """
-    iterator = counted(frames, grid, axes)
+    iterator = _counted(frames, grid, axes)
     first = next(iterator)
-    header = series_header(first.dtype, grid, axes)
+    header = _series_header(first.dtype, grid, axes)
     with whole_file(path) as unfinished, open(unfinished, "wb") as file:
         if not is_compressed(path):
-            write_stream(file, header, first, iterator)
+            _write_stream(file, header, first, iterator)
             return
         with compressing(file) as stream:
-            write_stream(stream, header, first, iterator)
+            _write_stream(stream, header, first, iterator)
 
 
 def series_in_type_of(image: object, frames: Iterable[np.ndarray], grid: Grid, axes: TrailingAxes = NO_AXES) -> object:
@@ -65,7 +65,7 @@ def series_in_type_of(image: object, frames: Iterable[np.ndarray], grid: Grid, a
         InputError: if the image is of another type.
         ValueError: if there are more or fewer frames than the axes tell, or they differ in shape or type.
     """
-    values = gathered(frames, grid, axes)
+    values = _gathered(frames, grid, axes)
     if isinstance(image, (str, Path, SpatialImage)):
         result = nibabel_image(values, grid, nibabel_type(image))
         describe(result.header, axes)
@@ -73,13 +73,13 @@ def series_in_type_of(image: object, frames: Iterable[np.ndarray], grid: Grid, a
     if not axes.shape:
         return in_type_of(image, Volume(values, grid))
     if isinstance(image, sitk.Image):
-        return itk_series(image, values, grid)
+        return _itk_series(image, values, grid)
     if is_meta_tensor(image):
         return meta_tensor(image, np.moveaxis(values, -1, 0), grid)
     raise unknown_type(image, "given")
 
 
-def counted(frames: Iterable[np.ndarray], grid: Grid, axes: TrailingAxes) -> Iterator[np.ndarray]:
+def _counted(frames: Iterable[np.ndarray], grid: Grid, axes: TrailingAxes) -> Iterator[np.ndarray]:
     """Yield frames, and check that they are as many and as large as they should be.
 
     Raises:
@@ -98,9 +98,9 @@ def counted(frames: Iterable[np.ndarray], grid: Grid, axes: TrailingAxes) -> Ite
         raise ValueError(f"There are {number} frames; {axes.num_frames} are needed.")
 
 
-def gathered(frames: Iterable[np.ndarray], grid: Grid, axes: TrailingAxes) -> np.ndarray:
+def _gathered(frames: Iterable[np.ndarray], grid: Grid, axes: TrailingAxes) -> np.ndarray:
     """Gather frames in one array (D, H, W, ...)."""
-    iterator = counted(frames, grid, axes)
+    iterator = _counted(frames, grid, axes)
     first = next(iterator)
     values = np.empty((*grid.shape, *axes.shape), first.dtype, order="F")
     # Frames are stored one after the other.
@@ -110,7 +110,7 @@ def gathered(frames: Iterable[np.ndarray], grid: Grid, axes: TrailingAxes) -> np
     return values
 
 
-def series_header(dtype: np.dtype, grid: Grid, axes: TrailingAxes) -> nib.Nifti1Header:
+def _series_header(dtype: np.dtype, grid: Grid, axes: TrailingAxes) -> nib.Nifti1Header:
     """Make the header of a NIfTI file that holds a series."""
     nothing = np.broadcast_to(np.zeros((), dtype), (*grid.shape, *axes.shape))
     header = nifti_image(nothing, grid).header
@@ -139,24 +139,24 @@ def describe(header: SpatialHeader, axes: TrailingAxes) -> None:
         header.set_zooms((*zooms[:3], axes.steps[0]))
 
 
-def write_stream(
+def _write_stream(
     stream: BufferedIOBase, header: nib.Nifti1Header, first: np.ndarray, others: Iterator[np.ndarray]
 ) -> None:
     """Write a header and frames to a stream, a plane at a time, as nibabel does."""
     header.write_to(stream)
     seek_tell(stream, header.get_data_offset(), write0=True)
-    write_planes(stream, first)
+    _write_planes(stream, first)
     for frame in others:
-        write_planes(stream, frame)
+        _write_planes(stream, frame)
 
 
-def write_planes(stream: BufferedIOBase, frame: np.ndarray) -> None:
+def _write_planes(stream: BufferedIOBase, frame: np.ndarray) -> None:
     """Write the planes of a frame along its last axis to a stream, the first axis fastest."""
     for plane in frame.T:
         stream.write(plane.tobytes())
 
 
-def itk_series(image: sitk.Image, values: np.ndarray, grid: Grid) -> sitk.Image:
+def _itk_series(image: sitk.Image, values: np.ndarray, grid: Grid) -> sitk.Image:
     """Make an ITK image like another one of vectors or of more than three dimensions.
 
     Args:
@@ -167,7 +167,7 @@ def itk_series(image: sitk.Image, values: np.ndarray, grid: Grid) -> sitk.Image:
     is_vector = image.GetNumberOfComponentsPerPixel() > 1
     axis = values.ndim - 1 - is_vector  # the last one that is not of vectors
     if axis > 2:
-        parts = [itk_series(image, values.take(index, axis), grid) for index in range(values.shape[axis])]
+        parts = [_itk_series(image, values.take(index, axis), grid) for index in range(values.shape[axis])]
         return sitk.JoinSeries(parts, image.GetOrigin()[axis], image.GetSpacing()[axis])
     if not is_vector:
         return itk_image(Volume(values, grid))

@@ -91,11 +91,11 @@ def write_composite(transform: Transform, path: Path) -> None:
         result = sitk.CompositeTransform([affine, field])
     with whole_file(path) as unfinished:
         sitk.WriteTransform(result, str(unfinished))
-        if path.name.endswith(".tfm") and not is_whole(unfinished):  # ITK does not report a full disk
+        if path.name.endswith(".tfm") and not _is_whole(unfinished):  # ITK does not report a full disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def is_whole(path: Path) -> bool:
+def _is_whole(path: Path) -> bool:
     """Return whether an ITK text file has its last line."""
     content = path.read_bytes()
     return content.endswith(b"\n") and content.rstrip().rpartition(b"\n")[2].startswith(b"FixedParameters:")
@@ -119,7 +119,7 @@ def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Tran
         raise InputError(f"{path}: no such file.")
     name = path.name.lower()
     if name.endswith(NIFTI_ENDINGS):
-        return checked(Transform(displacement=read_displacement(path, device)), path)
+        return checked(Transform(displacement=_read_displacement(path, device)), path)
     if not name.endswith(ITK_ENDINGS):
         raise InputError(
             f"{path}: not a transform; displacement fields end in {', '.join(NIFTI_ENDINGS)}, ITK transforms in "
@@ -145,7 +145,7 @@ def checked(transform: Transform, path: Path) -> Transform:
     return transform
 
 
-def read_displacement(path: Path, device: torch.device | str) -> DisplacementField:
+def _read_displacement(path: Path, device: torch.device | str) -> DisplacementField:
     """Read an ITK displacement field, (X, Y, Z, 1, 3) in mm, LPS.
 
     Raises:

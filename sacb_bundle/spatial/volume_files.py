@@ -58,7 +58,7 @@ def read_volume(path: str | Path) -> Volume:
     path = Path(path)
     with reading_image(path):
         if is_nifti(path):
-            values, affine, sha256 = read_nifti(path)
+            values, affine, sha256 = _read_nifti(path)
             return checked_volume(values, affine, str(path), sha256)
         volume = volume_of_itk(read_itk(path), str(path))
         return replace(volume, sha256=hash_of_voxels(volume))
@@ -111,7 +111,7 @@ def read_grid(path: str | Path) -> Grid:
         if is_nifti(path):
             header = read_nifti_header(path)
             return checked_grid(header.get_data_shape(), header.get_best_affine(), str(path))
-        return read_itk_grid(path)
+        return _read_itk_grid(path)
 
 
 def content_hash(path: str | Path) -> str:
@@ -188,7 +188,7 @@ def reading_voxels(name: str) -> Iterator[None]:
         raise InputError(f"{name}: the file is damaged or cut short.") from error
 
 
-def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, str]:
+def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, str]:
     """Read the voxels, of any shape, the affine and the hash of a NIfTI file."""
     content = path.read_bytes()
     image = nifti_of_bytes(content, path)
@@ -199,11 +199,11 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, str]:
 
 def read_itk(path: Path) -> sitk.Image:
     """Read a file in a format that SimpleITK reads."""
-    check_itk_ending(path)
+    _check_itk_ending(path)
     return sitk.ReadImage(str(path))
 
 
-def check_itk_ending(path: Path) -> None:
+def _check_itk_ending(path: Path) -> None:
     """Raise an InputError unless SimpleITK is to read such a file."""
     if not path.name.lower().endswith(ITK_ENDINGS):
         raise InputError(f"{path}: only {', '.join(VOLUME_ENDINGS)} are read.")
@@ -226,9 +226,9 @@ def volume_of_itk(image: sitk.Image, name: str) -> Volume:
     return checked_volume(values, itk_grid(image).affine, name)
 
 
-def read_itk_grid(path: Path) -> Grid:
+def _read_itk_grid(path: Path) -> Grid:
     """Read the grid of a file that SimpleITK reads."""
-    check_itk_ending(path)
+    _check_itk_ending(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()

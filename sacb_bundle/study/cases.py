@@ -71,7 +71,7 @@ class Cases:
             check_folder(self.output_dir / pair["id"], redo_damaged=True)
             sources = [Path(pair[key]) for key in INPUTS if key in pair]
             for source in sources:
-                if not is_text(str(source)):
+                if not _is_text(str(source)):
                     raise InputError(f"{str(source)!r}: this name is not UTF-8, and cannot be recorded; rename it.")
             check_not_read(folders, sources)
 
@@ -115,8 +115,8 @@ class Cases:
             failure = failure_of(error)
             failure["error"] = failure["error"].replace(unfinished.name, case)
             self.fail(case, failure)
-            if no_more_can_be_written(error):
-                raise self.stopped(failure["error"]) from error
+            if _no_more_can_be_written(error):
+                raise self._stopped(failure["error"]) from error
             return failure["error"]
         logger.info("%s: results written to %s", case, self.output_dir / case)
         return ""
@@ -136,11 +136,11 @@ class Cases:
             with whole_file(self.output_dir / case / FAILURE) as unfinished:
                 unfinished.write_text(json_text({"id": case, **failure}), encoding="utf-8")
         except InputError as error:
-            if no_more_can_be_written(error):
-                raise self.stopped(str(error)) from error
+            if _no_more_can_be_written(error):
+                raise self._stopped(str(error)) from error
             logger.error("%s", error)
 
-    def stopped(self, reason: str) -> StudyStoppedError:
+    def _stopped(self, reason: str) -> StudyStoppedError:
         """Return the error that ends a study.
 
         Args:
@@ -185,7 +185,7 @@ class Cases:
                 (self.output_dir / pair["id"] / name).unlink(missing_ok=True)
 
 
-def is_text(name: str) -> bool:
+def _is_text(name: str) -> bool:
     """Return whether a name can be encoded as UTF-8."""
     try:
         name.encode("utf-8")
@@ -194,7 +194,7 @@ def is_text(name: str) -> bool:
     return True
 
 
-def no_more_can_be_written(error: BaseException | None) -> bool:
+def _no_more_can_be_written(error: BaseException | None) -> bool:
     """Return whether other cases would fail for the same reason: the disk is full or read-only."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):

@@ -112,14 +112,14 @@ class CaseEvaluator(SupervisedEvaluator):
             data = {key: values[0] for key, values in (state.batch | state.output).items()}
             task = self.pool.submit(self.results.finish, posttrans, data | {"network_seconds": seconds})
             self.finishing[task] = data["id"]
-            self.wait_until_left(self.jobs)
+            self._wait_until_left(self.jobs)
 
         @self.on(Events.EPOCH_COMPLETED)
         def finish_all(engine: Engine) -> None:
-            self.wait_until_left(0)
+            self._wait_until_left(0)
             engine.state.metrics.update(self.results.summarise())
 
-    def wait_until_left(self, number: int) -> None:
+    def _wait_until_left(self, number: int) -> None:
         """Wait until at most `number` cases are in postprocessing, and collect those that failed.
 
         Args:

@@ -47,11 +47,11 @@ def scan_hash(path: str | Path) -> str:
         if str(path).lower().endswith(DETACHED):
             return content_hash(path)
         state = Path(path).stat()
-        return hash_of_content(str(path), state.st_size, state.st_mtime_ns)
+        return _hash_of_content(str(path), state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)
-def hash_of_content(path: str, size: int, changed: int) -> str:
+def _hash_of_content(path: str, size: int, changed: int) -> str:
     """Return the `content_hash` of a file with this size and modification time."""
     return content_hash(path)
 

@@ -82,10 +82,10 @@ class CaseLoader:
                     yield batch
                     done += 1
             except RuntimeError as error:
-                if not is_death_of_worker(error):
+                if not _is_death_of_worker(error):
                     raise
                 logger.warning("A worker that loads cases was killed; loading continues. (%s)", error)
-                yield self.alone(self.positions[done])
+                yield self._alone(self.positions[done])
                 done += 1
 
     def batches(self, positions: Sequence[int]) -> Iterator[dict[str, Any]]:
@@ -97,12 +97,12 @@ class CaseLoader:
         ahead = {"prefetch_factor": 1} if self.num_workers else {}
         workers = min(self.num_workers, len(positions))
         cases: Subset = Subset(self.dataset, positions)
-        batches = DataLoader(cases, batch_size=1, num_workers=workers, collate_fn=as_batch, **ahead)
-        with deaths_told_only_to_who_waits():
+        batches = DataLoader(cases, batch_size=1, num_workers=workers, collate_fn=_as_batch, **ahead)
+        with _deaths_told_only_to_who_waits():
             iterator = iter(batches)
         return iterator
 
-    def alone(self, position: int) -> dict[str, Any]:
+    def _alone(self, position: int) -> dict[str, Any]:
         """Return the batch of one case, made by a worker of its own.
 
         Args:
@@ -114,25 +114,25 @@ class CaseLoader:
         try:
             return next(self.batches([position]))
         except RuntimeError as error:
-            if not is_death_of_worker(error):
+            if not _is_death_of_worker(error):
                 raise
             case = self.dataset.data[position]["id"]
             return {"id": [case], "error": [f"The worker that loaded it was killed; out of memory? ({error})"]}
 
 
-def as_batch(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _as_batch(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Make the batch of one case."""
     (item,) = items
     return {key: value[None] if key == "image" else [value] for key, value in item.items()}
 
 
-def is_death_of_worker(error: RuntimeError) -> bool:
+def _is_death_of_worker(error: RuntimeError) -> bool:
     """Return whether an error of PyTorch's loader is the death of a worker."""
     return "DataLoader worker" in str(error)
 
 
 @contextmanager
-def deaths_told_only_to_who_waits() -> Iterator[None]:
+def _deaths_told_only_to_who_waits() -> Iterator[None]:
     """Keep PyTorch from raising the death of a worker during other work; the next wait for a batch raises it."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
         yield

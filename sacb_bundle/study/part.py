@@ -70,7 +70,7 @@ class Part:
         try:
             own.acquire(timeout=0)
         except Timeout as error:
-            raise in_use(output_dir) from error
+            raise _in_use(output_dir) from error
         except OSError as error:
             raise InputError(
                 f"{output_dir}: files cannot be locked there ({error.strerror}); locks keep two processes from writing "
@@ -85,7 +85,7 @@ class Part:
                         pass
                 except Timeout as error:
                     own.release()
-                    raise in_use(output_dir) from error
+                    raise _in_use(output_dir) from error
         if self.leads:
             remove_unfinished_files(output_dir)
         for folder in output_dir.iterdir():
@@ -102,6 +102,6 @@ class Part:
             dist.barrier()
 
 
-def in_use(output_dir: Path) -> InputError:
+def _in_use(output_dir: Path) -> InputError:
     """Return the error of a second process."""
     return InputError(f"{output_dir}: another process is writing results there; wait for it, or choose another folder.")

@@ -51,7 +51,7 @@ class Plan:
             f"sizes     {', '.join(sizes)}{f' and {more} others' if more else ''}",
             f"labels    {self.without_labels} without both label maps, and so without scores",
             f"time      about {duration(self.seconds)}",
-            f"disk      about {file_size(self.disk)}",
+            f"disk      about {_file_size(self.disk)}",
         ]
         problems = list(self.problems.items())
         lines += [f"problem   {case}: {problem}" for case, problem in problems[:SHOWN_PROBLEMS]]
@@ -120,6 +120,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def file_size(number: float) -> str:
+def _file_size(number: float) -> str:
     """Format a number of bytes: "20 MB", "3.1 GB"."""
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(1, round(number / 1e6))} MB"

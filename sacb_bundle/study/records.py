@@ -60,7 +60,7 @@ def read_records(output_dir: Path) -> list[CaseRecord]:
         InputError: if the folder holds no study.
     """
     study = read_study(output_dir)
-    return [case_record(output_dir / pair["id"], pair, study["trained_on"]) for pair in study["cases"]]
+    return [_case_record(output_dir / pair["id"], pair, study["trained_on"]) for pair in study["cases"]]
 
 
 def read_study(output_dir: Path) -> dict[str, Any]:
@@ -76,19 +76,19 @@ def read_study(output_dir: Path) -> dict[str, Any]:
     if (
         not isinstance(study, dict)
         or not isinstance(study.get("cases"), list)
-        or not all(isinstance(pair, dict) and is_folder_name(pair.get("id")) for pair in study["cases"])
+        or not all(isinstance(pair, dict) and _is_folder_name(pair.get("id")) for pair in study["cases"])
         or not isinstance(study.setdefault("trained_on", None), (dict, NoneType))
     ):
         raise InputError(f"{path}: does not describe a study; if the file is yours, choose another folder.")
     return study
 
 
-def is_folder_name(value: object) -> bool:
+def _is_folder_name(value: object) -> bool:
     """Return whether a value names a folder directly within another, not a path elsewhere."""
     return isinstance(value, str) and value not in ("", ".", "..") and Path(value).name == value
 
 
-def case_record(folder: Path, pair: dict[str, str], trained_on: dict[str, Any] | None) -> CaseRecord:
+def _case_record(folder: Path, pair: dict[str, str], trained_on: dict[str, Any] | None) -> CaseRecord:
     """Return the record of a case: failed if its last attempt failed, missing if its record is damaged or absent."""
     error = read_failure(folder)
     content = {} if error else read_record(folder)

@@ -85,8 +85,8 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
         records=records,
         columns=[column for column in COLUMNS if any(r.measures.get(column[1]) is not None for r in records)],
         limits=flags,
-        distributions=distributions(records),
-        picture=lambda record: inlined(record.folder / "picture.jpg", "image/jpeg") if record.measures else "",
+        distributions=_distributions(records),
+        picture=lambda record: _inlined(record.folder / "picture.jpg", "image/jpeg") if record.measures else "",
     )
     with whole_file(output_dir / REPORT) as unfinished:
         # Stream the page, so that memory does not grow with the pictures of all cases.
@@ -95,17 +95,17 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
     return records
 
 
-def inlined(path: Path, kind: str) -> str:
+def _inlined(path: Path, kind: str) -> str:
     """Return a file as a data URL; "" if it is missing."""
-    return data_url(path.read_bytes(), kind) if path.is_file() else ""
+    return _data_url(path.read_bytes(), kind) if path.is_file() else ""
 
 
-def data_url(content: bytes, kind: str) -> str:
+def _data_url(content: bytes, kind: str) -> str:
     """Return content as a data URL."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def distributions(records: Sequence[CaseRecord]) -> str:
+def _distributions(records: Sequence[CaseRecord]) -> str:
     """Plot the scores, and return the data URL of the PNG; "" for fewer than two cases."""
     columns = []
     for title, names in DISTRIBUTIONS:
@@ -127,4 +127,4 @@ def distributions(records: Sequence[CaseRecord]) -> str:
             axes.set_xticks(range(1, len(values) + 1), ["before", "after"] if len(values) == 2 else [""])
         stream = io.BytesIO()
         figure.savefig(stream, dpi=110)
-    return data_url(stream.getvalue(), "image/png")
+    return _data_url(stream.getvalue(), "image/png")

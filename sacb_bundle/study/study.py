@@ -54,7 +54,7 @@ class Study:
             InputError: if results cannot be written, or would overwrite files that are not from a study.
         """
         self.check()
-        return self.to_do()
+        return self._to_do()
 
     def check(self) -> None:
         """Check that results can be written.
@@ -71,19 +71,19 @@ class Study:
             read_study(folder)
         self.cases.check(self.own, others=self.pairs)
 
-    def to_do(self) -> Pairs:
+    def _to_do(self) -> Pairs:
         """Print and return the pairs that this process must register, and print the plan for them."""
         folder = self.cases.output_dir
         if self.part.size > 1:
             print(f"part {self.part.rank + 1} of {self.part.size}: {len(self.own)} of {len(self.pairs)} pairs")
-        todo = self.not_complete(self.own) if self.resume else self.own
+        todo = self._not_complete(self.own) if self.resume else self.own
         if not self.resume and (there := sum(bool(read_record(folder / pair["id"])) for pair in self.own)):
             print(f"{there} of {len(self.own)} cases are registered again; --resume would keep complete cases.")
         if self.part.leads:
             print(self.planner.plan(todo), flush=True)
         return todo
 
-    def not_complete(self, pairs: Pairs) -> Pairs:
+    def _not_complete(self, pairs: Pairs) -> Pairs:
         """Return the pairs to register (again), and print each with the reason.
 
         Args:
@@ -109,7 +109,7 @@ class Study:
         make_folder(self.cases.output_dir)
         self.cases.lock = self.part.take(self.cases.output_dir)
         self.cases.part = self.part.name
-        todo = {pair["id"] for pair in self.to_do()}
+        todo = {pair["id"] for pair in self._to_do()}
         self.cases.tidy([pair for pair in self.own if pair["id"] not in todo])
         if self.part.leads:
             content = {"cases": list(self.pairs), "trained_on": self.trained_on}

@@ -92,10 +92,10 @@ class PrepareSubjectd(MonaiTransform):
         labels = [read_label_map(data["label"])] if "label" in data else []
         for label_map in labels:
             check_same_grid(data["label"], label_map.grid, data["image"], image.grid)
-        tensors = self.as_stored(image, labels) if self.reference is None else self.kept(image, labels)
+        tensors = self._as_stored(image, labels) if self.reference is None else self.kept(image, labels)
         return dict(data) | tensors | {"path": data["image"]}
 
-    def as_stored(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
+    def _as_stored(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
         """Flip and permute the axes of a subject so that they run closest to RAS.
 
         Args:
@@ -106,7 +106,7 @@ class PrepareSubjectd(MonaiTransform):
         Returns:
             The tensors "image" and, if there is a label map, "label", each (1, D, H, W), fp32.
         """
-        return tensors_of([canonical(volume) for volume in (image, *labels)])
+        return _tensors_of([canonical(volume) for volume in (image, *labels)])
 
     def kept(self, image: Volume, labels: list[Volume]) -> dict[str, torch.Tensor]:
         """Return an aligned subject from the cache, or align and cache it.
@@ -154,10 +154,10 @@ class PrepareSubjectd(MonaiTransform):
         image = averaged(image, self.spacing_mm)
         initial = Transform(align(self.reference, image, self.initial))
         result = resample(initial, self.grid, [image], labels)
-        return tensors_of([*result.images, *result.labels])
+        return _tensors_of([*result.images, *result.labels])
 
 
-def tensors_of(volumes: list[Volume]) -> dict[str, torch.Tensor]:
+def _tensors_of(volumes: list[Volume]) -> dict[str, torch.Tensor]:
     """Return an image, and its label map if there is one, as fp32 tensors (1, D, H, W)."""
     arrays = [np.ascontiguousarray(volume.values, dtype=np.float32) for volume in volumes]
     return dict(zip(("image", "label"), (torch.from_numpy(array)[None] for array in arrays), strict=False))

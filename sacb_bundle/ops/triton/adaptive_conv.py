@@ -15,7 +15,7 @@ from .tiles import block_size, cdiv, channels_last, compiled, dot_precision, nex
 
 
 @compiled
-def adaptive_residual_conv3d_kernel(
+def _adaptive_residual_conv3d_kernel(
     x,
     weight,
     tap_weights,
@@ -90,7 +90,7 @@ def adaptive_residual_conv3d_kernel(
 
 
 @compiled
-def leaky_relu_gradient_kernel(
+def _leaky_relu_gradient_kernel(
     upstream,
     signs,
     out,
@@ -114,7 +114,7 @@ def leaky_relu_gradient_kernel(
     tl.store(out + offset, tl.where(positive == 1, gradient, gradient * slope).to(out.dtype.element_ty), mask=inside)
 
 
-def launch(
+def _launch(
     x: torch.Tensor,
     weight: torch.Tensor,
     tap_weights: torch.Tensor,
@@ -129,7 +129,7 @@ def launch(
     out_channels = out.shape[1]
     tiling = AdaptiveTiling.of(in_channels, out_channels)
     block = block_size(64)
-    adaptive_residual_conv3d_kernel[(cdiv(depth * height * width, block), batch, tiling.out_blocks)](
+    _adaptive_residual_conv3d_kernel[(cdiv(depth * height * width, block), batch, tiling.out_blocks)](
         x,
         weight,
         tap_weights,
@@ -156,14 +156,14 @@ def launch(
     )
 
 
-def leaky_relu_gradient(upstream: torch.Tensor, signs: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def _leaky_relu_gradient(upstream: torch.Tensor, signs: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Return the gradient of the input of the leaky ReLU, in the dtype of the convolution's input."""
     batch, channels = upstream.shape[:2]
     out = torch.empty_like(upstream, dtype=x.dtype)
     num_voxels = upstream.shape[2:].numel()
     block_c = next_power_of_2(channels)
     block = max(1, block_size(2048) // block_c)
-    leaky_relu_gradient_kernel[(cdiv(num_voxels, block), batch)](
+    _leaky_relu_gradient_kernel[(cdiv(num_voxels, block), batch)](
         upstream,
         signs,
         out,
@@ -199,7 +199,7 @@ class AdaptiveResidualConv3d(torch.autograd.Function):
         signs = None
         if has_backward:
             signs = x.new_empty((len(x), tiling.out_blocks, *x.shape[2:]), dtype=torch.int64)
-        launch(x, tap_by_tap(weight, x.dtype), tap_weights, bias.float().contiguous(), labels, residual, out, signs)
+        _launch(x, tap_by_tap(weight, x.dtype), tap_weights, bias.float().contiguous(), labels, residual, out, signs)
         ctx.save_for_backward(x, weight, tap_weights, labels, signs)
         ctx.residual_dtype = residual.dtype
         return out
@@ -210,12 +210,12 @@ class AdaptiveResidualConv3d(torch.autograd.Function):
         """Return the gradients of all inputs except the labels."""
         x, weight, tap_weights, labels, signs = ctx.saved_tensors
         grad_residual = upstream.to(ctx.residual_dtype) if ctx.needs_input_grad[5] else None
-        upstream = leaky_relu_gradient(channels_last(upstream), signs, x)
+        upstream = _leaky_relu_gradient(channels_last(upstream), signs, x)
         grad_x = grad_weight = grad_taps = grad_bias = None
         if ctx.needs_input_grad[0]:
             grad_x = torch.empty_like(x)
             transposed = tap_by_tap(weight, x.dtype, transposed=True)
-            launch(upstream, transposed, tap_weights, None, labels, None, grad_x, None)
+            _launch(upstream, transposed, tap_weights, None, labels, None, grad_x, None)
         if ctx.needs_input_grad[1]:
             grad_weight = weight_gradient(x, upstream, tap_weights, labels).to(weight.dtype)
         if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:

@@ -10,7 +10,7 @@ from .tiles import block_size, cdiv, compiled, dot_precision, next_power_of_2, n
 
 
 @compiled
-def adaptive_weight_kernel(
+def _adaptive_weight_kernel(
     x,
     gradient,
     tap_weights,
@@ -61,7 +61,7 @@ def adaptive_weight_kernel(
 
 
 @compiled
-def cluster_gradient_kernel(
+def _cluster_gradient_kernel(
     x,
     gradient,
     weight,
@@ -157,7 +157,7 @@ def weight_gradient(
     workers = max(1, num_workers(x.device, 16) // (27 * blocks))
     block = block_size(64)
     partial = x.new_empty((workers, out_channels, in_channels, 27), dtype=torch.float32)
-    adaptive_weight_kernel[(workers, 27, blocks)](
+    _adaptive_weight_kernel[(workers, 27, blocks)](
         x,
         gradient,
         tap_weights,
@@ -201,7 +201,7 @@ def cluster_gradients(
     workers = max(1, num_workers(x.device, 8) // (batch * tiling.out_blocks))
     to_taps = x.new_empty((batch, workers, num_clusters, tiling.out_blocks, 27), dtype=torch.float32)
     to_bias = x.new_empty((batch, workers, num_clusters, out_channels), dtype=torch.float32)
-    cluster_gradient_kernel[(workers, batch, tiling.out_blocks)](
+    _cluster_gradient_kernel[(workers, batch, tiling.out_blocks)](
         x,
         gradient,
         tap_by_tap(weight, x.dtype),

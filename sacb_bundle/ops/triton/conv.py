@@ -68,7 +68,7 @@ class ConvTiling:
 
 
 @compiled
-def lay_out_weight_kernel(
+def _lay_out_weight_kernel(
     weight,
     laid_out,
     total,
@@ -104,12 +104,12 @@ def lay_out_weight_kernel(
     tl.store(laid_out + index, tl.load(weight + source, mask=inside, other=0), mask=index < total)
 
 
-def lay_out_weight(weight: torch.Tensor, tiling: ConvTiling, dtype: torch.dtype, transposed: bool) -> torch.Tensor:
-    """Return the weight (C_out, C_in, 3, 3, 3), or its transpose, in the layout that `conv3d_kernel` reads."""
+def _lay_out_weight(weight: torch.Tensor, tiling: ConvTiling, dtype: torch.dtype, transposed: bool) -> torch.Tensor:
+    """Return the weight (C_out, C_in, 3, 3, 3), or its transpose, in the layout that `_conv3d_kernel` reads."""
     size = tiling.out_blocks * tiling.steps * 3 * tiling.rows * tiling.block_in * tiling.columns
     laid_out = torch.empty(size, dtype=dtype, device=weight.device)
     block = block_size(1024)
-    lay_out_weight_kernel[(cdiv(size, block),)](
+    _lay_out_weight_kernel[(cdiv(size, block),)](
         weight.contiguous(),
         laid_out,
         size,
@@ -128,7 +128,7 @@ def lay_out_weight(weight: torch.Tensor, tiling: ConvTiling, dtype: torch.dtype,
 
 
 @compiled
-def conv3d_kernel(
+def _conv3d_kernel(
     x,
     weight,
     bias,
@@ -258,9 +258,9 @@ def conv3d(
     grid = (cdiv(height * width, block - 2), cdiv(depth, tiling.planes), batch * tiling.out_blocks)
     programs = grid[0] * grid[1] if moments else 0
     partial = x.new_empty((batch, out_channels, 3, programs), dtype=torch.float32)
-    conv3d_kernel[grid](
+    _conv3d_kernel[grid](
         x,
-        lay_out_weight(weight, tiling, x.dtype, transposed),
+        _lay_out_weight(weight, tiling, x.dtype, transposed),
         None if bias is None else bias.contiguous(),
         out,
         partial,

@@ -15,7 +15,7 @@ from .tiles import block_size, cdiv, channels_last, compiled, next_power_of_2, n
 
 
 @compiled
-def combine_moments_kernel(moments, statistics, count, eps, BLOCK: tl.constexpr):
+def _combine_moments_kernel(moments, statistics, count, eps, BLOCK: tl.constexpr):
     """Compute mean and 1 / sqrt(variance + eps) of a channel from the moments of its blocks."""
     channel = tl.program_id(0)
     moments += channel * 3 * count
@@ -39,7 +39,7 @@ def combine_moments_kernel(moments, statistics, count, eps, BLOCK: tl.constexpr)
 
 
 @compiled
-def normalise_kernel(x, statistics, size, slope, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
+def _normalise_kernel(x, statistics, size, slope, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     """Replace x by the leaky ReLU of (x - mean) * rstd."""
     batch = tl.program_id(1).to(tl.int64)
     element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -51,7 +51,7 @@ def normalise_kernel(x, statistics, size, slope, CHANNELS: tl.constexpr, BLOCK: 
 
 
 @compiled
-def normalised_and_gradient(y, upstream, offset, inside, slope):
+def _normalised_and_gradient(y, upstream, offset, inside, slope):
     """Return the input of the leaky ReLU, recovered from its output, and the gradient of that input."""
     values = tl.load(y + offset, mask=inside, other=0).to(tl.float32)
     gradient = tl.load(upstream + offset, mask=inside, other=0).to(tl.float32)
@@ -60,7 +60,7 @@ def normalised_and_gradient(y, upstream, offset, inside, slope):
 
 
 @compiled
-def gradient_sums_kernel(
+def _gradient_sums_kernel(
     y, upstream, sums, num_voxels, slope, CHANNELS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK: tl.constexpr
 ):
     """Sum the gradient, and its product with the normalised values, per channel."""
@@ -74,7 +74,7 @@ def gradient_sums_kernel(
         voxel = start + tl.arange(0, BLOCK)
         inside = (voxel < num_voxels)[:, None] & (channel < CHANNELS)[None, :]
         offset = voxel[:, None] * CHANNELS + channel[None, :]
-        normalised, gradient = normalised_and_gradient(y, upstream, offset, inside, slope)
+        normalised, gradient = _normalised_and_gradient(y, upstream, offset, inside, slope)
         total += gradient
         product += gradient * normalised
     sums += (batch * tl.num_programs(0) + tl.program_id(0)) * 2 * CHANNELS + channel
@@ -83,14 +83,16 @@ def gradient_sums_kernel(
 
 
 @compiled
-def norm_gradient_kernel(y, upstream, statistics, means, out, size, slope, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
+def _norm_gradient_kernel(
+    y, upstream, statistics, means, out, size, slope, CHANNELS: tl.constexpr, BLOCK: tl.constexpr
+):
     """Compute the gradient of the normalisation's input: rstd * (g - mean(g) - z * mean(g z))."""
     batch = tl.program_id(1).to(tl.int64)
     element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = element < size
     channel = element % CHANNELS
     offset = batch * size + element
-    normalised, gradient = normalised_and_gradient(y, upstream, offset, inside, slope)
+    normalised, gradient = _normalised_and_gradient(y, upstream, offset, inside, slope)
     means += batch * 2 * CHANNELS + channel
     rstd = tl.load(statistics + (batch * CHANNELS + channel) * 2 + 1)
     result = rstd * (gradient - tl.load(means) - normalised * tl.load(means + CHANNELS))
@@ -115,18 +117,18 @@ class ConvNormLeakyReLU(torch.autograd.Function):
     ) -> torch.Tensor:
         """Convolve with moments, then normalise in place. The normalisation cancels the bias."""
         inputs = tuple(channels_last(x) for x in inputs)
-        parts = split_weight(weight, inputs)
+        parts = _split_weight(weight, inputs)
         y = None
         for x, part in zip(inputs[:-1], parts[:-1], strict=True):
             y, _ = conv3d(x, part, addend=y)
         y, moments = conv3d(inputs[-1], parts[-1], moments=True, addend=y)
         batch, channels = y.shape[:2]
         statistics = y.new_empty((batch, channels, 2), dtype=torch.float32)
-        combine_moments_kernel[(batch * channels,)](
+        _combine_moments_kernel[(batch * channels,)](
             moments, statistics, moments.shape[3], eps, BLOCK=8192, num_warps=32
         )
         size, block = y[0].numel(), block_size(2048)
-        normalise_kernel[(cdiv(size, block), batch)](y, statistics, size, slope, channels, block)
+        _normalise_kernel[(cdiv(size, block), batch)](y, statistics, size, slope, channels, block)
         ctx.save_for_backward(weight, y, statistics, *inputs)
         ctx.slope = slope
         return y
@@ -142,13 +144,13 @@ class ConvNormLeakyReLU(torch.autograd.Function):
         workers = num_workers(y.device, 4)
         block_c = next_power_of_2(channels)
         sums = y.new_empty((batch, workers, 2, channels), dtype=torch.float32)
-        gradient_sums_kernel[(workers, batch)](
+        _gradient_sums_kernel[(workers, batch)](
             y, upstream, sums, num_voxels, ctx.slope, channels, block_c, max(1, block_size(4096) // block_c)
         )
         means = sums.sum(dim=1) / num_voxels
         gradient = torch.empty_like(y)
         size, block = y[0].numel(), block_size(2048)
-        norm_gradient_kernel[(cdiv(size, block), batch)](
+        _norm_gradient_kernel[(cdiv(size, block), batch)](
             y, upstream, statistics, means, gradient, size, ctx.slope, channels, block
         )
         grad_weight = None
@@ -156,11 +158,11 @@ class ConvNormLeakyReLU(torch.autograd.Function):
             grad_weight = torch.cat([conv3d_weight_gradient(x, gradient) for x in inputs], dim=1).to(weight.dtype)
         grad_inputs = [
             conv3d(gradient, part, transposed=True)[0] if needed else None
-            for part, needed in zip(split_weight(weight, inputs), ctx.needs_input_grad[4:], strict=True)
+            for part, needed in zip(_split_weight(weight, inputs), ctx.needs_input_grad[4:], strict=True)
         ]
         return grad_weight, weight.new_zeros(channels) if ctx.needs_input_grad[1] else None, None, None, *grad_inputs
 
 
-def split_weight(weight: torch.Tensor, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+def _split_weight(weight: torch.Tensor, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     """Return the part of the weight that applies to each input."""
     return weight.split([x.shape[1] for x in inputs], dim=1)

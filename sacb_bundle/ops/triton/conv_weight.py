@@ -9,7 +9,7 @@ from .tiles import block_size, cdiv, channels_last, compiled, dot_precision, nex
 
 
 @compiled
-def conv3d_weight_kernel(
+def _conv3d_weight_kernel(
     x,
     gradient,
     out,
@@ -98,7 +98,7 @@ def conv3d_weight_gradient(x: torch.Tensor, gradient: torch.Tensor) -> torch.Ten
     block, planes = block_size(32), 16
     units = batch * cdiv(height * width, block) * cdiv(depth, planes)
     partial = x.new_empty((workers, out_channels, in_channels, 3, 3, 3), dtype=torch.float32)
-    conv3d_weight_kernel[(workers, blocks)](
+    _conv3d_weight_kernel[(workers, blocks)](
         x,
         gradient,
         partial,

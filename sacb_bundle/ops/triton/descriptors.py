@@ -9,7 +9,9 @@ from .tiles import block_size, cdiv, channels_last, compiled, next_power_of_2
 
 
 @compiled
-def patch_mean_kernel(x, out, depth, height, width, CHANNELS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK: tl.constexpr):
+def _patch_mean_kernel(
+    x, out, depth, height, width, CHANNELS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK: tl.constexpr
+):
     """Compute the patch means of a block of voxels."""
     num_voxels = depth * height * width
     base = tl.program_id(1).to(tl.int64) * num_voxels * CHANNELS
@@ -49,5 +51,5 @@ def spatial_descriptor(x: torch.Tensor) -> torch.Tensor:
     out = torch.empty((batch, num_voxels, channels), dtype=torch.float32, device=x.device)
     block_c = next_power_of_2(channels)
     block = max(1, block_size(2048) // block_c)
-    patch_mean_kernel[(cdiv(num_voxels, block), batch)](x, out, depth, height, width, channels, block_c, block)
+    _patch_mean_kernel[(cdiv(num_voxels, block), batch)](x, out, depth, height, width, channels, block_c, block)
     return out

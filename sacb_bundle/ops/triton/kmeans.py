@@ -9,7 +9,7 @@ from .tiles import block_size, cdiv, compiled, next_power_of_2, num_workers
 
 
 @compiled
-def assign_kernel(
+def _assign_kernel(
     points,
     centroids,
     labels,
@@ -58,7 +58,7 @@ def assign_kernel(
 
 
 @compiled
-def move_kernel(
+def _move_kernel(
     sums, centroids, workers, num_clusters, FEATURES: tl.constexpr, BLOCK_F: tl.constexpr, BLOCK_W: tl.constexpr
 ):
     """Move one centroid to the mean of its points; a centroid without points stays."""
@@ -101,7 +101,7 @@ def kmeans(points: torch.Tensor, centroids: torch.Tensor, max_iterations: int) -
     labels = torch.empty((batch, num_points), dtype=torch.int64, device=points.device)
     sums = points.new_empty((batch, workers, num_clusters, features + 1))
     for _ in range(max_iterations):
-        assign_kernel[(workers, batch)](
+        _assign_kernel[(workers, batch)](
             points,
             centroids,
             labels,
@@ -114,7 +114,7 @@ def kmeans(points: torch.Tensor, centroids: torch.Tensor, max_iterations: int) -
             block,
             num_warps=1,
         )
-        move_kernel[(num_clusters, batch)](
+        _move_kernel[(num_clusters, batch)](
             sums, centroids, workers, num_clusters, features, next_power_of_2(features + 1), 32
         )
     return labels, centroids

@@ -12,7 +12,7 @@ from .tiles import block_size, cdiv, compiled
 
 
 @compiled
-def moments_kernel(first, second, out, num_voxels, size_along, window, BLOCK: tl.constexpr):
+def _moments_kernel(first, second, out, num_voxels, size_along, window, BLOCK: tl.constexpr):
     """Sum both images, their squares and their product over the window along W."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     coordinate = voxel % size_along
@@ -37,7 +37,7 @@ def moments_kernel(first, second, out, num_voxels, size_along, window, BLOCK: tl
 
 
 @compiled
-def window_sum(x, voxel, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
+def _window_sum(x, voxel, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
     """Return the sum over the window along one axis around each voxel, with zeros outside the image."""
     coordinate = voxel // stride % size_along
     total = tl.zeros((BLOCK,), dtype=tl.float32)
@@ -48,16 +48,16 @@ def window_sum(x, voxel, num_voxels, stride, size_along, window, BLOCK: tl.const
 
 
 @compiled
-def window_sum_kernel(x, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
-    """Compute `window_sum` of every map."""
+def _window_sum_kernel(x, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
+    """Compute `_window_sum` of every map."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     start = tl.program_id(1).to(tl.int64) * num_voxels
-    total = window_sum(x + start, voxel, num_voxels, stride, size_along, window, BLOCK)
+    total = _window_sum(x + start, voxel, num_voxels, stride, size_along, window, BLOCK)
     tl.store(out + start + voxel, total, mask=voxel < num_voxels)
 
 
 @compiled
-def correlation_kernel(
+def _correlation_kernel(
     sums,
     out,
     slopes,
@@ -73,11 +73,11 @@ def correlation_kernel(
     """Sum along D; compute the correlation and its derivatives by the sums of a, of a * a and of a * b."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = voxel < num_voxels
-    sum_1 = window_sum(sums, voxel, num_voxels, stride, size_along, window, BLOCK)
-    sum_2 = window_sum(sums + num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
-    sum_11 = window_sum(sums + num_voxels.to(tl.int64) * 2, voxel, num_voxels, stride, size_along, window, BLOCK)
-    sum_22 = window_sum(sums + num_voxels.to(tl.int64) * 3, voxel, num_voxels, stride, size_along, window, BLOCK)
-    sum_12 = window_sum(sums + num_voxels.to(tl.int64) * 4, voxel, num_voxels, stride, size_along, window, BLOCK)
+    sum_1 = _window_sum(sums, voxel, num_voxels, stride, size_along, window, BLOCK)
+    sum_2 = _window_sum(sums + num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
+    sum_11 = _window_sum(sums + num_voxels.to(tl.int64) * 2, voxel, num_voxels, stride, size_along, window, BLOCK)
+    sum_22 = _window_sum(sums + num_voxels.to(tl.int64) * 3, voxel, num_voxels, stride, size_along, window, BLOCK)
+    sum_12 = _window_sum(sums + num_voxels.to(tl.int64) * 4, voxel, num_voxels, stride, size_along, window, BLOCK)
     cross = sum_12 - sum_1 * sum_2 / volume
     variance_1 = sum_11 - sum_1 * sum_1 / volume
     variance_2 = sum_22 - sum_2 * sum_2 / volume
@@ -92,7 +92,7 @@ def correlation_kernel(
 
 
 @compiled
-def weighted_window_sum_kernel(x, weight, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
+def _weighted_window_sum_kernel(x, weight, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
     """Sum every map, multiplied by a common weight, over the window along one axis."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     start = tl.program_id(1).to(tl.int64) * num_voxels
@@ -106,19 +106,19 @@ def weighted_window_sum_kernel(x, weight, out, num_voxels, stride, size_along, w
 
 
 @compiled
-def gradient_kernel(sums, first, second, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
+def _gradient_kernel(sums, first, second, out, num_voxels, stride, size_along, window, BLOCK: tl.constexpr):
     """Sum along W, then compute the gradient of the first image."""
     voxel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = voxel < num_voxels
-    result = window_sum(sums, voxel, num_voxels, stride, size_along, window, BLOCK)
+    result = _window_sum(sums, voxel, num_voxels, stride, size_along, window, BLOCK)
     a = tl.load(first + voxel, mask=inside, other=0).to(tl.float32)
-    result += 2 * a * window_sum(sums + num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
+    result += 2 * a * _window_sum(sums + num_voxels, voxel, num_voxels, stride, size_along, window, BLOCK)
     b = tl.load(second + voxel, mask=inside, other=0).to(tl.float32)
-    result += b * window_sum(sums + num_voxels.to(tl.int64) * 2, voxel, num_voxels, stride, size_along, window, BLOCK)
+    result += b * _window_sum(sums + num_voxels.to(tl.int64) * 2, voxel, num_voxels, stride, size_along, window, BLOCK)
     tl.store(out + voxel, result, mask=inside)
 
 
-def correlation(
+def _correlation(
     first: torch.Tensor, second: torch.Tensor, window: int, eps: float, with_slopes: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the correlation (B, 1, D, H, W) and its derivatives by the first image's sums (3, B*D*H*W), or none."""
@@ -129,15 +129,15 @@ def correlation(
     num_voxels, block = first.numel(), block_size(1024)
     slopes = first.new_empty((3, num_voxels if with_slopes else 0), dtype=torch.float32)
     blocks = cdiv(num_voxels, block)
-    moments_kernel[(blocks,)](first, second, maps, num_voxels, width, window, block)
-    window_sum_kernel[(blocks, 5)](maps, summed, num_voxels, width, height, window, block)
-    correlation_kernel[(blocks,)](
+    _moments_kernel[(blocks,)](first, second, maps, num_voxels, width, window, block)
+    _window_sum_kernel[(blocks, 5)](maps, summed, num_voxels, width, height, window, block)
+    _correlation_kernel[(blocks,)](
         summed, out, slopes, num_voxels, height * width, depth, window, window**3, eps, with_slopes, block
     )
     return out, slopes
 
 
-def gradient_of_first(
+def _gradient_of_first(
     first: torch.Tensor, second: torch.Tensor, slopes: torch.Tensor, upstream: torch.Tensor, window: int
 ) -> torch.Tensor:
     """Return the gradient of the first image from the derivatives by its sums."""
@@ -145,12 +145,12 @@ def gradient_of_first(
     num_voxels, block = first.numel(), block_size(1024)
     blocks = cdiv(num_voxels, block)
     along_depth, along_height = torch.empty_like(slopes), torch.empty_like(slopes)
-    weighted_window_sum_kernel[(blocks, 3)](
+    _weighted_window_sum_kernel[(blocks, 3)](
         slopes, upstream, along_depth, num_voxels, height * width, depth, window, block
     )
-    window_sum_kernel[(blocks, 3)](along_depth, along_height, num_voxels, width, height, window, block)
+    _window_sum_kernel[(blocks, 3)](along_depth, along_height, num_voxels, width, height, window, block)
     gradient = torch.empty_like(first, dtype=torch.float32)
-    gradient_kernel[(blocks,)](along_height, first, second, gradient, num_voxels, 1, width, window, block)
+    _gradient_kernel[(blocks,)](along_height, first, second, gradient, num_voxels, 1, width, window, block)
     return gradient.to(first.dtype)
 
 
@@ -163,7 +163,7 @@ class LocalNCC(torch.autograd.Function):
     ) -> torch.Tensor:
         """Return the correlation; for a backward pass, save three maps if the first image needs a gradient."""
         first, second = first.contiguous(), second.contiguous()
-        out, slopes = correlation(first, second, window, eps, has_backward and ctx.needs_input_grad[0])
+        out, slopes = _correlation(first, second, window, eps, has_backward and ctx.needs_input_grad[0])
         ctx.save_for_backward(first, second, slopes)
         ctx.window, ctx.eps = window, eps
         return out
@@ -176,8 +176,8 @@ class LocalNCC(torch.autograd.Function):
         upstream = upstream.contiguous()
         grad_first = grad_second = None
         if ctx.needs_input_grad[0]:
-            grad_first = gradient_of_first(first, second, slopes, upstream, ctx.window)
+            grad_first = _gradient_of_first(first, second, slopes, upstream, ctx.window)
         if ctx.needs_input_grad[1]:
-            _, slopes = correlation(second, first, ctx.window, ctx.eps, with_slopes=True)
-            grad_second = gradient_of_first(second, first, slopes, upstream, ctx.window)
+            _, slopes = _correlation(second, first, ctx.window, ctx.eps, with_slopes=True)
+            grad_second = _gradient_of_first(second, first, slopes, upstream, ctx.window)
         return grad_first, grad_second, None, None, None

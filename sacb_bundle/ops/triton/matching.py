@@ -12,7 +12,7 @@ from .tiles import block_size, cdiv, channels_last, compiled, neighbour, next_po
 
 
 @compiled
-def match_kernel(
+def _match_kernel(
     moving,
     fixed,
     out,
@@ -64,7 +64,7 @@ def match_kernel(
 
 
 @compiled
-def logit_gradient(logit, voxel, inside, out, log_sums, upstream, shift_d, shift_h, shift_w, num_voxels):
+def _logit_gradient(logit, voxel, inside, out, log_sums, upstream, shift_d, shift_h, shift_w, num_voxels):
     """Return the gradient of each voxel's logit: its softmax weight times upstream * (offset - expected offset)."""
     weight = tl.exp(logit - tl.load(log_sums + voxel, mask=inside, other=0))
     slope = tl.load(upstream + voxel, mask=inside, other=0) * (shift_d - tl.load(out + voxel, mask=inside, other=0))
@@ -76,7 +76,7 @@ def logit_gradient(logit, voxel, inside, out, log_sums, upstream, shift_d, shift
 
 
 @compiled
-def match_gradient_kernel(
+def _match_gradient_kernel(
     moving,
     fixed,
     out,
@@ -119,14 +119,14 @@ def match_gradient_kernel(
                 there_inside = inside[:, None] & in_channels[None, :]
                 moving_there = tl.load(moving + base + there, mask=there_inside, other=0).to(tl.float32)
                 logit = tl.sum(fixed_here * moving_there, axis=1)
-                gradient = logit_gradient(
+                gradient = _logit_gradient(
                     logit, voxel, in_image, out, log_sums, upstream, shift_d, shift_h, shift_w, num_voxels
                 )
                 to_fixed += gradient[:, None] * moving_there
                 # Seen from that neighbour, this voxel lies at the opposite offset.
                 fixed_there = tl.load(fixed + base + there, mask=there_inside, other=0).to(tl.float32)
                 logit = tl.sum(moving_here * fixed_there, axis=1)
-                gradient = logit_gradient(
+                gradient = _logit_gradient(
                     logit, read, inside, out, log_sums, upstream, -shift_d, -shift_h, -shift_w, num_voxels
                 )
                 to_moving += gradient[:, None] * fixed_there
@@ -144,8 +144,8 @@ class MatchSimilarity(torch.autograd.Function):
         batch, _, *shape = moving.shape
         out = moving.new_empty((batch, 3, *shape), dtype=torch.float32)
         log_sums = moving.new_empty((batch, *shape), dtype=torch.float32)
-        grid, sizes = launch_sizes(moving)
-        match_kernel[grid](moving, fixed, out, log_sums, *sizes)
+        grid, sizes = _launch_sizes(moving)
+        _match_kernel[grid](moving, fixed, out, log_sums, *sizes)
         ctx.save_for_backward(moving, fixed, out, log_sums)
         return out
 
@@ -155,14 +155,14 @@ class MatchSimilarity(torch.autograd.Function):
         """Return the gradients of moving and fixed features."""
         moving, fixed, out, log_sums = ctx.saved_tensors
         grad_moving, grad_fixed = torch.empty_like(moving), torch.empty_like(fixed)
-        grid, sizes = launch_sizes(moving)
-        match_gradient_kernel[grid](
+        grid, sizes = _launch_sizes(moving)
+        _match_gradient_kernel[grid](
             moving, fixed, out, log_sums, upstream.contiguous(), grad_moving, grad_fixed, *sizes
         )
         return grad_moving, grad_fixed
 
 
-def launch_sizes(features: torch.Tensor) -> tuple[tuple[int, int], tuple[int, ...]]:
+def _launch_sizes(features: torch.Tensor) -> tuple[tuple[int, int], tuple[int, ...]]:
     """Return the launch grid, and the sizes and constants that both kernels take."""
     batch, channels, *shape = features.shape
     block = block_size(64)

@@ -12,7 +12,7 @@ from .tiles import block_size, cdiv, channels_last, compiled, empty_channels_las
 
 
 @compiled
-def halve_kernel(x, out, size, depth, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
+def _halve_kernel(x, out, size, depth, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     """Average each block of 2x2x2 voxels; depth, height and width are those of the result."""
     element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = element < size
@@ -28,7 +28,7 @@ def halve_kernel(x, out, size, depth, height, width, CHANNELS: tl.constexpr, BLO
 
 
 @compiled
-def halve_gradient_kernel(upstream, out, size, depth, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
+def _halve_gradient_kernel(upstream, out, size, depth, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     """Give each voxel an eighth of the gradient of its average; the sizes are those of the full grid."""
     element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = element < size
@@ -50,7 +50,7 @@ class Halve(torch.autograd.Function):
         batch, channels, depth, height, width = x.shape
         out = empty_channels_last((batch, channels, depth // 2, height // 2, width // 2), x)
         block = block_size(1024)
-        halve_kernel[(cdiv(out.numel(), block),)](x, out, out.numel(), *out.shape[2:], channels, block)
+        _halve_kernel[(cdiv(out.numel(), block),)](x, out, out.numel(), *out.shape[2:], channels, block)
         return out
 
     @staticmethod
@@ -60,7 +60,7 @@ class Halve(torch.autograd.Function):
         batch, channels, depth, height, width = upstream.shape
         out = empty_channels_last((batch, channels, depth * 2, height * 2, width * 2), upstream)
         block = block_size(1024)
-        halve_gradient_kernel[(cdiv(out.numel(), block),)](
+        _halve_gradient_kernel[(cdiv(out.numel(), block),)](
             channels_last(upstream), out, out.numel(), *out.shape[2:], channels, block
         )
         return out

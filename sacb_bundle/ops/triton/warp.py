@@ -17,7 +17,7 @@ from .tiles import block_size, cdiv, channels_last, compiled, next_power_of_2
 
 
 @compiled
-def displaced(field, voxel, inside, depth, height, width):
+def _displaced(field, voxel, inside, depth, height, width):
     """Return the position, in voxels, at which each voxel samples the image."""
     num_voxels = depth * height * width
     d = (voxel // (height * width)).to(tl.float32) + tl.load(field + voxel, mask=inside, other=0)
@@ -27,7 +27,7 @@ def displaced(field, voxel, inside, depth, height, width):
 
 
 @compiled
-def corner_weight(position, side: tl.constexpr, size):
+def _corner_weight(position, side: tl.constexpr, size):
     """Return a lower (0) or upper (1) neighbour along one axis: index, weight, slope of the weight, and existence."""
     lower = tl.floor(position)
     index = lower + side
@@ -40,7 +40,7 @@ def corner_weight(position, side: tl.constexpr, size):
 
 
 @compiled
-def offset_of(voxel, channel, num_voxels, CHANNELS: tl.constexpr, LAST: tl.constexpr):
+def _offset_of(voxel, channel, num_voxels, CHANNELS: tl.constexpr, LAST: tl.constexpr):
     """Return the memory offset of each voxel's channels: channels last, or one channel after another."""
     if LAST:
         return voxel[:, None] * CHANNELS + channel[None, :]
@@ -49,7 +49,7 @@ def offset_of(voxel, channel, num_voxels, CHANNELS: tl.constexpr, LAST: tl.const
 
 
 @compiled
-def warp_kernel(
+def _warp_kernel(
     image,
     field,
     out,
@@ -70,18 +70,18 @@ def warp_kernel(
     in_image, in_channels = voxel < num_voxels, channel < CHANNELS
     image += batch * num_voxels * CHANNELS
     field += batch * num_voxels * 3
-    d, h, w = displaced(field, voxel, in_image, depth, height, width)
+    d, h, w = _displaced(field, voxel, in_image, depth, height, width)
     result = tl.zeros((BLOCK, BLOCK_C), dtype=tl.float32)
     for side_d in tl.static_range(2):
-        index_d, weight_d, _, exists_d = corner_weight(d, side_d, depth)
+        index_d, weight_d, _, exists_d = _corner_weight(d, side_d, depth)
         for side_h in tl.static_range(2):
-            index_h, weight_h, _, exists_h = corner_weight(h, side_h, height)
+            index_h, weight_h, _, exists_h = _corner_weight(h, side_h, height)
             for side_w in tl.static_range(2):
-                index_w, weight_w, _, exists_w = corner_weight(w, side_w, width)
+                index_w, weight_w, _, exists_w = _corner_weight(w, side_w, width)
                 corner = (index_d * height + index_h) * width + index_w
                 exists = in_image & exists_d & exists_h & exists_w
                 values = tl.load(
-                    image + offset_of(corner, channel, num_voxels, CHANNELS, LAST),
+                    image + _offset_of(corner, channel, num_voxels, CHANNELS, LAST),
                     mask=exists[:, None] & in_channels[None, :],
                     other=0,
                 ).to(tl.float32)
@@ -90,12 +90,12 @@ def warp_kernel(
     if ADDS_FIELD:
         result += tl.load(field + channel[None, :] * num_voxels + voxel[:, None], mask=here, other=0)
     out += batch * num_voxels * CHANNELS
-    offset = offset_of(voxel, channel, num_voxels, CHANNELS, LAST)
+    offset = _offset_of(voxel, channel, num_voxels, CHANNELS, LAST)
     tl.store(out + offset, result.to(out.dtype.element_ty), mask=here)
 
 
 @compiled
-def warp_gradient_kernel(
+def _warp_gradient_kernel(
     image,
     field,
     upstream,
@@ -123,8 +123,8 @@ def warp_gradient_kernel(
     image += batch * num_voxels * CHANNELS
     upstream += batch * num_voxels * CHANNELS
     field += batch * num_voxels * 3
-    d, h, w = displaced(field, voxel, in_image, depth, height, width)
-    gradient = tl.load(upstream + offset_of(voxel, channel, num_voxels, CHANNELS, LAST), mask=here, other=0).to(
+    d, h, w = _displaced(field, voxel, in_image, depth, height, width)
+    gradient = tl.load(upstream + _offset_of(voxel, channel, num_voxels, CHANNELS, LAST), mask=here, other=0).to(
         tl.float32
     )
     to_d = tl.zeros((BLOCK,), dtype=tl.float32)
@@ -133,14 +133,14 @@ def warp_gradient_kernel(
         grad_image += batch * num_voxels * CHANNELS
         unit = tl.load(units + batch)
     for side_d in tl.static_range(2):
-        index_d, weight_d, slope_d, exists_d = corner_weight(d, side_d, depth)
+        index_d, weight_d, slope_d, exists_d = _corner_weight(d, side_d, depth)
         for side_h in tl.static_range(2):
-            index_h, weight_h, slope_h, exists_h = corner_weight(h, side_h, height)
+            index_h, weight_h, slope_h, exists_h = _corner_weight(h, side_h, height)
             for side_w in tl.static_range(2):
-                index_w, weight_w, slope_w, exists_w = corner_weight(w, side_w, width)
+                index_w, weight_w, slope_w, exists_w = _corner_weight(w, side_w, width)
                 corner = (index_d * height + index_h) * width + index_w
                 exists = (in_image & exists_d & exists_h & exists_w)[:, None] & in_channels[None, :]
-                offset = offset_of(corner, channel, num_voxels, CHANNELS, LAST)
+                offset = _offset_of(corner, channel, num_voxels, CHANNELS, LAST)
                 if TO_FIELD:
                     values = tl.load(image + offset, mask=exists, other=0).to(tl.float32)
                     product = tl.sum(values * gradient, axis=1)
@@ -171,13 +171,13 @@ class Warp(torch.autograd.Function):
         field = field.float().contiguous()
         if adds_field:
             image = image.float()
-        if adds_field or not is_channels_last(image):
+        if adds_field or not _is_channels_last(image):
             image = image.contiguous()
         out = torch.empty_like(image)
         ctx.save_for_backward(image, field)
         ctx.adds_field = adds_field
-        grid, sizes = launch_sizes(image)
-        warp_kernel[grid](image, field, out, *sizes, ADDS_FIELD=adds_field)
+        grid, sizes = _launch_sizes(image)
+        _warp_kernel[grid](image, field, out, *sizes, ADDS_FIELD=adds_field)
         return out
 
     @staticmethod
@@ -186,15 +186,15 @@ class Warp(torch.autograd.Function):
         """Return the gradients of image and field."""
         image, field = ctx.saved_tensors
         to_image, to_field, _ = ctx.needs_input_grad
-        upstream = channels_last(upstream) if is_channels_last(image) else upstream.contiguous()
+        upstream = channels_last(upstream) if _is_channels_last(image) else upstream.contiguous()
         sums = torch.zeros_like(image if to_image else image[:0], dtype=torch.int64)
         # Scale the largest gradient of a batch item so that 64 bits hold its sum over all voxels.
         exponent = min(40, 62 - image.shape[2:].numel().bit_length())
         largest = torch.linalg.vector_norm(upstream, float("inf"), dim=(1, 2, 3, 4)).float()
         units = 2.0**exponent / largest.clamp(min=1e-25)
         grad_field = torch.empty_like(field) if to_field else None
-        grid, sizes = launch_sizes(image)
-        warp_gradient_kernel[grid](
+        grid, sizes = _launch_sizes(image)
+        _warp_gradient_kernel[grid](
             image,
             field,
             upstream,
@@ -210,15 +210,15 @@ class Warp(torch.autograd.Function):
         return grad_image, grad_field, None
 
 
-def is_channels_last(image: torch.Tensor) -> bool:
+def _is_channels_last(image: torch.Tensor) -> bool:
     """Return whether the channels are last in memory; False for a single channel."""
     return image.shape[1] > 1 and image.is_contiguous(memory_format=torch.channels_last_3d)
 
 
-def launch_sizes(image: torch.Tensor) -> tuple[tuple[int, int], tuple[int, ...]]:
+def _launch_sizes(image: torch.Tensor) -> tuple[tuple[int, int], tuple[int, ...]]:
     """Return the launch grid, and the sizes and constants that both kernels take."""
     channels = image.shape[1]
     block_c = next_power_of_2(channels)
     block = block_size(max(1, 1024 // block_c))
     grid = (cdiv(image.shape[2:].numel(), block), image.shape[0])
-    return grid, (*image.shape[2:], channels, block_c, block, is_channels_last(image))
+    return grid, (*image.shape[2:], channels, block_c, block, _is_channels_last(image))
