@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from .errors import InputError
@@ -20,6 +20,8 @@ from .errors import InputError
 BLOCK_BYTES = 2**22
 PACKAGE = Path(__file__).resolve().parent
 UNFINISHED = re.compile(r"unfinished-[0-9a-f]{32}(\..*)?")
+
+Content = TypeVar("Content", dict, list)
 
 
 def bundle_root() -> Path:
@@ -123,6 +125,23 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not valid JSON: {error}.") from error
 
 
+def read_or_empty(path: Path, kind: type[Content]) -> Content:
+    """Read a JSON file that may be missing or damaged.
+
+    Args:
+        path: path of the file.
+        kind: type of the content, `dict` or `list`.
+
+    Returns:
+        The content; empty if the file is missing, damaged or of another type.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return kind()
+    return content if isinstance(content, kind) else kind()
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Write a file that appears under its name only once it is complete.
@@ -152,3 +171,19 @@ def whole_file(path: Path) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}.") from error
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write a dictionary as a JSON file that appears once it is complete.
+
+    Args:
+        content: dictionary of text, finite numbers, lists and dictionaries.
+        path: path of the file; its folder is made if necessary.
+
+    Raises:
+        InputError: if the file cannot be written.
+        ValueError: if a number is not finite.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    with whole_file(path) as unfinished:
+        unfinished.write_text(text + "\n", encoding="utf-8")

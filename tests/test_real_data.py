@@ -18,7 +18,9 @@ pytestmark = pytest.mark.data
 def test_data_sets_pass_the_checks(name: str, real_data: Path) -> None:
     dataset = read_dataset(real_data / name)
     assert has_labels(dataset.val)
-    prepare = PrepareSubjectd([*dataset.train, *dataset.val], "none", 2.0, 16, "nowhere")
+    prepare = PrepareSubjectd(
+        [*dataset.train, *dataset.val], initial="none", spacing_mm=2.0, size_divisor=16, cache_dir="nowhere"
+    )
     assert all(prepare(subject)["image"].ndim == 4 for subject in (*dataset.train, *dataset.val))
 
 

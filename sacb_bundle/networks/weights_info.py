@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..files import read_json, whole_file
+from ..files import read_json, write_json
 from .checkpoint import load_checkpoint, write_whole
 from .sacb_net import SACBNet
 
@@ -109,8 +108,7 @@ def write_info(info: WeightsInfo, weights: str | Path) -> None:
     Raises:
         InputError: if the file cannot be written.
     """
-    with whole_file(_info_path(weights)) as unfinished:
-        unfinished.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+    write_json(asdict(info), _info_path(weights))
 
 
 def write_weights(state: dict[str, torch.Tensor], info: WeightsInfo, path: Path) -> None:

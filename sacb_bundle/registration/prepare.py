@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,12 +82,13 @@ class Prepared:
     modalities: dict[str, str]
 
 
-def prepare(pair: Pair, settings: Settings) -> Prepared:
+def prepare(pair: Pair, settings: Settings, align: Callable[..., np.ndarray] = align) -> Prepared:
     """Align a pair, resample both images to the working grid, and scale their intensities.
 
     Args:
         pair: pair to prepare.
         settings: settings of the working grid, the alignment and the intensities.
+        align: function that aligns the images, with the arguments of `sacb_bundle.spatial.align`.
 
     Returns:
         The prepared pair.

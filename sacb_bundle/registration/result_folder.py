@@ -11,12 +11,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 from .. import __version__
 from ..errors import InputError
-from ..files import check_results, reading, remove_unfinished_files, whole_file
+from ..files import check_results, read_or_empty, reading, remove_unfinished_files, write_json
 from .outputs import is_result
 
 RECORD = "case.json"
@@ -26,8 +26,6 @@ FAILURE = "error.json"
 REPLACING = ".replacing.json"
 UNFINISHED = ".unfinished-"
 RECORD_TYPES = {"inputs": dict, "hashes": dict, "settings": str, "results": dict, "seconds": dict, "measures": dict}
-
-Content = TypeVar("Content", dict, list)
 
 
 def check_folder(folder: Path, redo_damaged: bool = False) -> None:
@@ -139,7 +137,7 @@ def _recorded_results(folder: Path) -> set[str]:
     Anyone may have written the record, and the returned files are removed when new results are written. So names that
     no result can have, such as a path out of the folder, are left out.
     """
-    names = {str(name) for name in _read_or_empty(folder / REPLACING, list)}
+    names = {str(name) for name in read_or_empty(folder / REPLACING, list)}
     if (folder / RECORD).is_file():
         names |= read_record(folder).get("results", {}).keys() or _results_in(folder)
     return {name for name in names if is_result(name)}
@@ -156,31 +154,16 @@ def write_record(folder: Path, **facts: Any) -> None:
     defaults: dict[str, Any] = {"inputs": {}, "settings": "", "seconds": {}}
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     record = defaults | facts | {"version": __version__, "results": sizes}
-    with whole_file(folder / RECORD) as unfinished:
-        unfinished.write_text(json_text(record), encoding="utf-8")
+    write_json(record, folder / RECORD)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
     """Return the record of a folder of results; empty if it is missing or damaged."""
-    content = _read_or_empty(folder / RECORD, dict)
+    content = read_or_empty(folder / RECORD, dict)
     typed = all(isinstance(content.get(key), kind) for key, kind in RECORD_TYPES.items())
     return content if typed and content["results"] else {}
 
 
 def read_failure(folder: Path) -> str:
     """Return why the last attempt at the case in a folder failed; "" if it did not."""
-    return str(_read_or_empty(folder / FAILURE, dict).get("error", ""))
-
-
-def _read_or_empty(path: Path, kind: type[Content]) -> Content:
-    """Return the content of a JSON file; empty if it is missing, damaged or of another type."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return kind()
-    return content if isinstance(content, kind) else kind()
-
-
-def json_text(content: dict[str, Any]) -> str:
-    """Return indented JSON."""
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return str(read_or_empty(folder / FAILURE, dict).get("error", ""))

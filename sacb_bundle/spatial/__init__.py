@@ -1,6 +1,7 @@
 """Coordinates: the only package that relates voxels, world coordinates (RAS, mm) and ITK's coordinates (LPS, mm)."""
 
 from .alignment import INITIAL, align, foreground
+from .alignment_cache import AlignmentCache
 from .common_part import common_part
 from .displacement_field import DisplacementField
 from .grid import Grid, check_same_grid
@@ -30,6 +31,7 @@ __all__ = [
     "INITIAL",
     "NIFTI_ENDINGS",
     "VOLUME_ENDINGS",
+    "AlignmentCache",
     "DisplacementField",
     "Grid",
     "Resampled",

@@ -13,14 +13,13 @@ from uuid import uuid4
 from filelock import FileLock
 
 from ..errors import InputError, failure_of
-from ..files import whole_file
+from ..files import write_json
 from ..registration.result_folder import (
     FAILURE,
     REPLACING,
     UNFINISHED,
     check_folder,
     check_not_read,
-    json_text,
     read_failure,
     read_record,
     replaced_results,
@@ -133,8 +132,7 @@ class Cases:
         """
         logger.error("%s: failed: %s", case, failure["error"])
         try:
-            with whole_file(self.output_dir / case / FAILURE) as unfinished:
-                unfinished.write_text(json_text({"id": case, **failure}), encoding="utf-8")
+            write_json({"id": case, **failure}, self.output_dir / case / FAILURE)
         except InputError as error:
             if _no_more_can_be_written(error):
                 raise self._stopped(str(error)) from error

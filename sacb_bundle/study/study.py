@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 from ..errors import InputError
-from ..files import check_results, make_folder, whole_file
+from ..files import check_results, make_folder, write_json
 from ..networks import WeightsInfo
 from ..registration.flags import trained_on
 from ..registration.result_folder import read_record
@@ -38,6 +36,7 @@ class Study:
     def __init__(self, pairs: Pairs, cases: Cases, planner: Planner, weights: WeightsInfo, resume: bool) -> None:
         self.pairs = pairs
         self.cases = cases
+        self.finish, self.fail, self.release = cases.finish, cases.fail, cases.release
         self.planner = planner
         self.trained_on = trained_on(weights)
         self.resume = resume
@@ -113,36 +112,8 @@ class Study:
         self.cases.tidy([pair for pair in self.own if pair["id"] not in todo])
         if self.part.leads:
             content = {"cases": list(self.pairs), "trained_on": self.trained_on}
-            with whole_file(self.cases.output_dir / STUDY) as unfinished:
-                unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_json(content, self.cases.output_dir / STUDY)
         return sorted(todo)
-
-    def finish(self, process: Callable, data: dict[str, Any]) -> str:
-        """Write the folder of a case, see `Cases.finish`.
-
-        Args:
-            process: function that writes the results of a case into its folder.
-            data: items of the case.
-
-        Returns:
-            The reason the case failed; "" if it did not.
-
-        Raises:
-            StudyStoppedError: if no more cases can be written.
-        """
-        return self.cases.finish(process, data)
-
-    def fail(self, case: str, failure: Mapping[str, str]) -> None:
-        """Record why a case failed, see `Cases.fail`.
-
-        Args:
-            case: id of the case.
-            failure: error to record, see `failure_of`.
-
-        Raises:
-            StudyStoppedError: if no more files can be written.
-        """
-        self.cases.fail(case, failure)
 
     def summarise(self) -> dict[str, float]:
         """Wait for all processes, then write the tables and the report in one of them."""
@@ -171,7 +142,3 @@ class Study:
         if failed:
             case, error = next(iter(failed.items()))
             raise InputError(f"{len(failed)} of {number} cases failed; the first, {case}: {error}")
-
-    def release(self) -> None:
-        """Release the lock, so that other processes can write here."""
-        self.cases.release()

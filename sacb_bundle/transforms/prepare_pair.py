@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from monai.transforms import Transform as MonaiTransform
 
 from ..registration.pair import as_pair
 from ..registration.prepare import Settings, prepare
+from ..spatial import AlignmentCache, align
 
 
 class PreparePaird(MonaiTransform):
@@ -20,14 +22,16 @@ class PreparePaird(MonaiTransform):
     "prepared".
 
     Args:
-        settings: arguments of `sacb_bundle.registration.prepare.Settings`.
+        cache_dir: folder where alignments are kept for the next run; by default, they are not kept.
+        settings: further arguments, those of `sacb_bundle.registration.prepare.Settings`.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, cache_dir: str | Path | None = None, **settings: Any) -> None:
         self.settings = Settings(**settings)
+        self.align = align if cache_dir is None else AlignmentCache(cache_dir).align
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the items."""
         pair = as_pair(data)
-        prepared = prepare(pair, self.settings)
+        prepared = prepare(pair, self.settings, self.align)
         return {**data, "image": torch.from_numpy(prepared.images), "pair": pair, "prepared": prepared}

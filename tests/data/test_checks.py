@@ -33,9 +33,10 @@ def corrupted(path: Path) -> None:
     path.write_bytes(content)
 
 
-def prepare_subject(subject: dict[str, str]) -> dict:
-    """Read a training subject on its own."""
-    return PrepareSubjectd([], "none", 2.0, 16, "nowhere")(subject)
+def prepare_subject(subject: dict[str, str], others: Sequence[dict[str, str]] = ()) -> dict:
+    """Read a training subject, alone or among others."""
+    prepare = PrepareSubjectd(others, initial="none", spacing_mm=2.0, size_divisor=16, cache_dir="nowhere")
+    return prepare(subject)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_other_grid_is_refused(shape: tuple[int, ...], affine: np.ndarray | None
         (as_pair, ({"moving": fixed, "fixed": fixed, "moving_labels": labels},)),
         (as_pair, ({"moving": fixed, "fixed": fixed, "fixed_mask": labels},)),
         (prepare_subject, ({"image": fixed, "label": labels},)),
-        (PrepareSubjectd, ([{"image": fixed}, {"image": other}], "none", 2.0, 16, tmp_path)),
+        (prepare_subject, ({"image": fixed}, [{"image": fixed}, {"image": other}])),
     ):
         with pytest.raises(InputError, match="resample one onto the other"):
             check(*data)

@@ -1,11 +1,24 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from sacb_bundle.data import phantom_pair
 from sacb_bundle.errors import InputError
-from sacb_bundle.spatial import Grid, Transform, Volume, align, common_part, foreground, resample, working_grid
+from sacb_bundle.spatial import (
+    AlignmentCache,
+    Grid,
+    Transform,
+    Volume,
+    align,
+    alignment_cache,
+    common_part,
+    foreground,
+    resample,
+    working_grid,
+)
 from tests.spatial.geometries import GEOMETRIES, rotation
 
 AFFINE = np.array([[2.0, 0, 0, -60], [0, 2, 0, -70], [0, 0, 2, -50], [0, 0, 0, 1]])
@@ -128,3 +141,36 @@ def test_images_that_show_nothing_at_one_place_are_refused() -> None:
     masks[0].values[2:8], masks[1].values[12:18] = 1, 1
     with pytest.raises(InputError, match="the foregrounds of the images do not overlap"):
         common_part(*masks, np.eye(4))
+
+
+def test_alignments_are_kept_by_the_images_and_masks(
+    brain: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    monkeypatch.setattr(alignment_cache, "align", lambda *given: found.append(given) or align(*given))
+    cache = AlignmentCache(tmp_path)
+    other = moved(brain, rigid())
+    first = cache.align(brain, other, "center")
+    assert np.array_equal(first, align(brain, other, "center"))
+    same = Volume(brain.values.copy(), brain.grid)
+    assert np.array_equal(cache.align(same, other, "center"), first)
+    assert len(found) == 1
+    mask = Volume((brain.values > 0).astype(np.uint8), brain.grid)
+    cache.align(brain, other, "rigid")
+    cache.align(brain, other, "center", mask)
+    cache.align(brain, other, "center", None, moved(mask, rigid()))
+    cache.align(moved(brain, np.diag([1, 1, 1.1, 1])), other, "center")
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "[", '{"matrix": [[1]]}', '{"matrix": "x"}', '{"matrix": [[NaN]]}', '{"matrix": [[1], [1, 2]]}']
+)
+def test_damaged_alignments_are_found_again(brain: Volume, tmp_path: Path, damage: str) -> None:
+    cache = AlignmentCache(tmp_path)
+    first = cache.align(brain, brain, "center")
+    (path,) = tmp_path.iterdir()
+    content = path.read_text()
+    path.write_text(damage)
+    assert np.array_equal(cache.align(brain, brain, "center"), first)
+    assert path.read_text() == content

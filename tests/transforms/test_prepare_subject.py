@@ -10,7 +10,8 @@ import torch
 from sacb_bundle.data import phantom_pair
 from sacb_bundle.errors import InputError
 from sacb_bundle.metrics import dice
-from sacb_bundle.transforms import PrepareSubjectd, prepare_subject
+from sacb_bundle.spatial import alignment_cache
+from sacb_bundle.transforms import PrepareSubjectd
 from tests.conftest import write
 
 TURNED = np.array([[0, 0, 2.5, -60], [0, 2, 0, 7], [2, 0, 0, 0], [0, 0, 0, 1.0]])
@@ -25,7 +26,7 @@ def subject(folder: Path, name: str, affine: np.ndarray | None, axes: tuple[int,
 
 
 def prepared(subjects: list[dict[str, str]], initial: str, cache_dir: Path) -> tuple[PrepareSubjectd, list[dict]]:
-    transform = PrepareSubjectd(subjects, initial, 2.0, 16, cache_dir)
+    transform = PrepareSubjectd(subjects, initial=initial, spacing_mm=2.0, size_divisor=16, cache_dir=cache_dir)
     return transform, [transform(paths) for paths in subjects]
 
 
@@ -52,7 +53,7 @@ def test_another_geometry_comes_to_the_grid_of_the_first(tmp_path: Path) -> None
     first, second = subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED, (2, 1, 0))
     transform, results = prepared([first, second], "affine", tmp_path / "aligned")
     for result in results:
-        assert result["image"].shape == result["label"].shape == (1, *transform.grid.shape)
+        assert result["image"].shape == result["label"].shape == (1, *transform.common_grid.grid.shape)
     # The same phantom, stretched by a quarter along one axis in its file; the affine alignment undoes this.
     scores = dice(results[0]["label"][0].int(), results[1]["label"][0].int(), range(1, 8))
     assert min(scores.values()) > 0.85
@@ -61,16 +62,14 @@ def test_another_geometry_comes_to_the_grid_of_the_first(tmp_path: Path) -> None
 def test_a_stranger_among_subjects_that_are_aligned(tmp_path: Path) -> None:
     subjects = [subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED)]
     with pytest.raises(InputError, match=r"b\.nii\.gz has .* resample one onto the other"):
-        PrepareSubjectd(subjects, "none", 2.0, 16, tmp_path)
+        prepared(subjects, "none", tmp_path)
 
 
-def test_aligned_subjects_are_kept_until_what_they_depend_on_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_alignments_are_kept_until_what_they_depend_on_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subjects = [subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED, (2, 1, 0))]
     aligned = []
-    align = prepare_subject.align
-    monkeypatch.setattr(prepare_subject, "align", lambda *given: aligned.append(given) or align(*given))
+    align = alignment_cache.align
+    monkeypatch.setattr(alignment_cache, "align", lambda *given: aligned.append(given) or align(*given))
     _, first = prepared(subjects, "center", tmp_path / "aligned")
     assert len(aligned) == 2
     _, again = prepared(subjects, "center", tmp_path / "aligned")
@@ -85,6 +84,6 @@ def test_aligned_subjects_are_kept_until_what_they_depend_on_changes(
     prepared(subjects, "rigid", tmp_path / "aligned")
     assert len(aligned) == 5
     image = np.asarray(nib.load(subjects[1]["image"]).dataobj)
-    write(Path(subjects[1]["image"]), image // 2, TURNED)
+    write(Path(subjects[1]["image"]), image[::-1], TURNED)
     prepared(subjects, "rigid", tmp_path / "aligned")
     assert len(aligned) == 6

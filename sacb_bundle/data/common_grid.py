@@ -1,0 +1,90 @@
+"""The grid that the subjects of a training share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..spatial import (
+    AlignmentCache,
+    Transform,
+    Volume,
+    averaged,
+    canonical,
+    check_same_grid,
+    foreground,
+    read_grid,
+    read_image,
+    resample,
+    working_grid,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class CommonGrid:
+    """Grid that all subjects come to.
+
+    Subjects that share a grid count as aligned and keep it. Otherwise each is aligned to the first, and interpolated
+    on the first one's working grid.
+
+    Args:
+        paths: images of all subjects.
+        initial: type of the alignment, see `sacb_bundle.spatial.align`; "none" if the subjects must share a grid.
+        spacing_mm: spacing of the working grid.
+        size_divisor: number by which each size of the working grid must be divisible.
+        cache_dir: folder where alignments are kept for the next run.
+
+    Attributes:
+        grid: working grid of the first subject; None if the subjects share a grid.
+        spacing_mm: spacing of the subjects afterwards; for a shared grid, the geometric mean over its axes.
+
+    Raises:
+        InputError: if `initial` is "none" and the subjects do not share a grid, or an image is invalid.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], initial: str, spacing_mm: float, size_divisor: int, cache_dir: str | Path
+    ) -> None:
+        self.initial = initial
+        self.spacing_mm = float(spacing_mm)
+        self.alignments = AlignmentCache(cache_dir)
+        self.grid = None
+        grids = [read_grid(path) for path in paths]
+        if all(grid.coincides_with(grids[0]) for grid in grids):
+            if grids:
+                self.spacing_mm = float(np.prod(grids[0].spacing) ** (1 / 3))
+            return
+        if initial == "none":
+            for path, grid in zip(paths, grids, strict=True):
+                check_same_grid(path, grid, paths[0], grids[0])
+        self.first = averaged(canonical(read_image(paths[0])), self.spacing_mm)
+        self.grid = working_grid(foreground(self.first), self.spacing_mm, size_divisor)
+        logger.warning(
+            "The subjects do not share a grid, so each is aligned to %s (%s) and interpolated on %s.",
+            paths[0], initial, self.grid,
+        )  # fmt: skip
+
+    def place(self, image: Volume, label_maps: Sequence[Volume]) -> list[Volume]:
+        """Bring a subject to the common grid.
+
+        Args:
+            image: image of the subject.
+            label_maps: its label maps (int32), on the grid of the image.
+
+        Returns:
+            The image and the label maps, with axes closest to RAS.
+
+        Raises:
+            InputError: if the image cannot be aligned, see `sacb_bundle.spatial.align`.
+        """
+        image, *label_maps = (canonical(volume) for volume in (image, *label_maps))
+        if self.grid is None:
+            return [image, *label_maps]
+        image = averaged(image, self.spacing_mm)
+        matrix = self.alignments.align(self.first, image, self.initial)
+        placed = resample(Transform(matrix), self.grid, [image], label_maps)
+        return [*placed.images, *placed.labels]
