@@ -10,7 +10,14 @@ class InputError(ValueError):
 
 
 def reason_of(error: BaseException) -> InputError | None:
-    """Return the `InputError` among the causes of an error (MONAI wraps errors in others), or None."""
+    """Find the `InputError` among an error and its causes, since MONAI wraps errors in others.
+
+    Args:
+        error: error that was caught.
+
+    Returns:
+        The error itself if it is an `InputError`, else the nearest cause that is one; None if there is none.
+    """
     reason: BaseException | None = error
     while reason is not None:
         if isinstance(reason, InputError):
@@ -30,7 +37,14 @@ def _message_of(error: BaseException) -> str:
 
 
 def failure_of(error: BaseException) -> dict[str, str]:
-    """Return the message of an error as "error", and the "traceback" unless it is an `InputError`."""
+    """Describe an error for the record of a case.
+
+    Args:
+        error: error that was caught.
+
+    Returns:
+        The message as "error", and the "traceback" unless an `InputError` is the reason, see `reason_of`.
+    """
     failure = {"error": _message_of(error)}
     if reason_of(error) is None:
         failure["traceback"] = "".join(traceback.format_exception(error))

@@ -14,7 +14,12 @@ INITIAL = ("none", "center", "rigid", "affine")
 
 
 def add_transform(verb: argparse.ArgumentParser, required: bool) -> None:
-    """Add --transform."""
+    """Add --transform.
+
+    Args:
+        verb: parser of the verb.
+        required: whether the option must be given.
+    """
     verb.add_argument(
         "--transform",
         type=file,
@@ -24,7 +29,11 @@ def add_transform(verb: argparse.ArgumentParser, required: bool) -> None:
 
 
 def add_label_interpolation(verb: argparse.ArgumentParser) -> None:
-    """Add --label-interpolation."""
+    """Add --label-interpolation.
+
+    Args:
+        verb: parser of the verb.
+    """
     verb.add_argument(
         "--label-interpolation",
         choices=("nearest", "linear"),
@@ -34,7 +43,11 @@ def add_label_interpolation(verb: argparse.ArgumentParser) -> None:
 
 
 def add_registration_options(verb: argparse.ArgumentParser) -> None:
-    """Add the options for the registration of pairs."""
+    """Add the options for the registration of pairs.
+
+    Args:
+        verb: parser of the verb.
+    """
     verb.add_argument(
         "--initial",
         choices=INITIAL,
@@ -68,7 +81,11 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
 
 
 def add_device(verb: argparse.ArgumentParser) -> None:
-    """Add --device."""
+    """Add --device.
+
+    Args:
+        verb: parser of the verb.
+    """
     verb.add_argument("--device", type=word, help="cpu, cuda or cuda:N (default: the first GPU, or else the CPU)")
 
 
@@ -87,6 +104,12 @@ def show_log(quiet: tuple[str, ...] = ()) -> None:
 def file(text: str) -> Path:
     """Return the path of an existing file.
 
+    Args:
+        text: value of the option.
+
+    Returns:
+        The path as it was given.
+
     Raises:
         ArgumentTypeError: if there is no such file.
     """
@@ -101,6 +124,12 @@ def file(text: str) -> Path:
 def folder(text: str) -> Path:
     """Return the path of an existing folder.
 
+    Args:
+        text: value of the option.
+
+    Returns:
+        The path as it was given.
+
     Raises:
         ArgumentTypeError: if there is no such folder.
     """
@@ -111,7 +140,17 @@ def folder(text: str) -> Path:
 
 
 def word(text: str) -> str:
-    """Return a text that no config takes for an expression."""
+    """Return a text that no config takes for an expression.
+
+    Args:
+        text: value of the option.
+
+    Returns:
+        The text as it was given.
+
+    Raises:
+        ArgumentTypeError: if the text begins with $, @ or %.
+    """
     if text.startswith(("$", "@", "%")):
         raise argparse.ArgumentTypeError(f"{text}: may not begin with $, @ or %")
     return text
@@ -119,6 +158,12 @@ def word(text: str) -> str:
 
 def number(text: str) -> int:
     """Return a whole number of at least 0.
+
+    Args:
+        text: value of the option, in decimal digits.
+
+    Returns:
+        The number.
 
     Raises:
         ArgumentTypeError: if the text is not one.
