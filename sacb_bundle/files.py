@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from .errors import InputError
+from .file_kinds import LONGEST_MARK, is_dicom, kind_of
 
 BLOCK_BYTES = 2**22
+_LARGEST_TEXT_BYTES = 2**28
 PACKAGE = Path(__file__).resolve().parent
 UNFINISHED = re.compile(r"unfinished-[0-9a-f]{32}(\..*)?")
 
@@ -58,6 +63,7 @@ def file_hash(path: str | Path) -> str:
         InputError: if the file cannot be read.
     """
     digest = hashlib.sha256()
+    check_file(path)
     with reading(path), open(path, "rb") as stream:
         while block := stream.read(BLOCK_BYTES):
             digest.update(block)
@@ -137,22 +143,103 @@ def reading(path: Path | str) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file in UTF-8.
+def check_file(path: str | Path) -> int:
+    """Check that there is a regular file, or a link to one. Reading a pipe or a device might never end.
 
     Args:
         path: path of the file.
 
     Returns:
-        The value that the file holds, of any JSON type.
+        Its size in bytes.
+
+    Raises:
+        InputError: if there is no such file, or it is a folder, a pipe or a device.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path}: no such file.") from error
+    except OSError as error:  # such as a name that is too long, or links in a circle
+        raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # a null byte, or half of a surrogate pair
+        raise InputError(f"{path}: is not a path that a file can have.") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{path}: is a folder{_of_dicom(Path(path))}; a file is needed.")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: is a pipe, a socket or a device; a regular file is needed.")
+    return status.st_size
+
+
+def _of_dicom(folder: Path) -> str:
+    """Return " of DICOM files, ..." if one of the first files in a folder is in the DICOM format, else ""."""
+    with suppress(OSError):
+        for path in islice(folder.iterdir(), 20):
+            if path.is_file():
+                with open(path, "rb") as file:
+                    if is_dicom(file.read(LONGEST_MARK)):
+                        return " of DICOM files, which a converter such as dcm2niix turns into NIfTI"
+    return ""
+
+
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+
+    Args:
+        path: path of the file.
+
+    Returns:
+        The text, with its line ends as they are.
+
+    Raises:
+        InputError: if it cannot be read, or is not such a text.
+    """
+    if check_file(path) > _LARGEST_TEXT_BYTES:
+        raise InputError(f"{path}: is larger than {_LARGEST_TEXT_BYTES // 2**20} MiB, which no table or JSON file is.")
+    with reading(path):
+        content = path.read_bytes()
+    if kind := kind_of(content[:LONGEST_MARK]):
+        raise InputError(f"{path}: {kind}.")
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}: is not UTF-8 text (line {line}); save it as UTF-8.") from error
+    if "\0" in text:
+        raise InputError(f"{path}: is not text: it contains null bytes; save it as UTF-8.")
+    return text
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: path of the file.
+
+    Returns:
+        The value that it holds.
 
     Raises:
         InputError: if it cannot be read, or is not JSON.
     """
-    with reading(path):
-        content = path.read_bytes()
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """Parse the text of a JSON file.
+
+    Args:
+        text: text of the file.
+        path: path of the file, for the error message.
+
+    Returns:
+        The value that it holds.
+
+    Raises:
+        InputError: if it is not JSON.
+    """
     try:
-        return json.loads(content.decode("utf-8"))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON: {error}.") from error
 
@@ -187,7 +274,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         InputError: if the file cannot be written.
     """
-    ending = "".join(path.suffixes[-2:])
+    ending = "".join(path.suffixes[-2:]).lower()  # libraries choose formats by endings in lower case
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The temporary name is unique, since another process may be writing the same file.

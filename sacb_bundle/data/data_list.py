@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import unicodedata
 from collections import Counter
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import read_json, reading
+from ..files import parse_json, read_text
 from ..spatial import volume_name
+from ..tables import parse_table
 
 # Columns of a table and keys of a JSON list.
 PAIR_KEYS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask", "id")
@@ -28,8 +28,9 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
     Args:
         path: one of
 
-            - a table, .csv, with the columns fixed and moving, and optionally fixed_labels, moving_labels, fixed_mask,
-              moving_mask (nonzero where the image counts) and id (the name of the pair's results);
+            - a table (CSV), with cells separated by commas, semicolons or tabs, and the columns fixed and moving, and
+              optionally fixed_labels, moving_labels, fixed_mask, moving_mask (nonzero where the image counts) and id
+              (the name of the pair's results);
             - JSON, a list of objects with "moving" and "fixed", and optionally "moving_labels", "fixed_labels" (label
               maps), "moving_mask", "fixed_mask" and "id";
             - JSON, the description of a data set of the Learn2Reg challenge: its validation pairs, or otherwise its
@@ -43,9 +44,9 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
         InputError: if the file is missing or not such a list, or ids are invalid or equal.
     """
     source = Path(str(path))
-    if not source.is_file():
-        raise InputError(f"data_list: there is no file {source}.")
-    pairs = _read_table(source) if source.suffix.lower() == ".csv" else _read_json_list(source)
+    text = read_text(source)
+    is_json = source.suffix.lower() == ".json" or text.lstrip().startswith(("[", "{"))
+    pairs = _pairs_of_json(text, source) if is_json else _pairs_of_table(text, source)
     if any("\0" in value for pair in pairs for value in pair.values()):
         raise InputError(f"{source}: a path contains a null byte.")
     pairs = [
@@ -54,53 +55,34 @@ def read_data_list(path: str | Path) -> list[dict[str, str]]:
     return named(pairs, source)
 
 
-def _read_table(source: Path) -> list[dict[str, str]]:
-    """Read the pairs of a table; an empty cell means that there is no such file.
+def _pairs_of_table(text: str, source: Path) -> list[dict[str, str]]:
+    """Return the pairs in the text of a table; an empty cell means that there is no such file.
 
     Raises:
         InputError: if it is not a table of pairs.
     """
-    try:
-        with reading(source), open(source, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns = [column.strip().lower() for column in reader.fieldnames or []]
-            reader.fieldnames = columns
-            rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{source}: not a table (CSV, UTF-8): {error}.") from error
-    _check_columns(columns, source)
-    if not rows:
+    table = parse_table(text, ("fixed", "moving"), source)
+    if strange := [name for name in table.columns if name not in PAIR_KEYS]:
+        known = ", ".join(PAIR_KEYS)
+        raise InputError(f"{source}: the columns {strange} are unknown; remove them, or rename them to one of {known}.")
+    if not table.rows:
         raise InputError(f"{source}: lists no pairs.")
     pairs = []
-    for line, row in rows:
-        if None in row:
-            raise InputError(f"{source}, line {line}: has more cells than there are columns ({len(columns)}).")
-        pair = {column: cell.strip() for column, cell in row.items() if cell and cell.strip()}
+    for line, row in table.rows:
+        pair = {column: cell.strip() for column, cell in row.items() if cell.strip()}
         if not {"fixed", "moving"} <= pair.keys():
             raise InputError(f"{source}, line {line}: names no {'moving' if 'fixed' in pair else 'fixed'} image.")
         pairs.append(pair)
     return pairs
 
 
-def _check_columns(columns: list[str], source: Path) -> None:
-    """Raise an InputError unless a table has the columns of pairs and no others, which might be misspelt."""
-    known = ", ".join(PAIR_KEYS)
-    if missing := [name for name in ("fixed", "moving") if name not in columns]:
-        hint = " Separate cells by commas." if len(columns) == 1 and ";" in columns[0] else ""
-        raise InputError(f"{source}: has no column {' and no column '.join(missing)}; it has {columns}.{hint}")
-    if strange := [name for name in columns if name not in PAIR_KEYS]:
-        raise InputError(f"{source}: the columns {strange} are unknown; remove them, or rename them to one of {known}.")
-    if len(set(columns)) < len(columns):
-        raise InputError(f"{source}: has a column twice: {columns}.")
-
-
-def _read_json_list(source: Path) -> list[dict[str, str]]:
-    """Read the pairs of a JSON file.
+def _pairs_of_json(text: str, source: Path) -> list[dict[str, str]]:
+    """Return the pairs in the text of a JSON file.
 
     Raises:
         InputError: if it is not a list of pairs, or a data set of Learn2Reg.
     """
-    content = read_json(source)
+    content = parse_json(text, source)
     if isinstance(content, dict):
         return _learn2reg_pairs(content, source)
     if not isinstance(content, list) or not content or not all(isinstance(pair, dict) for pair in content):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..files import parse_json, read_text
+from ..tables import parse_table
 from .grid import RAS_TO_LPS
 from .inverse import solve
 from .transform import Transform, from_positions, to_positions
@@ -23,6 +27,8 @@ LARGEST_ERROR_MM = 0.1
 MARKUPS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
 # States of a control point without a position.
 UNPLACED = ("undefined", "missing")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*", re.IGNORECASE | re.ASCII)
 
 
 def warp_points(transform: Transform, points: np.ndarray) -> np.ndarray:
@@ -67,13 +73,8 @@ def with_points_moved(source: Path, move: Callable[[np.ndarray], np.ndarray], sp
     Raises:
         InputError: if there is no such file, or it holds no points.
     """
-    if not source.is_file():
-        raise InputError(f"{source}: no such file.")
-    try:
-        text = source.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{source}: not UTF-8 text; points must be a CSV or 3D Slicer markups.") from error
-    if source.name.lower().endswith(".json"):
+    text = read_text(source)
+    if source.name.lower().endswith(".json") or text.lstrip().startswith("{"):
         return _with_markups_moved(text, source, move)
     return _with_rows_moved(text, source, move, space)
 
@@ -84,32 +85,24 @@ def _with_rows_moved(text: str, source: Path, move: Callable[[np.ndarray], np.nd
     Raises:
         InputError: if it holds no points; names the file.
     """
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        columns = list(reader.fieldnames or [])
-        rows = [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise InputError(f"{source}: not a table (CSV): {error}.") from error
-    if [columns.count(name) for name in COORDINATES] != [1, 1, 1] or not rows:
-        raise InputError(f"{source}: needs the columns x, y and z and at least one point; it has {columns}.")
-    for line, row in rows:
-        if None in row:
-            raise InputError(f"{source}, line {line}: has more values than there are columns: {columns}.")
-    points = np.array([[number(row[name], source, line) for name in COORDINATES] for line, row in rows])
-    for (_, row), point in zip(rows, _in_space(move(_in_space(points, space)), space), strict=True):
+    table = parse_table(text, COORDINATES, source)
+    if not table.rows:
+        raise InputError(f"{source}: needs at least one point.")
+    points = np.array([[number(row[name], source, line) for name in COORDINATES] for line, row in table.rows])
+    for (_, row), point in zip(table.rows, _in_space(move(_in_space(points, space)), space), strict=True):
         row.update({name: f"{value:.6f}" for name, value in zip(COORDINATES, point, strict=True)})
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, columns, lineterminator="\r\n" if "\r\n" in text else "\n")
-    writer.writeheader()
-    writer.writerows(row for _, row in rows)
-    return table.getvalue()
+    written = io.StringIO(newline="")
+    end = "\r\n" if "\r\n" in text else "\n"
+    writer = csv.writer(written, delimiter=table.delimiter, lineterminator=end)
+    writer.writerows([table.header, *(row.values() for _, row in table.rows)])
+    return written.getvalue()
 
 
-def number(text: str | None, source: Path, line: int) -> float:
+def number(text: str, source: Path, line: int) -> float:
     """Parse a coordinate.
 
     Args:
-        text: cell of the table; None if the row is too short.
+        text: cell of the table.
         source: path of the file, for the error message.
         line: number of the line in the file, for the error message.
 
@@ -119,11 +112,9 @@ def number(text: str | None, source: Path, line: int) -> float:
     Raises:
         InputError: if it is not a finite number; names the file and the line.
     """
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
+    # Python's own rules would also take 1_000 and digits of other scripts.
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(value):
         raise InputError(f"{source}, line {line}: {text!r} is not a coordinate in mm.")
     return value
 
@@ -136,8 +127,8 @@ def _with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np
     Raises:
         InputError: if it holds no points, or other markups; names the file.
     """
+    content = parse_json(text, source)
     try:
-        content = json.loads(text)
         for markup in content["markups"]:
             _check_markup(markup, source)
         pairs = [
@@ -146,13 +137,12 @@ def _with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np
             for point in markup["controlPoints"]
             if point.get("positionStatus") not in UNPLACED
         ]
-        positions = np.array([point["position"] for point, _ in pairs], dtype=np.float64)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
+        given = [point["position"] for point, _ in pairs]
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{source}: not a 3D Slicer markups file, or a control point has no position.") from error
-    if positions.shape != (max(1, len(pairs)), 3) or not np.isfinite(positions).all():
+    if not given or not all(map(_is_position, given)):
         raise InputError(f"{source}: needs at least one control point, and three numbers for each position.")
+    positions = np.array(given, dtype=np.float64)
     in_ras = np.array(
         [_in_space(position[None], space)[0] for position, (_, space) in zip(positions, pairs, strict=True)]
     )
@@ -160,7 +150,16 @@ def _with_markups_moved(text: str, source: Path, move: Callable[[np.ndarray], np
         point["position"] = _in_space(moved[None], space)[0].tolist()
     for markup in content["markups"]:
         markup.pop("measurements", None)
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    moved_text = json.dumps(content, indent=2, ensure_ascii=False)
+    # Half of a surrogate pair in a label can be written only as JSON's \\u.
+    return moved_text if _LONE_SURROGATE.search(moved_text) is None else json.dumps(content, indent=2)
+
+
+def _is_position(value: Any) -> bool:
+    """Return whether a value of JSON is a list of three finite numbers."""
+    if not isinstance(value, list) or len(value) != 3 or not all(type(part) in (int, float) for part in value):
+        return False
+    return all(abs(part) <= np.finfo(np.float64).max for part in value)
 
 
 def _check_markup(markup: dict[str, Any], source: Path) -> None:

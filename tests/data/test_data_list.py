@@ -52,7 +52,7 @@ def test_wrong_data_list_is_named(content: str, message: str, tmp_path: Path) ->
 
 
 def test_missing_data_list(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="data_list: there is no file"):
+    with pytest.raises(InputError, match="pairs.json: no such file"):
         list_pairs("anywhere", str(tmp_path / "pairs.json"))
 
 
@@ -85,15 +85,16 @@ def test_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "has no column fixed and no column moving"),
+        (b"", "is empty"),
+        (b"\n,,\n", "has no column fixed and no column moving"),
         (b"fixed,image\na,b\n", r"has no column moving; it has \['fixed', 'image'\]"),
-        (b"fixed;moving\na;b\n", "Separate cells by commas"),
+        (b"fixed|moving\na|b\n", r"it has \['fixed\|moving'\]"),
         (b"fixed,moving,age\na,b,7\n", r"the columns \['age'\] are unknown"),
         (b"fixed,moving,moving\na,b,c\n", "has a column twice"),
         (b"fixed,moving\n", "lists no pairs"),
         (b"fixed,moving\na,b\na,\n", "line 3: names no moving image"),
         (b"fixed,moving\na,b,c\n", r"line 2: has more cells than there are columns \(2\)"),
-        (b"fixed,moving\na,M\xfcller\n", "not a table"),
+        (b"fixed,moving\na,M\xfcller\n", r"not UTF-8 text \(line 2\)"),
     ],
 )
 def test_wrong_table_is_named(content: bytes, message: str, tmp_path: Path) -> None:

@@ -266,14 +266,14 @@ def test_points_of_slicer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("points.csv", "a,b,c\n1,2,3\n", "needs the columns x, y and z"),
+        ("points.csv", "a,b,c\n1,2,3\n", "has no column x and no column y and no column z"),
         ("points.csv", "x,y,z\n", "at least one point"),
         ("points.csv", "x,y,z\n1,2,3\n1,two,3\n", "line 3: 'two' is not a coordinate"),
         ("points.mrk.json", "{}", "not a 3D Slicer markups file"),
-        ("points.mrk.json", '{"markups": ' + "[" * 100_000, "not a 3D Slicer markups file"),
-        ("points.csv", "x,y,z,x\n1,2,3,4\n", "needs the columns x, y and z"),
+        ("points.mrk.json", '{"markups": ' + "[" * 100_000, "not valid JSON"),
+        ("points.csv", "x,y,z,X\n1,2,3,4\n", "has a column twice"),
         ("points.csv", 'n,x,y,z\n"two\nlines",1,2,3\n"a",1,two,3\n', "line 4: 'two' is not a coordinate"),
-        ("points.csv", "x,y,z\n1,2,3,4\n", "line 2: has more values than there are columns"),
+        ("points.csv", "x,y,z\n1,2,3,4\n", "line 2: has more cells than there are columns"),
         ("points.csv", "x,y,z,n\n1,2,3,M\udcfcller\n", "not UTF-8 text"),
         ("points.mrk.json", '{"markups": []}', "at least one control point"),
         ("points.mrk.json", json.dumps({"markups": [markup("LPS", {"id": "1"})]}), "has no position"),
