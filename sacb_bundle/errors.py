@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 
-
 # Longest message in characters: a damaged cell or a path may be longer than a screen.
 _LONGEST_MESSAGE = 1200
 

@@ -26,6 +26,7 @@ _KINDS = (
     (b"<html", "is a web page, not the file itself; download it again"),
     (b"<?xml", "is an XML file"),
 )
+NIFTI = "is a NIfTI file"
 _NIFTI_MARKS = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}
 
 
@@ -43,7 +44,7 @@ def kind_of(start: bytes) -> str:
     if is_dicom(start):
         return "is a DICOM file; a converter such as dcm2niix turns a series into NIfTI"
     if any(start[offset : offset + 4] in marks for offset, marks in _NIFTI_MARKS.items()):
-        return "is a NIfTI file"
+        return NIFTI
     if not start.strip(b"\0"):
         return "holds nothing but zeros"
     text = start.lstrip().lower()

@@ -15,7 +15,8 @@ from nibabel.spatialimages import HeaderDataError, SpatialImage
 from ..errors import InputError
 from .grid import Grid
 from .itk import itk_image
-from .nifti import check_nifti, nifti_image
+from .nifti import nifti_image
+from .nifti_header import check_nifti
 from .volume import Volume, checked_volume, hint_at_apply
 from .volume_files import read_volume, reading_voxels, volume_of_itk
 

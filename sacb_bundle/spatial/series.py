@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,6 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 import torch
-from isal import igzip
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import SpatialImage
 
@@ -21,13 +20,13 @@ from ..errors import InputError
 from .grid import Grid
 from .image_types import affine_of_nibabel, array_of_meta_tensor, is_meta_tensor, source_name, unknown_type
 from .itk import itk_grid
-from .nifti import check_nifti, is_compressed, is_nifti, read_nifti_header
+from .nifti import is_nifti
+from .nifti_files import open_nifti, read_nifti_header
+from .nifti_header import check_nifti, units_of
 from .resampling import check_label_interpolation, label_dtype, resample_at, result_dtype
 from .transform import Transform
 from .volume import Volume, as_finite, as_label_map, check_real, checked_grid, without_trailing_ones
 from .volume_files import read_itk, read_volume, reading_image, reading_voxels
-
-BLOCK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -153,22 +152,10 @@ def _read_series(path: Path) -> Series:
             volume = read_volume(path)
             return _series_of_array(volume.values, volume.grid.affine, str(path))
         check_nifti(header, str(path))
-        opened = partial(_open_nifti, path, header)
+        opened = partial(open_nifti, path)
         return _checked_series(
             shape, header.get_data_dtype(), header.get_best_affine(), str(path), _axes_of_header(header, shape), opened
         )
-
-
-@contextmanager
-def _open_nifti(path: Path, header: nib.Nifti1Header) -> Iterator[ArrayProxy]:
-    """Open the array of a NIfTI file for reading from its first voxel to its last.
-
-    A compressed file is decompressed once, as its voxels are read. After the last one, its checksum is compared.
-    """
-    with igzip.open(path) if is_compressed(path) else open(path, "rb") as stream:
-        yield ArrayProxy(stream, header, mmap=False)
-        while stream.read(BLOCK_BYTES):
-            pass
 
 
 def _forward_only(array: Any) -> Any:
@@ -233,7 +220,7 @@ def _axes_of_header(header: Any, shape: tuple[int, ...]) -> TrailingAxes:
     steps = (*steps, *[0.0] * len(shape))[: max(0, len(shape) - 3)]
     if isinstance(header, nib.Nifti1Header):
         code, parameters, name = header.get_intent("code")
-        return TrailingAxes(shape[3:], steps, header.get_xyzt_units()[1], (code, parameters, name))
+        return TrailingAxes(shape[3:], steps, units_of(header)[1], (code, parameters, name))
     return TrailingAxes(shape[3:], steps, "msec" if isinstance(header, nib.MGHImage.header_class) else "unknown")
 
 

@@ -134,7 +134,7 @@ def describe(header: SpatialHeader, axes: TrailingAxes) -> None:
         header.set_zooms((*zooms[:3], *steps))
         header.set_xyzt_units("mm", axes.unit)
         code, parameters, name = axes.intent
-        header.set_intent(code, parameters, name)
+        header.set_intent(code, parameters, name, allow_unknown=True)
     elif len(zooms) == 4 and axes.unit == "msec":  # FreeSurfer's time of repetition
         header.set_zooms((*zooms[:3], axes.steps[0]))
 

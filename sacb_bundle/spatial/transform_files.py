@@ -22,7 +22,8 @@ from ..files import whole_file
 from .displacement_field import DisplacementField
 from .grid import Grid
 from .itk import SIGNS, itk_affine, itk_field, of_itk_field, to_ras
-from .nifti import NIFTI_ENDINGS, check_nifti, nifti_image, nifti_of_bytes, write_nifti
+from .nifti import NIFTI_ENDINGS, nifti_image, write_nifti
+from .nifti_files import read_nifti
 from .transform import Transform
 from .volume import checked_affine
 from .volume_files import reading_image
@@ -159,10 +160,8 @@ def _read_displacement(path: Path, device: torch.device | str) -> DisplacementFi
         InputError: if the file is damaged, or holds no displacement field.
     """
     with reading_image(path):
-        image = nifti_of_bytes(path.read_bytes(), path)
-        values = np.asanyarray(image.dataobj)
-        check_nifti(image.header, str(path))
-    intent = image.header.get_intent()[2]
+        header, values, _ = read_nifti(path)
+    intent = header.get_intent()[2]
     if intent in POSITIONS:
         raise InputError(f"{path}: holds positions ({intent}), as from SPM and NiftyReg; displacements are needed.")
     if values.ndim != 5 or values.shape[3:] != (1, 3):
@@ -175,7 +174,8 @@ def _read_displacement(path: Path, device: torch.device | str) -> DisplacementFi
     vectors = np.ascontiguousarray(values[:, :, :, 0].transpose(3, 0, 1, 2), dtype=np.float32)
     vectors[:2] *= -1
     return DisplacementField(
-        torch.from_numpy(vectors).to(device), Grid(values.shape[:3], checked_affine(image.affine, str(path)))
+        torch.from_numpy(vectors).to(device),
+        Grid(values.shape[:3], checked_affine(header.get_best_affine(), str(path))),
     )
 
 

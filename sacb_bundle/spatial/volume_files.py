@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
-from isal import isal_zlib
-from nibabel.filebasedimages import ImageFileError
+from isal import igzip_lib
 from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError
-from ..files import file_hash
+from ..files import check_file, file_hash
 from .grid import Grid
 from .itk import itk_grid
-from .nifti import NIFTI_ENDINGS, check_nifti, is_nifti, nifti_image, nifti_of_bytes, read_nifti_header, write_nifti
+from .itk_headers import check_meta_image, check_nrrd
+from .nifti import NIFTI_ENDINGS, is_nifti, nifti_image, write_nifti
+from .nifti_files import read_nifti, read_nifti_header
 from .volume import (
     Volume,
     as_image,
@@ -31,12 +30,15 @@ from .volume import (
     without_trailing_ones,
 )
 
-ITK_ENDINGS = (".mha", ".mhd", ".nrrd", ".nhdr")
+# Endings, SimpleITK's name, and the check of each format that it reads.
+_ITK_FORMATS = (
+    ((".mha", ".mhd"), "MetaImageIO", check_meta_image),
+    ((".nrrd", ".nhdr"), "NrrdImageIO", check_nrrd),
+)
+ITK_ENDINGS = tuple(ending for endings, _, _ in _ITK_FORMATS for ending in endings)
 VOLUME_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS)
 # Errors that readers raise for a damaged file. (isal's stubs take its error for an instance.)
-DAMAGES: tuple[type[Exception], ...] = (
-    EOFError, OSError, OverflowError, isal_zlib.error, zlib.error, HeaderDataError, ValueError, RuntimeError,
-)  # type: ignore[assignment]  # fmt: skip
+_DAMAGES: tuple[type[Exception], ...] = (EOFError, igzip_lib.IsalError, zlib.error)  # type: ignore[assignment]
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -58,8 +60,8 @@ def read_volume(path: str | Path) -> Volume:
     path = Path(path)
     with reading_image(path):
         if is_nifti(path):
-            values, affine, sha256 = _read_nifti(path)
-            return checked_volume(values, affine, str(path), sha256)
+            header, values, sha256 = read_nifti(path)
+            return checked_volume(values, header.get_best_affine(), str(path), sha256)
         volume = volume_of_itk(read_itk(path), str(path))
         return replace(volume, sha256=hash_of_voxels(volume))
 
@@ -164,8 +166,7 @@ def reading_image(path: Path) -> Iterator[None]:
         InputError: if there is no such file, or it is damaged.
     """
     with reading_voxels(str(path)):
-        if not path.is_file():
-            raise InputError(f"{path}: no such file.")
+        check_file(path)
         yield
 
 
@@ -182,31 +183,45 @@ def reading_voxels(name: str) -> Iterator[None]:
         raise
     except PermissionError as error:
         raise InputError(f"{name}: may not be read.") from error
-    except ImageFileError as error:
-        raise InputError(f"{name}: not a NIfTI file.") from error
-    except DAMAGES as error:
+    except MemoryError as error:
+        raise InputError(f"{name}: its voxels need more memory than there is.") from error
+    except _DAMAGES as error:
         raise InputError(f"{name}: the file is damaged or cut short.") from error
-
-
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, str]:
-    """Read the voxels, of any shape, the affine and the hash of a NIfTI file."""
-    content = path.read_bytes()
-    image = nifti_of_bytes(content, path)
-    values = np.asanyarray(image.dataobj)
-    check_nifti(image.header, str(path))
-    return values, image.affine, hashlib.sha256(content).hexdigest()
+    except (OSError, RuntimeError, HeaderDataError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"{name}: cannot be read; it may be damaged or cut short: {reason}") from error
 
 
 def read_itk(path: Path) -> sitk.Image:
-    """Read a file in a format that SimpleITK reads."""
-    _check_itk_ending(path)
-    return sitk.ReadImage(str(path))
+    """Read a file in a format that SimpleITK reads.
+
+    Args:
+        path: path of an existing file.
+
+    Returns:
+        The image, of any dimension and type.
+
+    Raises:
+        InputError: if the file has another ending, or it or its data files do not hold what its header announces.
+        RuntimeError: if it is damaged.
+    """
+    return _itk_reader(path).Execute()
 
 
-def _check_itk_ending(path: Path) -> None:
-    """Raise an InputError unless SimpleITK is to read such a file."""
-    if not path.name.lower().endswith(ITK_ENDINGS):
-        raise InputError(f"{path}: only {', '.join(VOLUME_ENDINGS)} are read.")
+def _itk_reader(path: Path) -> sitk.ImageFileReader:
+    """Return a reader of a file, after checking its header against its data.
+
+    Raises:
+        InputError: as in `read_itk`.
+    """
+    for endings, name, check in _ITK_FORMATS:
+        if path.name.lower().endswith(endings):
+            check(path)
+            reader = sitk.ImageFileReader()
+            reader.SetImageIO(name)  # which ITK would choose by the ending, in lower case
+            reader.SetFileName(str(path))
+            return reader
+    raise InputError(f"{path}: only {', '.join(VOLUME_ENDINGS)} are read.")
 
 
 def volume_of_itk(image: sitk.Image, name: str) -> Volume:
@@ -228,9 +243,7 @@ def volume_of_itk(image: sitk.Image, name: str) -> Volume:
 
 def _read_itk_grid(path: Path) -> Grid:
     """Read the grid of a file that SimpleITK reads."""
-    _check_itk_ending(path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader = _itk_reader(path)
     reader.ReadImageInformation()
     shape, channels = reader.GetSize(), reader.GetNumberOfComponents()
     if reader.GetDimension() < 3 or channels != 1:

@@ -52,7 +52,7 @@ def test_wrong_data_list_is_named(content: str, message: str, tmp_path: Path) ->
 
 
 def test_missing_data_list(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="pairs.json: no such file"):
+    with pytest.raises(InputError, match=r"pairs\.json: no such file"):
         list_pairs("anywhere", str(tmp_path / "pairs.json"))
 
 
