@@ -14,7 +14,7 @@ _BLOCK_BYTES = 2**18
 class GzipStream(io.RawIOBase):
     """Decompressed bytes of a gzip file, whose checksums are compared at the end of each member.
 
-    Zeros or other bytes after the last member are ignored, as by gzip, ITK and nibabel; ISA-L's own reader refuses them.
+    Bytes after the last member are ignored, as by gzip, ITK and nibabel; ISA-L's own reader refuses them.
     """
 
     def __init__(self, file: BinaryIO) -> None:
