@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,24 @@ import torch
 from ..errors import InputError
 from ..files import whole_file
 from .displacement_field import DisplacementField
-from .grid import Grid
+from .grid import RAS_TO_LPS, Grid
 from .itk import SIGNS, itk_affine, itk_field, of_itk_field, to_ras
-from .nifti import NIFTI_ENDINGS, nifti_image, write_nifti
+from .itk_transforms import read_itk_transforms
+from .nifti import NIFTI_ENDINGS, is_nifti, nifti_image, write_nifti
 from .nifti_files import read_nifti
 from .transform import Transform
-from .volume import checked_affine
+from .volume import check_real, checked_affine
 from .volume_files import reading_image
 
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 # Intent names of position fields, which otherwise look like displacement fields.
 POSITIONS = ("Mapping", "NREG_TRANS")
+# Displacements in RAS by the standard of NIfTI, as ITK reads them too.
+DISPVECT = 1006
+# Intents of displacement fields: none, that of NIfTI, and a vector, in which ITK writes them in LPS.
+INTENTS = (0, DISPVECT, 1007)
+# Largest strain of positions, which is that of lengths that differ by half along each axis.
+LARGEST_STRAIN = 0.7
 # A power of 2, so that rounded numbers end in zero bits.
 RESOLUTION_MM = 2.0**-10
 
@@ -92,7 +100,7 @@ def write_composite(transform: Transform, path: Path) -> None:
         result = sitk.CompositeTransform([affine, field])
     with whole_file(path) as unfinished:
         sitk.WriteTransform(result, str(unfinished))
-        if path.name.endswith(".tfm") and not _is_whole(unfinished):  # ITK does not report a full disk
+        if path.name.lower().endswith(".tfm") and not _is_whole(unfinished):  # ITK does not report a full disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -116,21 +124,14 @@ def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Tran
         InputError: if there is no such file, or it holds no supported transform.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file.")
-    name = path.name.lower()
-    if name.endswith(NIFTI_ENDINGS):
+    if is_nifti(path):
         return checked(Transform(displacement=_read_displacement(path, device)), path)
-    if not name.endswith(ITK_ENDINGS):
+    if not path.name.lower().endswith(ITK_ENDINGS):
         raise InputError(
             f"{path}: not a transform; displacement fields end in {', '.join(NIFTI_ENDINGS)}, ITK transforms in "
             f"{', '.join(ITK_ENDINGS)}."
         )
-    try:
-        transform = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
-        raise InputError(f"{path}: not an ITK transform, or damaged.") from error
-    return checked(from_itk(transform, path, device), path)
+    return checked(from_itk(read_itk_transforms(path), path, device), path)
 
 
 def checked(transform: Transform, path: Path) -> Transform:
@@ -150,7 +151,35 @@ def checked(transform: Transform, path: Path) -> Transform:
         raise InputError(f"{path}: its affine transform has no inverse.")
     if transform.displacement is not None and not transform.displacement.vectors.isfinite().all():
         raise InputError(f"{path}: displacements are NaN or infinite.")
+    if transform.displacement is not None and _are_positions(transform.displacement):
+        raise InputError(
+            f"{path}: its vectors are positions, not displacements: they follow the positions of the voxels. Subtract "
+            "these, in mm, LPS."
+        )
     return transform
+
+
+def _are_positions(displacement: DisplacementField) -> bool:
+    """Return whether vectors make sense as positions of voxels (mm in LPS or RAS, or voxel indices), not as shifts.
+
+    The linear part of the transform that they would be tells: it is near a rotation for the right reading. That of
+    displacements read as positions is near zero, and that of positions read as displacements doubles every length.
+    """
+    grid = displacement.grid
+    axes = [np.unique(np.linspace(0, size - 1, 9).astype(int)) for size in grid.shape]
+    indices = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    vectors = displacement.vectors[:, indices[:, 0], indices[:, 1], indices[:, 2]].T.double().cpu().numpy()
+    points = grid.to_world(indices)
+    slope = np.linalg.lstsq(points - points.mean(axis=0), vectors - vectors.mean(axis=0), rcond=None)[0].T
+    as_positions = min(map(_strain, (slope, RAS_TO_LPS @ slope, grid.affine[:3, :3] @ RAS_TO_LPS @ slope)))
+    return as_positions < min(LARGEST_STRAIN, _strain(np.eye(3) + slope))
+
+
+def _strain(matrix: np.ndarray) -> float:
+    """Return how far a 3x3 matrix is from a rotation: the norm of the logarithms of its singular values."""
+    if not np.linalg.det(matrix) > 0:
+        return np.inf
+    return float(np.linalg.norm(np.log(np.linalg.svd(matrix, compute_uv=False))))
 
 
 def _read_displacement(path: Path, device: torch.device | str) -> DisplacementField:
@@ -161,9 +190,9 @@ def _read_displacement(path: Path, device: torch.device | str) -> DisplacementFi
     """
     with reading_image(path):
         header, values, _ = read_nifti(path)
-    intent = header.get_intent()[2]
-    if intent in POSITIONS:
-        raise InputError(f"{path}: holds positions ({intent}), as from SPM and NiftyReg; displacements are needed.")
+    code, _, name = header.get_intent("code")
+    if name in POSITIONS:
+        raise InputError(f"{path}: holds positions ({name}), as from SPM and NiftyReg; displacements are needed.")
     if values.ndim != 5 or values.shape[3:] != (1, 3):
         hint = " It looks like a Learn2Reg field, which does not give the position of the moving image." * (
             values.ndim == 4 and values.shape[3] == 3
@@ -171,44 +200,43 @@ def _read_displacement(path: Path, device: torch.device | str) -> DisplacementFi
         raise InputError(
             f"{path}: not a displacement field; its shape is {values.shape}, but must be (X, Y, Z, 1, 3).{hint}"
         )
-    vectors = np.ascontiguousarray(values[:, :, :, 0].transpose(3, 0, 1, 2), dtype=np.float32)
-    vectors[:2] *= -1
+    if code not in INTENTS:
+        raise InputError(f"{path}: not a displacement field: its intent has the code {code}; 1007 (vector) is needed.")
+    check_real(values.dtype, str(path))
+    vectors = np.array(values[:, :, :, 0].transpose(3, 0, 1, 2), dtype=np.float32, order="C")
+    if code != DISPVECT:
+        vectors[:2] *= -1
     return DisplacementField(
         torch.from_numpy(vectors).to(device),
         Grid(values.shape[:3], checked_affine(header.get_best_affine(), str(path))),
     )
 
 
-def from_itk(transform: sitk.Transform, path: Path, device: torch.device | str) -> Transform:
-    """Convert an ITK transform of affine transforms, applied after at most one displacement field.
+def from_itk(parts: Sequence[sitk.Transform], path: Path, device: torch.device | str) -> Transform:
+    """Convert ITK transforms: affine ones, applied after at most one displacement field.
 
     Args:
-        transform: ITK transform from fixed to moving world coordinates in mm, LPS.
-        path: path of its file, for error messages.
+        parts: ITK transforms from fixed to moving world coordinates in mm, LPS; the last one is applied first.
+        path: path of their file, for error messages.
         device: device of the displacement field.
 
     Returns:
         The transform from fixed to moving world coordinates in mm, RAS.
 
     Raises:
-        InputError: if it is not 3-D, or holds other transforms.
+        InputError: if there are others, or one is not 3-D.
     """
-    if transform.GetDimension() != 3:
-        raise InputError(f"{path}: the transform has {transform.GetDimension()} dimensions; 3 are needed.")
-    parts = [transform]
-    if transform.GetName() == "CompositeTransform":
-        composite = sitk.CompositeTransform(transform)
-        composite.FlattenTransform()
-        parts = [composite.GetNthTransform(number) for number in range(composite.GetNumberOfTransforms())]
     matrix, displacement = np.eye(4), None
-    for number, part in enumerate(parts):
+    for number, part in enumerate(parts, start=1):
+        if part.GetDimension() != 3:
+            raise InputError(f"{path}: the transform has {part.GetDimension()} dimensions; 3 are needed.")
         if part.IsLinear():
             matrix = matrix @ to_ras(part)
-        elif part.GetName() == "DisplacementFieldTransform" and number == len(parts) - 1:
+        elif part.GetName() == "DisplacementFieldTransform" and number == len(parts):
             displacement = of_itk_field(sitk.DisplacementFieldTransform(part).GetDisplacementField(), device)
         else:
             raise InputError(
-                f"{path}: holds a {part.GetName()} at position {number + 1} of {len(parts)}; only affine transforms, "
+                f"{path}: holds a {part.GetName()} at position {number} of {len(parts)}; only affine transforms, "
                 "and one displacement field that is applied first, are supported."
             )
     return Transform(matrix, displacement)
