@@ -11,11 +11,11 @@ _LONGEST_MESSAGE = 1200
 class InputError(ValueError):
     """A file, folder or argument from the user is invalid; the message says what is expected.
 
-    The message is one line that can be written as UTF-8, whatever the name of a file or the content of a cell.
+    The message is one line that can be printed, whatever the name of a file or the content of a cell.
     """
 
     def __init__(self, message: str) -> None:
-        line = "\\n".join(message.splitlines()).encode("utf-8", "backslashreplace").decode("utf-8")
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
         if len(line) > _LONGEST_MESSAGE:
             line = f"{line[: _LONGEST_MESSAGE // 2]} ... {line[-_LONGEST_MESSAGE // 2 :]}"
         super().__init__(line)

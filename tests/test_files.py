@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.files import check_results, make_folder, whole_file
+from sacb_bundle.files import check_file, check_results, file_hash, make_folder, read_json, read_text, whole_file
 
 
 def test_folder_is_made_and_left_empty(tmp_path: Path) -> None:
@@ -60,3 +61,53 @@ def test_a_path_that_cannot_be_written_is_refused_beforehand(name: str, tmp_path
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         check_results([tmp_path / name], [])
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("[1]")
+    (tmp_path / "link").symlink_to("file")
+    assert check_file(tmp_path / "link") == 3
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "series").mkdir()
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(100))
+    for name, message in {
+        "pipe": "is a pipe, a socket or a device",
+        "endless": "is a pipe, a socket or a device",
+        "circle": "cannot be read: Too many levels of symbolic links",
+        "series": r"is a folder; a file is needed",
+        "scan": r"is a folder of DICOM files, which a converter such as dcm2niix turns into NIfTI; a file is needed",
+        "gone": "no such file",
+        "file/below": "no such file",
+        "a" * 300: "cannot be read: File name too long",
+        "a\0b": "is not a path that a file can have",
+        "a\ud800b": "is not a path that a file can have",
+    }.items():
+        for read in (check_file, read_text, read_json, file_hash):
+            with pytest.raises(InputError, match=message) as error:
+                read(tmp_path / name)
+            assert str(error.value).isprintable()
+            str(error.value).encode()
+
+
+def test_a_text_is_not_larger_than_texts_are(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").touch()
+    os.truncate(tmp_path / "pairs.csv", 2**40)
+    with pytest.raises(InputError, match="is larger than 256 MiB"):
+        read_text(tmp_path / "pairs.csv")
+
+
+def test_messages_are_one_line_of_text_that_can_be_written() -> None:
+    message = str(InputError("a\nb\r\nc\udcff" + "x" * 5000 + " end."))
+    assert message.startswith(r"a\nb\r\nc\udcffxxx")
+    assert message.endswith("xxx end.")
+    assert len(message) < 1300
+
+
+def test_results_have_endings_in_any_case(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "Field.NII.Gz") as unfinished:
+        assert unfinished.name.endswith(".nii.gz")
+        unfinished.touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["Field.NII.Gz"]

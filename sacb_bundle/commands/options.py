@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
 
+from ..errors import InputError
+from ..files import check_file
 from ..registration.outputs import OUTPUTS, formats
 
 INITIAL = ("none", "center", "rigid", "affine")
@@ -114,10 +117,10 @@ def file(text: str) -> Path:
         ArgumentTypeError: if there is no such file.
     """
     path = Path(text)
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text}: is a folder; a file is needed")
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"{text}: no such file")
+    try:
+        check_file(path)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from error
     return path
 
 
@@ -134,7 +137,7 @@ def folder(text: str) -> Path:
         ArgumentTypeError: if there is no such folder.
     """
     path = Path(text)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # which is false for a path that no folder can have
         raise argparse.ArgumentTypeError(f"{text}: no such folder")
     return path
 

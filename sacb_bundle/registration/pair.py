@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..spatial import Volume, as_image, as_label_map, as_volume, check_same_grid, source_name, volume_name
+from ..spatial import Volume, as_image, as_label_map, as_mask, as_volume, check_same_grid, source_name, volume_name
 
 ROLES = ("fixed", "moving")
 
@@ -62,8 +62,9 @@ def as_pair(images: Mapping[Any, Any]) -> Pair:
             source = images.get(f"{role}_{kind}")
             if source is None:
                 continue
-            volumes[f"{role}_{kind}"] = read_label_map(source, f"{role} {kind.removesuffix('s')}")
             name = source_name(source, f"{role} {kind.removesuffix('s')}")
+            volume = as_volume(source, f"{role} {kind.removesuffix('s')}")
+            volumes[f"{role}_{kind}"] = as_mask(volume, name) if kind == "mask" else as_label_map(volume, name)
             check_same_grid(name, volumes[f"{role}_{kind}"].grid, image_name, volumes[role].grid)
             if kind == "mask":
                 _check_mask(volumes[f"{role}_mask"], volumes[role], name)

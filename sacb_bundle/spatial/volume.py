@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, field, replace
 
 import nibabel as nib
@@ -12,8 +13,12 @@ from ..errors import InputError
 from .grid import Grid
 
 LARGEST_LABEL = 2**24
+# Difference from a whole number that the scaling of a label map in fp32 leaves, relative to it, and at most.
+ROUNDING, LARGEST_ROUNDING = 4 * np.finfo(np.float32).eps, 0.01
 # An affine counts as free of shear up to this cosine between its axes; rounding in headers gives 1e-5.
 LARGEST_SHEAR_COSINE = 1e-3
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +144,12 @@ def as_label_map(volume: Volume, name: object) -> Volume:
     """Return a label map as int32.
 
     Args:
-        volume: label map of any type of real numbers.
+        volume: label map of any type of real numbers. Values that differ from a whole number by the rounding of fp32,
+            as after scaling, are rounded.
         name: file or name of the label map in error messages.
+
+    Returns:
+        The label map, with the same grid and hash.
 
     Raises:
         InputError: if a voxel is not a whole number from 0 to 2**24.
@@ -150,12 +159,42 @@ def as_label_map(volume: Volume, name: object) -> Volume:
         raise InputError(f"{name}: a label map holds whole numbers from 0; this file has NaN or infinite ones.")
     if values.max() > LARGEST_LABEL:
         raise InputError(f"{name}: label {values.max():g} is too large; labels go up to {LARGEST_LABEL}.")
-    if values.min() < 0 or (values.dtype.kind == "f" and not np.array_equal(values, np.round(values))):
+    wrong = (_fractions(values) if values.dtype.kind == "f" else False) | (values <= -0.5)
+    if wrong.any():
+        is_soft = values.min() >= 0 and values.max() <= 1
+        hint = " Is it a probability map? Threshold it first." if is_soft else ""
         raise InputError(
-            f"{name}: a label map holds whole numbers from 0; "
-            f"this file has others, from {values.min():g} to {values.max():g}."
+            f"{name}: a label map holds whole numbers from 0; this file has others, from {values.min():g} to "
+            f"{values.max():g}, such as {values[wrong][0]:.9g}.{hint}"
         )
-    return replace(volume, values=values.astype(np.int32))
+    whole = np.round(values) if values.dtype.kind == "f" else values
+    return replace(volume, values=whole.astype(np.int32))
+
+
+def _fractions(values: np.ndarray) -> np.ndarray:
+    """Return where finite numbers are not whole, apart from the rounding of fp32."""
+    allowed = np.minimum(ROUNDING * np.maximum(np.abs(values), 1), LARGEST_ROUNDING)
+    return np.abs(values - np.round(values)) > allowed
+
+
+def as_mask(volume: Volume, name: object) -> Volume:
+    """Return a mask, which is not 0 where the image counts.
+
+    Args:
+        volume: mask of any type of real numbers: a label map, or fractions from 0 to 1, which are compared with 0.5.
+        name: file or name of the mask in messages.
+
+    Returns:
+        The mask as int32, with the same grid and hash.
+
+    Raises:
+        InputError: if it holds neither, see `as_label_map`.
+    """
+    values = volume.values
+    if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1 and _fractions(values).any():
+        logger.warning("%s: holds fractions from 0 to 1. The mask is where they are at least 0.5.", name)
+        return replace(volume, values=(values >= 0.5).astype(np.int32))
+    return as_label_map(volume, name)
 
 
 def canonical(volume: Volume) -> Volume:

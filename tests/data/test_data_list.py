@@ -82,10 +82,45 @@ def test_table(tmp_path: Path) -> None:
     ]
 
 
+ROWS = "fixed,moving,id\nb.nii,a.nii,x\n"
+PAIRS = json.dumps([{"fixed": "b.nii", "moving": "a.nii", "id": "x"}])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bom.csv", ("\ufeff" + ROWS.replace("\n", "\r\n")).encode()),
+        ("semicolons.csv", ROWS.replace(",", ";").encode()),
+        ("tabs.tsv", ROWS.replace(",", "\t").encode()),
+        ("hint.csv", b"sep=;\r\n" + ROWS.replace(",", ";").encode()),
+        ("spreadsheet.csv", ROWS.replace("\n", ",,\r\n").encode() + b",,,,\r\n \r\n,,,,\r\n"),
+        ("blank.csv", b"\n\n" + ROWS.replace("\n", "\n\n").encode()),
+        ("old_mac.csv", ROWS.replace("\n", "\r").encode()),
+        ("utf16.csv", ROWS.encode("utf-16")),
+        ("big_endian.csv", "\ufeff".encode("utf-16-be") + ROWS.encode("utf-16-be")),
+        ("table.txt", ROWS.encode()),
+        ("table", ROWS.encode()),
+        ("Table.CSV", b" Fixed ; Moving ;ID\n b.nii ; a.nii ;x\n"),
+        ("bom.json", b"\xef\xbb\xbf" + PAIRS.encode()),
+        ("utf16.json", PAIRS.encode("utf-16")),
+        ("pairs.txt", b"\n" + PAIRS.encode()),
+        ("Pairs.JSON", PAIRS.encode()),
+    ],
+)
+def test_lists_as_programs_write_them(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert read_data_list(tmp_path / name) == [
+        {"id": "x", "fixed": str(tmp_path / "b.nii"), "moving": str(tmp_path / "a.nii")}
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "is empty"),
+        (b"PK\x03\x04" + bytes(99), r"a ZIP archive, as spreadsheets \(.xlsx\) are too; .* as CSV"),
+        (ROWS.encode("utf-16-le"), "contains null bytes; save it as UTF-8"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"\n,,\n", "has no column fixed and no column moving"),
         (b"fixed,image\na,b\n", r"has no column moving; it has \['fixed', 'image'\]"),
         (b"fixed|moving\na|b\n", r"it has \['fixed\|moving'\]"),

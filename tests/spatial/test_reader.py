@@ -18,6 +18,7 @@ from sacb_bundle.spatial import (
     as_finite,
     as_image,
     as_label_map,
+    as_mask,
     canonical,
     content_hash,
     read_image,
@@ -116,6 +117,46 @@ def test_checks_of_meaning_work_on_values() -> None:
     }.items():
         with pytest.raises(InputError, match=f"^labels: .*{message}"):
             as_label_map(Volume(wrong, grid), "labels")
+
+
+def test_labels_are_rounded_within_the_rounding_of_fp32() -> None:
+    grid = GEOMETRIES["RAS"]
+    for value in (2.0000001, 1.9999999, 2.0000005, 131.00002, -1e-7):
+        labels = as_label_map(Volume(np.full(grid.shape, value), grid), "labels")
+        assert (labels.values == round(value)).all()
+    for value, shown in ((2.0001, "2.0001"), (7.5, "7.5"), (-1, "-1"), (70000.4, "70000.4")):
+        values = np.full(grid.shape, 3.0)
+        values[1, 2, 3] = value
+        with pytest.raises(InputError, match=rf"whole numbers from 0; this file has others, .* such as {shown}\.$"):
+            as_label_map(Volume(values, grid), "labels")
+    with pytest.raises(InputError, match="Is it a probability map"):
+        as_label_map(Volume(np.full(grid.shape, 0.25), grid), "labels")
+
+
+def test_a_label_map_that_nibabel_scales_is_read(tmp_path: Path) -> None:
+    labels = np.arange(210, dtype=np.float32).reshape(5, 6, 7) % 4  # scaled by 3 / 255
+    image = nib.Nifti1Image(labels, np.eye(4))
+    image.header.set_data_dtype(np.uint8)
+    nib.save(image, tmp_path / "labels.nii.gz")
+    assert not np.array_equal(nib.load(tmp_path / "labels.nii.gz").get_fdata(), labels)
+    assert np.array_equal(read_label_map(tmp_path / "labels.nii.gz").values, labels)
+
+
+def test_masks_of_fractions_have_a_threshold(caplog: pytest.LogCaptureFixture) -> None:
+    grid = GEOMETRIES["RAS"]
+    values = np.zeros(grid.shape)
+    values[:4], values[4:8], values[8:12] = 0.49, 0.5, 1
+    mask = as_mask(Volume(values, grid, sha256="abc"), "m.nii.gz")
+    assert np.array_equal(mask.values, values >= 0.5)
+    assert mask.sha256 == "abc"
+    assert "m.nii.gz: holds fractions from 0 to 1. The mask is where they are at least 0.5." in caplog.text
+    caplog.clear()
+    for whole in (255 * (values == 1), (values == 1).astype(np.float32), 3 * (values == 1).astype(np.uint8)):
+        assert np.array_equal(as_mask(Volume(whole, grid), "mask").values != 0, values == 1)
+    assert not caplog.records
+    for wrong in (values * 2.2, -values, np.where(values > 0, values, np.nan)):
+        with pytest.raises(InputError, match=r"^mask: a label map holds whole numbers from 0"):
+            as_mask(Volume(wrong, grid), "mask")
 
 
 def test_a_series_is_no_volume_and_its_message_says_where_to_go(tmp_path: Path) -> None:
