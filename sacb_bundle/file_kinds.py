@@ -52,9 +52,12 @@ def kind_of(start: bytes) -> str:
 
 
 def is_dicom(start: bytes) -> bool:
-    """Return whether a file is in the DICOM format.
+    """Tell whether a file is in the DICOM format.
 
     Args:
         start: at least the first `LONGEST_MARK` bytes of the file, or all of them.
+
+    Returns:
+        Whether it has the mark of the format.
     """
     return start[_DICOM_OFFSET : _DICOM_OFFSET + len(_DICOM)] == _DICOM

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import read_json
+from ..spatial import is_label
 
 IMAGE, LABELS, NAMES = "image.nii.gz", "labels.nii.gz", "labels.json"
 
@@ -62,7 +63,7 @@ def read_label_names(path: Path) -> dict[int, str]:
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content or not all(
-        value.isdecimal() and int(value) > 0 and isinstance(name, str) and name for value, name in content.items()
+        is_label(value) and int(value) > 0 and isinstance(name, str) and name for value, name in content.items()
     ):  # fmt: skip
         raise InputError(f'{path}: must hold an object of label values and names, {{"1": "hippocampus", ...}}.')
     names = {int(value): name for value, name in content.items()}

@@ -119,7 +119,7 @@ def _learn2reg_pairs(content: dict[str, Any], source: Path) -> list[dict[str, st
         for role in ("fixed", "moving"):
             image = Path(entry[role])
             labels = image.parent.parent / image.parent.name.replace("images", "labels") / image.name
-            if labels != image and (source.parent / labels).is_file():
+            if labels != image and os.path.isfile(source.parent / labels):
                 pair[f"{role}_labels"] = str(labels)
         pairs.append(pair)
     return pairs

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..errors import InputError
 from ..files import read_json, reading
-from ..spatial import VOLUME_ENDINGS, volume_name
+from ..spatial import VOLUME_ENDINGS, is_label, volume_name
 
 Item = TypeVar("Item")
 
@@ -155,7 +155,7 @@ def default_split(items: list[Item]) -> tuple[list[Item], list[Item]]:
 
 
 def labels_to_score(dataset_dir: str | Path, data_list: str = "") -> list[int] | None:
-    """Return the label values to score: "eval_labels" in a data set's dataset.json, otherwise the keys of "labels".
+    """Return the label values to score: "eval_labels" in a data set's dataset.json, otherwise those in "labels".
 
     Args:
         dataset_dir: folder of the data set, see `read_dataset`.
@@ -171,9 +171,23 @@ def labels_to_score(dataset_dir: str | Path, data_list: str = "") -> list[int] |
     if data_list or not (root / "dataset.json").is_file():
         return None
     description = _read_description(root / "dataset.json")
-    values = description.get("eval_labels") or list(description.get("labels") or [])
-    if not values:
+    values = description.get("eval_labels") or _values_of(description.get("labels")) or None
+    if values is None:
         return None
-    if not isinstance(values, list) or not all(str(value).isdecimal() for value in values):
-        raise InputError(f'{root / "dataset.json"}: "eval_labels" and the keys of "labels" must be whole numbers.')
+    if not isinstance(values, list) or not all(is_label(str(value)) for value in values):
+        raise InputError(
+            f'{root / "dataset.json"}: "eval_labels" and the keys, or values, of "labels" must be whole numbers.'
+        )
     return sorted({int(value) for value in values} - {0})
+
+
+def _values_of(labels: Any) -> Any:
+    """Return the label values in "labels": the keys of an object, or of objects in it, or else its values.
+
+    {"1": "liver"} is how nnU-Net 1 names labels, {"0": {"1": "liver"}} how Learn2Reg does, and {"liver": 1} nnU-Net 2.
+    """
+    if not isinstance(labels, dict):
+        return labels
+    if labels and all(isinstance(value, dict) for value in labels.values()):
+        return [key for names in labels.values() for key in names]
+    return list(labels if any(map(is_label, labels)) else labels.values())

@@ -14,7 +14,7 @@ from .series import Series, TrailingAxes, as_series, series_dtype, warp_series
 from .series_results import series_in_type_of, write_series
 from .transform import Transform
 from .transform_files import read_transform, write_composite, write_displacement, write_learn2reg
-from .volume import Volume, as_finite, as_image, as_label_map, as_mask, canonical, hash_of_voxels
+from .volume import Volume, as_finite, as_image, as_label_map, as_mask, canonical, hash_of_voxels, is_label
 from .volume_files import (
     VOLUME_ENDINGS,
     content_hash,
@@ -57,6 +57,7 @@ __all__ = [
     "in_type_of",
     "inverse_error",
     "invert",
+    "is_label",
     "read_grid",
     "read_image",
     "read_label_map",

@@ -37,11 +37,19 @@ class GzipStream(io.RawIOBase):
         self._member, self._block = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), block
 
     def readable(self) -> bool:
-        """Return True."""
+        """Tell that bytes can be read.
+
+        Returns:
+            True.
+        """
         return True
 
     def seekable(self) -> bool:
-        """Return True, though going back starts anew."""
+        """Tell that the position can be set, though going back starts anew.
+
+        Returns:
+            True.
+        """
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

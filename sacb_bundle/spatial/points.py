@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ def _is_position(value: Any) -> bool:
     """Return whether a value of JSON is a list of three finite numbers."""
     if not isinstance(value, list) or len(value) != 3 or not all(type(part) in (int, float) for part in value):
         return False
-    return all(abs(part) <= np.finfo(np.float64).max for part in value)
+    return all(abs(part) <= sys.float_info.max for part in value)
 
 
 def _check_markup(markup: dict[str, Any], source: Path) -> None:

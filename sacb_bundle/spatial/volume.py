@@ -171,6 +171,18 @@ def as_label_map(volume: Volume, name: object) -> Volume:
     return replace(volume, values=whole.astype(np.int32))
 
 
+def is_label(text: str) -> bool:
+    """Tell whether a text is a label value.
+
+    Args:
+        text: text such as a key of a JSON object.
+
+    Returns:
+        Whether it is a whole number from 0 to 2**24.
+    """
+    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= LARGEST_LABEL
+
+
 def _fractions(values: np.ndarray) -> np.ndarray:
     """Return where finite numbers are not whole, apart from the rounding of fp32."""
     allowed = np.minimum(ROUNDING * np.maximum(np.abs(values), 1), LARGEST_ROUNDING)

@@ -52,11 +52,34 @@ def test_labels_from_names_without_background(tmp_path: Path) -> None:
     assert labels_to_score(folder(tmp_path / "set", ["a.nii", "b.nii"], description=description)) == [1, 2]
 
 
-@pytest.mark.parametrize("description", [{"labels": {"liver": 1}}, {"eval_labels": "12"}, {"eval_labels": [1.7]}])
+@pytest.mark.parametrize("description", [{"labels": {"liver": "one"}}, {"eval_labels": "12"}, {"eval_labels": [1.7]}])
 def test_labels_that_are_no_numbers(description: dict, tmp_path: Path) -> None:
     root = folder(tmp_path / "set", ["a.nii", "b.nii"], description=description)
     with pytest.raises(InputError, match=r"dataset\.json.*must be whole numbers"):
         labels_to_score(root)
+
+
+@pytest.mark.parametrize(
+    ("labels", "values"),
+    [
+        ({"0": "background", "2": "liver"}, [2]),
+        ({"background": 0, "liver": 2, "spleen": 1}, [1, 2]),
+        ({"0": {"0": "background", "1": "anterior", "2": "posterior"}}, [1, 2]),
+        ([1, 2], [1, 2]),
+        ({}, None),
+        (["background", "liver"], "whole numbers"),
+        ({"liver": [1, 2]}, "whole numbers"),
+        ({"9" * 5000: "x"}, "whole numbers"),
+        (float("nan"), "whole numbers"),
+    ],
+)
+def test_labels_as_data_sets_name_them(labels: object, values: list[int] | str | None, tmp_path: Path) -> None:
+    root = folder(tmp_path / "set", ["a.nii", "b.nii"], description={"labels": labels})
+    if isinstance(values, str):
+        with pytest.raises(InputError, match=values):
+            labels_to_score(root)
+    else:
+        assert labels_to_score(root) == values
 
 
 def test_atlas_comes_first(tmp_path: Path) -> None:
