@@ -6,22 +6,31 @@ ITK takes memory for all voxels that a header announces, and opens whatever data
 from __future__ import annotations
 
 import math
+import re
+import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import InputError
 from ..file_kinds import LONGEST_MARK, kind_of
-from ..files import check_file
+from ..files import BLOCK_BYTES, check_file
 from .nifti_files import DEFLATE_LIMIT
 
 _LONGEST_HEADER_BYTES = 2**20
 _LARGEST_NUMBER_OF_FILES = 2**16
+_LONGEST_LINE_BYTES = 1024
+# How a value that is true begins.
+_TRUE = ("T", "t", "1")
+# Bytes of voxels in a byte of text: 8 in a digit and a space.
+_TEXT_LIMIT = 4
 _META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 # Words in the names of NRRD's types, the first that occurs counts.
 _NRRD_BYTES = {"64": 8, "longlong": 8, "long long": 8, "double": 8, "16": 2, "short": 2, "int8": 1, "char": 1}
-# Bytes of voxels that one byte in the file can hold; in text, a number and a space are at least two bytes.
+# Bytes of voxels that one byte in the file can hold.
 _NRRD_ENCODINGS = {
-    "raw": 1, "gzip": DEFLATE_LIMIT, "gz": DEFLATE_LIMIT, "hex": 1, "text": 4, "txt": 4, "ascii": 4,
+    "raw": 1, "hex": 1, "gzip": DEFLATE_LIMIT, "gz": DEFLATE_LIMIT,
+    "text": _TEXT_LIMIT, "txt": _TEXT_LIMIT, "ascii": _TEXT_LIMIT,
 }  # fmt: skip
 
 
@@ -34,7 +43,39 @@ def check_meta_image(path: Path) -> None:
     Raises:
         InputError: if the file is no MetaImage, or a data file is missing, not a regular file, or too short.
     """
-    start, size = _start(path)
+    start = _start(path)
+    fields, end = _meta_fields(start, path)
+    sizes, dimensions = fields.get("DimSize", ""), fields.get("NDims", "")
+    if dimensions != str(len(sizes.split())):
+        raise InputError(f"{path}: its NDims is {dimensions!r}, but its DimSize {sizes!r}.")
+    channels = _count(fields.get("ElementNumberOfChannels", "1"), "ElementNumberOfChannels", path)
+    voxels = _count(sizes, "DimSize", path) * channels
+    element = fields.get("ElementType", "").removeprefix("MET_").removesuffix("_ARRAY").removeprefix("U")
+    if element not in _META_BYTES:
+        raise InputError(f"{path}: its ElementType is {fields.get('ElementType', 'missing')!r}, which is not read.")
+    compressed = fields.get("CompressedData", "False").startswith(_TRUE)
+    binary = fields.get("BinaryData", "True").startswith(_TRUE)
+    announced = voxels * _META_BYTES[element]
+    name = fields["ElementDataFile"]
+    local = name.upper() == "LOCAL"
+    files, skipped = ([path], end) if local else (_data_files(name, start[end:], path), 0)
+    _check_room(announced, files, skipped, DEFLATE_LIMIT if compressed else 1 if binary else _TEXT_LIMIT, path)
+    # ITK takes what memory held before for voxels that it cannot read.
+    size = _count(fields.get("CompressedDataSize", str(announced)), "CompressedDataSize", path)
+    if compressed and local and "CompressedDataSize" not in fields:
+        raise InputError(f"{path}: its header lacks CompressedDataSize, without which ITK cannot read its data.")
+    if compressed and sum(_inflated(file, skipped, size) for file in files) < announced:
+        raise InputError(f"{path}: the file is damaged or cut short: its compressed data do not hold all voxels.")
+    if not binary and sum(_numbers(file, skipped) for file in files) < voxels:
+        raise InputError(f"{path}: the file is damaged or cut short: its text does not hold all voxels.")
+
+
+def _meta_fields(start: bytes, path: Path) -> tuple[dict[str, str], int]:
+    """Return the fields in the header of a MetaImage, and where it ends.
+
+    Raises:
+        InputError: if it is none.
+    """
     fields: dict[str, str] = {}
     end = 0
     while "ElementDataFile" not in fields:
@@ -44,19 +85,26 @@ def check_meta_image(path: Path) -> None:
             raise _not_a("MetaImage", start, path, "the line ElementDataFile")
         fields[key.strip()] = value.strip()
         end = line_end
-    voxels = _count(fields.get("DimSize", ""), "DimSize", path) * _count(
-        fields.get("ElementNumberOfChannels", "1"), "ElementNumberOfChannels", path
-    )
-    element = fields.get("ElementType", "").removeprefix("MET_").removesuffix("_ARRAY").removeprefix("U")
-    if element not in _META_BYTES:
-        raise InputError(f"{path}: its ElementType is {fields.get('ElementType', 'missing')!r}, which is not read.")
-    compressed, text = (
-        fields.get(key, default)[:1] in "Tt1" for key, default in (("CompressedData", "False"), ("BinaryData", "True"))
-    )
-    limit = DEFLATE_LIMIT if compressed else 1 if text else 4
-    data = fields["ElementDataFile"]
-    held = size - end if data.upper() == "LOCAL" else _bytes_of(data, start[end:], path)
-    _check_room(voxels * _META_BYTES[element], held * limit, path)
+    _check_lines(start[:end], path)
+    return fields, end
+
+
+def _inflated(path: Path, start: int, size: int) -> int:
+    """Return the number of bytes that are compressed in a part of a file; 0 if it is damaged."""
+    inflate, held = zlib.decompressobj(zlib.MAX_WBITS | 32), 0
+    with open(path, "rb") as file, suppress(zlib.error):
+        file.seek(start)
+        while not inflate.eof and (block := inflate.unconsumed_tail or file.read(min(size, BLOCK_BYTES))):
+            size -= 0 if inflate.unconsumed_tail else len(block)
+            held += len(inflate.decompress(block, BLOCK_BYTES))
+    return held if inflate.eof else 0
+
+
+def _numbers(path: Path, start: int) -> int:
+    """Return the number of words in a text file from a position on."""
+    with open(path, "rb") as file:
+        file.seek(start)
+        return sum(len(line.split()) for line in file)
 
 
 def check_nrrd(path: Path) -> None:
@@ -68,9 +116,11 @@ def check_nrrd(path: Path) -> None:
     Raises:
         InputError: if the file is no NRRD file, or a data file is missing, not a regular file, or too short.
     """
-    start, size = _start(path)
-    header, _, data = start.replace(b"\r\n", b"\n").partition(b"\n\n")
-    first, *lines = header.decode("latin-1").split("\n")
+    start = _start(path)
+    blank = re.search(rb"\r?\n\r?\n", start)
+    header = start[: blank.start()] if blank else start
+    _check_lines(header, path)
+    first, *lines = header.decode("latin-1").splitlines()
     fields, names = dict[str, str](), list[str]()
     for line in lines:
         key, colon, value = line.partition(":")
@@ -85,18 +135,29 @@ def check_nrrd(path: Path) -> None:
         raise InputError(f"{path}: its encoding is {encoding!r}; one of {', '.join(_NRRD_ENCODINGS)} is read.")
     kind = fields["type"].lower()
     size_of_type = next((size for word, size in _NRRD_BYTES.items() if word in kind), 4)
-    if "data file" in fields:
-        held = _bytes_of(fields["data file"], "\n".join(names).encode("latin-1"), path)
-    else:
-        held = size - (len(start) - len(data))
-    _check_room(_count(fields.get("sizes", ""), "sizes", path) * size_of_type, held * _NRRD_ENCODINGS[encoding], path)
+    announced = _count(fields.get("sizes", ""), "sizes", path) * size_of_type
+    detached = "data file" in fields
+    files = _data_files(fields["data file"], "\n".join(names).encode("latin-1"), path) if detached else [path]
+    _check_room(announced, files, blank.end() if blank and not detached else 0, _NRRD_ENCODINGS[encoding], path)
 
 
-def _start(path: Path) -> tuple[bytes, int]:
-    """Return the first bytes of a file, which hold a header, and the size of the file."""
-    size = check_file(path)
+def _start(path: Path) -> bytes:
+    """Return the first bytes of a file, which hold a header.
+
+    Raises:
+        InputError: if the file is empty.
+    """
     with open(path, "rb") as file:
-        return file.read(_LONGEST_HEADER_BYTES), size
+        start = file.read(_LONGEST_HEADER_BYTES)
+    if not start:
+        raise InputError(f"{path}: is empty.")
+    return start
+
+
+def _check_lines(header: bytes, path: Path) -> None:
+    """Raise an InputError if a line of a header is so long that it overruns memory in ITK."""
+    if any(len(line) > _LONGEST_LINE_BYTES for line in header.split(b"\n")):
+        raise InputError(f"{path}: damaged: a line of its header has more than {_LONGEST_LINE_BYTES} bytes.")
 
 
 def _not_a(kind: str, start: bytes, path: Path, missing: str) -> InputError:
@@ -121,8 +182,8 @@ def _count(text: str, field: str, path: Path) -> int:
     return math.prod(map(int, sizes))
 
 
-def _bytes_of(name: str, lines: bytes, path: Path) -> int:
-    """Return the size of the data files that a header names.
+def _data_files(name: str, lines: bytes, path: Path) -> list[Path]:
+    """Return the paths of the data files that a header names.
 
     Args:
         name: name of one file; or a pattern such as img%03d.raw, and the first and last number and the step; or LIST.
@@ -130,7 +191,7 @@ def _bytes_of(name: str, lines: bytes, path: Path) -> int:
         path: path of the header.
 
     Raises:
-        InputError: if a file is missing, or not a regular file.
+        InputError: if they are numbered by no pattern.
     """
     pattern, *numbers = name.split()[: 4 if "%" in name else 1] or [""]
     if pattern.upper() == "LIST":
@@ -139,7 +200,7 @@ def _bytes_of(name: str, lines: bytes, path: Path) -> int:
         names = _numbered(pattern, numbers, path)
     else:
         names = [name]
-    return sum(check_file(path.parent / file.strip()) for file in names if file.strip())
+    return [path.parent / file.strip() for file in names if file.strip()]
 
 
 def _numbered(pattern: str, numbers: Sequence[str], path: Path) -> list[str]:
@@ -156,8 +217,20 @@ def _numbered(pattern: str, numbers: Sequence[str], path: Path) -> list[str]:
     return names
 
 
-def _check_room(announced: int, most: int, path: Path) -> None:
-    """Raise an InputError if a header announces more bytes of voxels than its data files can hold."""
+def _check_room(announced: int, files: Sequence[Path], skipped: int, limit: int, path: Path) -> None:
+    """Raise an InputError if a header announces more bytes of voxels than its data files can hold.
+
+    Args:
+        announced: number of bytes.
+        files: data files.
+        skipped: number of bytes before the data.
+        limit: largest number of bytes of voxels that a byte in the file can hold.
+        path: path of the header.
+
+    Raises:
+        InputError: also if a data file is missing, or not a regular file.
+    """
+    most = (sum(map(check_file, files)) - skipped) * limit
     if announced > most:
         raise InputError(
             f"{path}: the file is damaged or cut short: its header announces {announced} bytes of voxels, but its data "

@@ -47,6 +47,7 @@ def read_nifti_header(path: Path) -> nib.Nifti1Header:
         return header
 
 
+@np.errstate(all="ignore")  # for values that are infinite or NaN, which are refused later
 def read_nifti(path: Path) -> tuple[nib.Nifti1Header, np.ndarray, str]:
     """Read a NIfTI file.
 

@@ -119,6 +119,7 @@ def not_nifti(start: bytes, name: str) -> InputError:
     return InputError(f"{name}: not a NIfTI file{reason and f'; it {reason}'}.")
 
 
+@np.errstate(all="ignore")
 def _check_codes(header: nib.Nifti1Header, name: str) -> None:
     """Raise an InputError if the place of the voxels depends on a code that the standard does not define.
 
@@ -164,6 +165,7 @@ def units_of(header: nib.Nifti1Header) -> tuple[str, str]:
     return _SPACE_UNITS.get(code & 7, str(code & 7)), _TIME_UNITS.get(code & 56, "unknown")
 
 
+@np.errstate(all="ignore")  # for numbers that are infinite, which are refused later
 def check_nifti(header: nib.Nifti1Header, name: str) -> None:
     """Check the unit of length of a NIfTI header, and warn if it places the voxels ambiguously.
 

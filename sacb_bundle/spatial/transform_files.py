@@ -177,9 +177,10 @@ def _are_positions(displacement: DisplacementField) -> bool:
 
 def _strain(matrix: np.ndarray) -> float:
     """Return how far a 3x3 matrix is from a rotation: the norm of the logarithms of its singular values."""
-    if not np.linalg.det(matrix) > 0:
+    lengths = np.linalg.svd(matrix, compute_uv=False)
+    if lengths.min() <= 0 or np.linalg.det(matrix) <= 0:
         return np.inf
-    return float(np.linalg.norm(np.log(np.linalg.svd(matrix, compute_uv=False))))
+    return float(np.linalg.norm(np.log(lengths)))
 
 
 def _read_displacement(path: Path, device: torch.device | str) -> DisplacementField:
@@ -203,9 +204,10 @@ def _read_displacement(path: Path, device: torch.device | str) -> DisplacementFi
     if code not in INTENTS:
         raise InputError(f"{path}: not a displacement field: its intent has the code {code}; 1007 (vector) is needed.")
     check_real(values.dtype, str(path))
-    vectors = np.array(values[:, :, :, 0].transpose(3, 0, 1, 2), dtype=np.float32, order="C")
-    if code != DISPVECT:
-        vectors[:2] *= -1
+    with np.errstate(all="ignore"):  # for vectors that are infinite or NaN, which are refused later
+        vectors = np.array(values[:, :, :, 0].transpose(3, 0, 1, 2), dtype=np.float32, order="C")
+        if code != DISPVECT:
+            vectors[:2] *= -1
     return DisplacementField(
         torch.from_numpy(vectors).to(device),
         Grid(values.shape[:3], checked_affine(header.get_best_affine(), str(path))),
