@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,19 @@ def test_evaluate(scans: Path, registered: Path, tmp_path: Path, capsys: pytest.
     assert scores == pytest.approx(expected)
 
 
+def test_names_in_any_case_and_of_any_bytes(scans: Path, registered: Path, tmp_path: Path) -> None:
+    field, moving, odd = tmp_path / "Field.Nii.gz", tmp_path / "Moving.NII.GZ", tmp_path / os.fsdecode(b"m\xff.nii.gz")
+    field.write_bytes((registered / "transform.nii.gz").read_bytes())
+    for path in (moving, odd):
+        path.write_bytes((scans / "moving.nii.gz").read_bytes())
+    call = ["apply", "--transform", str(field), "--reference", str(scans / "fixed.nii.gz"), "--output"]
+    assert main([*call, str(tmp_path / "out"), "--input", str(moving), str(odd)]) == 0
+    for name in ("Moving.nii.gz", odd.name):
+        assert np.array_equal(voxels(tmp_path / "out" / name), voxels(registered / "warped.nii.gz"))
+    assert main(["invert", "--transform", str(field), "--output", str(tmp_path / "Inverse.NII.Gz")]) == 0
+    assert {"Inverse.NII.Gz", "Inverse_error.nii.gz"} < {path.name for path in tmp_path.iterdir()}
+
+
 def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str]]:
     """Return calls that fail, by the text of the error."""
     nib.save(nib.Nifti1Image(np.ones((4, 5), np.uint8), np.eye(4)), folder / "flat.nii.gz")
@@ -271,6 +285,20 @@ def test_wrong_arguments_end_with_2(arguments: list[str], capsys: pytest.Capture
         main(arguments)
     assert ended.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+def test_options_take_regular_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    for path, message in {
+        tmp_path / "pipe.nii.gz": "is a pipe, a socket or a device; a regular file is needed",
+        tmp_path: "is a folder; a file is needed",
+        tmp_path / ("x" * 300): "cannot be read: File name too long",
+        tmp_path / "gone.nii": "no such file",
+    }.items():
+        with pytest.raises(SystemExit) as ended:
+            main(["register", "--fixed", str(path), "--moving", str(path), "--output", str(tmp_path / "out")])
+        assert ended.value.code == 2
+        assert f"{path}: {message}" in capsys.readouterr().err
 
 
 def test_the_choices_of_the_alignment_are_those_of_the_function() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -99,6 +100,8 @@ def show_log(quiet: tuple[str, ...] = ()) -> None:
         quiet: modules of the package that print only errors.
     """
     warnings.filterwarnings("ignore")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for module in quiet:
         logging.getLogger(f"sacb_bundle.{module}").setLevel(logging.ERROR)

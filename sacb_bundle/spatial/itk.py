@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import SimpleITK as sitk
 import torch
 
+from ..errors import InputError
 from .displacement_field import DisplacementField
 from .grid import RAS_TO_LPS, Grid
 from .volume import Volume
 
 # Sign of each component of a vector when it goes from RAS to LPS, or back.
 SIGNS = torch.tensor(np.diag(RAS_TO_LPS), dtype=torch.float32)
+
+
+def itk_path(path: Path) -> str:
+    """Return a path as SimpleITK takes it, which ends the process at names that are not UTF-8.
+
+    Args:
+        path: path of a file to read or write.
+
+    Returns:
+        The path as text.
+
+    Raises:
+        InputError: if the path is not UTF-8.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: its name is not UTF-8, which SimpleITK needs; rename it.") from error
+    return str(path)
 
 
 def placed(image: sitk.Image, grid: Grid) -> sitk.Image:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import SimpleITK as sitk
 from ..errors import InputError
 from ..file_kinds import LONGEST_MARK, kind_of
 from ..files import check_file, reading
+from .itk import itk_path
 
 _TEXT_MARK = b"#Insight Transform File V1.0"
 _HDF5_MARK = b"\x89HDF"
@@ -40,6 +43,8 @@ _LINEAR: dict[str, Callable[[], sitk.Transform]] = {
 _MATLAB_TYPES = {0: "<f8", 10: "<f4"}
 # Place of the size of the whole file in an HDF5 file, by the version in its ninth byte.
 _HDF5_SIZE_AT = {0: 40, 1: 44, 2: 28, 3: 28}
+# Longest time to read an HDF5 file; the largest fields take seconds, and some damaged files would take for ever.
+_HDF5_SECONDS = 120
 # Numbers of the fixed parameters of a field: size, origin, spacing and direction.
 _FIELD_NUMBERS = 18
 _CUT = "it is damaged or cut short"
@@ -81,10 +86,12 @@ def read_itk_transforms(path: Path) -> list[sitk.Transform]:
 
 
 def _read_hdf5(path: Path) -> list[sitk.Transform]:
-    """Read a file in the HDF5 format."""
+    """Read a file in the HDF5 format, first in a process of its own, which ITK may crash."""
+    command = [sys.executable, "-c", "import sys, SimpleITK; SimpleITK.ReadTransform(sys.argv[1])", itk_path(path)]
     try:
+        subprocess.run(command, check=True, capture_output=True, timeout=_HDF5_SECONDS)
         transform = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
+    except (subprocess.SubprocessError, RuntimeError) as error:
         raise InputError(f"{path}: not an ITK transform, or damaged or cut short.") from error
     if transform.GetName() != _COMPOSITE:
         return [transform]

@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..files import whole_file
 from .displacement_field import DisplacementField
 from .grid import RAS_TO_LPS, Grid
-from .itk import SIGNS, itk_affine, itk_field, of_itk_field, to_ras
+from .itk import SIGNS, itk_affine, itk_field, itk_path, of_itk_field, to_ras
 from .itk_transforms import read_itk_transforms
 from .nifti import NIFTI_ENDINGS, is_nifti, nifti_image, write_nifti
 from .nifti_files import read_nifti
@@ -99,7 +99,7 @@ def write_composite(transform: Transform, path: Path) -> None:
         # The transform added last is applied first.
         result = sitk.CompositeTransform([affine, field])
     with whole_file(path) as unfinished:
-        sitk.WriteTransform(result, str(unfinished))
+        sitk.WriteTransform(result, itk_path(unfinished))
         if path.name.lower().endswith(".tfm") and not _is_whole(unfinished):  # ITK does not report a full disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -15,7 +15,7 @@ from nibabel.spatialimages import HeaderDataError
 from ..errors import InputError
 from ..files import check_file, file_hash
 from .grid import Grid
-from .itk import itk_grid
+from .itk import itk_grid, itk_path
 from .itk_headers import check_meta_image, check_nrrd
 from .nifti import NIFTI_ENDINGS, is_nifti, nifti_image, write_nifti
 from .nifti_files import read_nifti, read_nifti_header
@@ -219,7 +219,7 @@ def _itk_reader(path: Path) -> sitk.ImageFileReader:
             check(path)
             reader = sitk.ImageFileReader()
             reader.SetImageIO(name)  # which ITK would choose by the ending, in lower case
-            reader.SetFileName(str(path))
+            reader.SetFileName(itk_path(path))
             return reader
     raise InputError(f"{path}: only {', '.join(VOLUME_ENDINGS)} are read.")
 

@@ -75,6 +75,14 @@ def test_trailing_axes_of_length_one_are_fine(tmp_path: Path) -> None:
     assert pair.fixed.values.shape == pair.moving.values.shape == (6, 7, 8)
 
 
+def test_a_mask_of_fractions_is_compared_with_a_half(tmp_path: Path) -> None:
+    image = str(write(tmp_path / "a.nii", IMAGE))
+    soft = np.linspace(0, 1, IMAGE.size, dtype=np.float32).reshape(IMAGE.shape)
+    pair = as_pair({"moving": image, "fixed": image, "fixed_mask": str(write(tmp_path / "soft.nii", soft))})
+    assert pair.fixed_mask is not None
+    assert np.array_equal(pair.fixed_mask.values, soft >= 0.5)
+
+
 @pytest.mark.parametrize(
     ("shape", "affine"),
     [
