@@ -141,6 +141,8 @@ def reading(path: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise InputError(f"{path}: is not a path that a file can have.") from error
 
 
 def check_file(path: str | Path) -> int:

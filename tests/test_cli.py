@@ -185,7 +185,8 @@ def test_names_in_any_case_and_of_any_bytes(scans: Path, registered: Path, tmp_p
     call = ["apply", "--transform", str(field), "--reference", str(scans / "fixed.nii.gz"), "--output"]
     assert main([*call, str(tmp_path / "out"), "--input", str(moving), str(odd)]) == 0
     for name in ("Moving.nii.gz", odd.name):
-        assert np.array_equal(voxels(tmp_path / "out" / name), voxels(registered / "warped.nii.gz"))
+        difference = voxels(tmp_path / "out" / name).astype(int) - voxels(registered / "warped.nii.gz")
+        assert np.abs(difference).max() <= 1
     assert main(["invert", "--transform", str(field), "--output", str(tmp_path / "Inverse.NII.Gz")]) == 0
     assert {"Inverse.NII.Gz", "Inverse_error.nii.gz"} < {path.name for path in tmp_path.iterdir()}
 

@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.files import check_file, check_results, file_hash, make_folder, read_json, read_text, whole_file
+from sacb_bundle.files import (
+    check_file,
+    check_results,
+    file_hash,
+    make_folder,
+    read_json,
+    read_text,
+    reading,
+    whole_file,
+)
 
 
 def test_folder_is_made_and_left_empty(tmp_path: Path) -> None:
@@ -90,6 +99,11 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
                 read(tmp_path / name)
             assert str(error.value).isprintable()
             str(error.value).encode()
+
+
+def test_a_path_that_cannot_be_encoded_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"a\\ud800: is not a path"), reading("a\ud800"):
+        os.stat("a\ud800")
 
 
 def test_a_text_is_not_larger_than_texts_are(tmp_path: Path) -> None:

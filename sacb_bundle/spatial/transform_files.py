@@ -19,7 +19,7 @@ import SimpleITK as sitk
 import torch
 
 from ..errors import InputError
-from ..files import whole_file
+from ..files import check_file, whole_file
 from .displacement_field import DisplacementField
 from .grid import RAS_TO_LPS, Grid
 from .itk import SIGNS, itk_affine, itk_field, itk_path, of_itk_field, to_ras
@@ -113,6 +113,8 @@ def _is_whole(path: Path) -> bool:
 def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Transform:
     """Read an ITK displacement field (.nii, .nii.gz), or an ITK transform (.h5, .tfm, .mat) with at most one field.
 
+    A file that is cut short, or whose vectors are positions, is refused.
+
     Args:
         path: path of the file.
         device: device that computes the transform.
@@ -124,6 +126,7 @@ def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Tran
         InputError: if there is no such file, or it holds no supported transform.
     """
     path = Path(path)
+    check_file(path)
     if is_nifti(path):
         return checked(Transform(displacement=_read_displacement(path, device)), path)
     if not path.name.lower().endswith(ITK_ENDINGS):

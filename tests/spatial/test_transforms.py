@@ -165,6 +165,7 @@ def test_what_is_no_transform_is_refused(tmp_path: Path) -> None:
         "holes.h5": "displacements are NaN or infinite",
         "positions.nii.gz": "holds positions",
         "nothing.h5": "no such file",
+        ".": "is a folder; a file is needed",
     }.items():
         with pytest.raises(InputError, match=message):
             read_transform(tmp_path / name)
