@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
@@ -34,6 +35,29 @@ _NRRD_ENCODINGS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _MetaData:
+    """What the header of a MetaImage says of its data.
+
+    Attributes:
+        voxels: number of values.
+        announced: bytes of all values.
+        compressed: whether they are compressed.
+        binary: whether they are bytes, and not text.
+        files: files that hold them.
+        skipped: bytes before them in each file.
+        size: bytes of the compressed data, or more.
+    """
+
+    voxels: int
+    announced: int
+    compressed: bool
+    binary: bool
+    files: list[Path]
+    skipped: int
+    size: int
+
+
 def check_meta_image(path: Path) -> None:
     """Check that the header of a MetaImage announces no more voxels than its data files can hold.
 
@@ -42,6 +66,33 @@ def check_meta_image(path: Path) -> None:
 
     Raises:
         InputError: if the file is no MetaImage, or a data file is missing, not a regular file, or too short.
+    """
+    data = _meta_data(path)
+    limit = DEFLATE_LIMIT if data.compressed else 1 if data.binary else _TEXT_LIMIT
+    _check_room(data.announced, data.files, data.skipped, limit, path)
+
+
+def check_meta_voxels(path: Path) -> None:
+    """Check that a MetaImage that is compressed or text holds all voxels; ITK fills up with what memory held before.
+
+    Args:
+        path: path of a file that `check_meta_image` has passed.
+
+    Raises:
+        InputError: if it does not.
+    """
+    data = _meta_data(path)
+    if data.compressed and sum(_inflated(file, data.skipped, data.size) for file in data.files) < data.announced:
+        raise InputError(f"{path}: the file is damaged or cut short: its compressed data do not hold all voxels.")
+    if not data.binary and sum(_numbers(file, data.skipped) for file in data.files) < data.voxels:
+        raise InputError(f"{path}: the file is damaged or cut short: its text does not hold all voxels.")
+
+
+def _meta_data(path: Path) -> _MetaData:
+    """Parse the header of a MetaImage.
+
+    Raises:
+        InputError: if it is none, or ITK could not read its data.
     """
     start = _start(path)
     fields, end = _meta_fields(start, path)
@@ -58,16 +109,11 @@ def check_meta_image(path: Path) -> None:
     announced = voxels * _META_BYTES[element]
     name = fields["ElementDataFile"]
     local = name.upper() == "LOCAL"
-    files, skipped = ([path], end) if local else (_data_files(name, start[end:], path), 0)
-    _check_room(announced, files, skipped, DEFLATE_LIMIT if compressed else 1 if binary else _TEXT_LIMIT, path)
-    # ITK takes what memory held before for voxels that it cannot read.
-    size = _count(fields.get("CompressedDataSize", str(announced)), "CompressedDataSize", path)
     if compressed and local and "CompressedDataSize" not in fields:
         raise InputError(f"{path}: its header lacks CompressedDataSize, without which ITK cannot read its data.")
-    if compressed and sum(_inflated(file, skipped, size) for file in files) < announced:
-        raise InputError(f"{path}: the file is damaged or cut short: its compressed data do not hold all voxels.")
-    if not binary and sum(_numbers(file, skipped) for file in files) < voxels:
-        raise InputError(f"{path}: the file is damaged or cut short: its text does not hold all voxels.")
+    files, skipped = ([path], end) if local else (_data_files(name, start[end:], path), 0)
+    size = _count(fields.get("CompressedDataSize", str(announced)), "CompressedDataSize", path)
+    return _MetaData(voxels, announced, compressed, binary, files, skipped, size)
 
 
 def _meta_fields(start: bytes, path: Path) -> tuple[dict[str, str], int]:

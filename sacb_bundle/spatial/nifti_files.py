@@ -25,6 +25,8 @@ from .nifti_header import LONGEST_HEADER_BYTES, check_nifti, header_of, not_nift
 
 # Bytes that one byte of gzip can hold.
 DEFLATE_LIMIT = 1032
+# Buffer of decompressed bytes, small so that reading a header decompresses little.
+_BUFFER_BYTES = 2**16
 # Bytes after the voxels that are read for the checksum and ignored, besides as many as the voxels have.
 _LARGEST_REST = 2**26
 
@@ -112,7 +114,7 @@ def _opened(path: Path, told: bool) -> Iterator[tuple[nib.Nifti1Header, BinaryIO
         start = file.read(LONGEST_MARK)
         compressed = start.startswith(GZIP_MAGIC)
         _check_ending(start, compressed, path)
-        stream = cast(BinaryIO, io.BufferedReader(GzipStream(file), BLOCK_BYTES)) if compressed else file
+        stream = cast(BinaryIO, io.BufferedReader(GzipStream(file), _BUFFER_BYTES)) if compressed else file
         stream.seek(0)
         start = stream.read(LONGEST_HEADER_BYTES)
         if compressed and start.startswith(GZIP_MAGIC):

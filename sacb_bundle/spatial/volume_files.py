@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..files import check_file, file_hash
 from .grid import Grid
 from .itk import itk_grid, itk_path
-from .itk_headers import check_meta_image, check_nrrd
+from .itk_headers import check_meta_image, check_meta_voxels, check_nrrd
 from .nifti import NIFTI_ENDINGS, is_nifti, nifti_image, write_nifti
 from .nifti_files import read_nifti, read_nifti_header
 from .volume import (
@@ -30,9 +30,10 @@ from .volume import (
     without_trailing_ones,
 )
 
-# Endings, SimpleITK's name, and the check of each format that it reads.
+_META_ENDINGS = (".mha", ".mhd")
+# Endings, SimpleITK's name, and the check of the header of each format that it reads.
 _ITK_FORMATS = (
-    ((".mha", ".mhd"), "MetaImageIO", check_meta_image),
+    (_META_ENDINGS, "MetaImageIO", check_meta_image),
     ((".nrrd", ".nhdr"), "NrrdImageIO", check_nrrd),
 )
 ITK_ENDINGS = tuple(ending for endings, _, _ in _ITK_FORMATS for ending in endings)
@@ -205,7 +206,10 @@ def read_itk(path: Path) -> sitk.Image:
         InputError: if the file has another ending, or it or its data files do not hold what its header announces.
         RuntimeError: if it is damaged.
     """
-    return _itk_reader(path).Execute()
+    reader = _itk_reader(path)
+    if path.name.lower().endswith(_META_ENDINGS):
+        check_meta_voxels(path)
+    return reader.Execute()
 
 
 def _itk_reader(path: Path) -> sitk.ImageFileReader:

@@ -47,6 +47,23 @@ def test_more_voxels_than_there_is_data_are_refused_at_once(ending: str, compres
             read(path)
 
 
+@pytest.mark.parametrize("old", ["CompressedDataSize = 3", "CompressedDataSize", "x\x5e"])
+def test_compressed_voxels_that_itk_would_make_up(old: str, tmp_path: Path) -> None:
+    path = stored(".mha", tmp_path, compressed=True)
+    path.write_bytes(path.read_bytes().replace(old.encode(), old[:-1].encode() + b"1"))
+    with pytest.raises(InputError, match=r"do not hold all voxels|lacks CompressedDataSize"):
+        read_volume(path)
+
+
+def test_text_voxels_are_counted(tmp_path: Path) -> None:
+    path = edited(stored(".mhd", tmp_path), "BinaryData = True", "BinaryData = False")
+    (tmp_path / "image.raw").write_text(" ".join(map(str, VALUES.ravel())) + "\n")
+    assert np.array_equal(read_volume(path).values, VALUES.transpose())
+    (tmp_path / "image.raw").write_text(" ".join(map(str, VALUES.ravel()[:-1])))
+    with pytest.raises(InputError, match="its text does not hold all voxels"):
+        read_volume(path)
+
+
 @pytest.mark.parametrize(("ending", "field"), [(".mhd", "ElementDataFile = image.raw"), (".nhdr", "file: image.raw")])
 def test_data_files_are_regular_ones(ending: str, field: str, tmp_path: Path) -> None:
     path = stored(ending, tmp_path)

@@ -14,14 +14,19 @@ PROGRAM = """
 import sys
 opened = []
 sys.addaudithook(lambda event, given: opened.append(str(given[0])) if event == "open" else None)
-from isal import igzip
-decompress = igzip.decompress
-decompressed = []
-igzip.decompress = lambda content: decompressed.append(len(content)) or decompress(content)
+from sacb_bundle.spatial.gzip_stream import GzipStream
+readinto = GzipStream.readinto
+ends = []
+def counted(stream, buffer):
+    number = readinto(stream, buffer)
+    if not number:
+        ends.append(stream)
+    return number
+GzipStream.readinto = counted
 from sacb_bundle.commands import main
 status = main(sys.argv[1:])
 print("opened", *(path for path in opened if path.endswith(".nii.gz") and "/scans/" in path), sep="\\n")
-print("decompressed", len(decompressed))
+print("decompressed to the end", len(ends))
 raise SystemExit(status)
 """
 
