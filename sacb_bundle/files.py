@@ -97,9 +97,9 @@ def check_results(results: Iterable[Path], sources: Iterable[str | Path]) -> Non
     Raises:
         InputError: if not; names the path and the obstacle.
     """
-    read = {Path(source).resolve() for source in sources}
+    read = {os.path.realpath(source) for source in sources}  # `Path.resolve` fails for links in a circle
     for result in results:
-        if result.resolve() in read:
+        if os.path.realpath(result) in read:
             raise InputError(f"{result}: a result would overwrite this input; choose another output.")
         try:
             is_folder = result.is_dir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def read_atlas(folder: str | Path) -> Atlas:
     """
     root = Path(folder)
     for name in (IMAGE, LABELS, NAMES):
-        if not (root / name).is_file():
+        if not os.path.isfile(root / name):
             raise InputError(f"{root / name}: no such file; an atlas is a folder with {IMAGE}, {LABELS} and {NAMES}.")
     return Atlas(root.name, root / IMAGE, root / LABELS, read_label_names(root / NAMES))
 

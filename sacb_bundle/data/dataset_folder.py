@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,17 +49,17 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
             subjects, or dataset.json cannot be read.
     """
     root = Path(str(dataset_dir))
-    if not root.is_dir():
+    if not os.path.isdir(root):  # unlike `Path.is_dir`, no error for a name that is too long
         raise InputError(f"dataset_dir: there is no folder {root}; set --dataset_dir to the folder of the data set.")
-    if not (root / "images").is_dir():
+    if not os.path.isdir(root / "images"):
         raise InputError(f"{root}: a data set needs a folder images/, which is missing.")
     images = files_by_name(root / "images")
     if not images:
         raise InputError(f"{root / 'images'}: holds no image ({', '.join(VOLUME_ENDINGS)}).")
-    labels = files_by_name(root / "labels") if (root / "labels").is_dir() else {}
+    labels = files_by_name(root / "labels") if os.path.isdir(root / "labels") else {}
     if strangers := sorted(labels.keys() - images.keys()):
         raise InputError(f"{labels[strangers[0]]}: there is no image of this name; labels/ must match images/.")
-    description = _read_description(root / "dataset.json") if (root / "dataset.json").is_file() else {}
+    description = _read_description(root / "dataset.json") if os.path.isfile(root / "dataset.json") else {}
 
     train, val = _description_split(description, root) or default_split([name for name in images if name != atlas])
     if atlas is not None and atlas not in images:
@@ -168,7 +169,7 @@ def labels_to_score(dataset_dir: str | Path, data_list: str = "") -> list[int] |
         InputError: if dataset.json cannot be read, or a value is not a whole number.
     """
     root = Path(str(dataset_dir))
-    if data_list or not (root / "dataset.json").is_file():
+    if data_list or not os.path.isfile(root / "dataset.json"):
         return None
     description = _read_description(root / "dataset.json")
     values = description.get("eval_labels") or _values_of(description.get("labels")) or None

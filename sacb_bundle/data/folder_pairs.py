@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from ..errors import InputError
@@ -60,8 +61,8 @@ def atlas_pairs(atlas: Path, atlas_labels: Path | None, images: Path) -> list[Pa
         InputError: if the folder holds no other scan.
     """
     moving = {"image": str(atlas)} | ({"label": str(atlas_labels)} if atlas_labels else {})
-    own = {path.resolve() for path in (atlas, atlas_labels) if path}
-    scans = {name: scan for name, scan in _scans_of(images).items() if Path(scan["image"]).resolve() not in own}
+    own = {os.path.realpath(path) for path in (atlas, atlas_labels) if path}
+    scans = {name: scan for name, scan in _scans_of(images).items() if os.path.realpath(scan["image"]) not in own}
     if not scans:
         raise InputError(f"{images}: holds no scan other than the atlas.")
     return named([{"id": name} | subject_pair(moving, scan) for name, scan in scans.items()], images)
@@ -102,7 +103,7 @@ def _scans_of(folder: Path) -> dict[str, dict[str, str]]:
     Raises:
         InputError: if there is no such folder, it holds no scan, or two scans have the same name.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"{folder}: there is no such folder.")
     images = folder / "images" if (folder / "images").is_dir() else folder
     scans = {name: {"image": str(path)} for name, path in files_by_name(images, VOLUME_ENDINGS).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -120,7 +121,7 @@ def read_weights(path: str | Path) -> dict:
     Raises:
         InputError: if the file is missing or is not a dict of weights.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: no such checkpoint file.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

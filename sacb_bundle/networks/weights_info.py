@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -68,9 +69,9 @@ def read_info(weights: str | Path) -> WeightsInfo:
         InputError: if the weights or the JSON file are missing, or it does not describe weights.
     """
     path = _info_path(weights)
-    if not path.is_file() and not Path(weights).is_file():
+    if not os.path.isfile(path) and not os.path.isfile(weights):
         raise InputError(f"{weights}: no such checkpoint file.")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(
             f"{path}: no such file. It says which network, spacing and intensities {Path(weights).name} was trained "
             "with; a training writes it beside its weights, so copy both."

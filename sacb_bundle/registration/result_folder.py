@@ -7,6 +7,7 @@ outside the folder changes, whatever a record lists.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ def check_not_read(folders: set[Path], sources: list[Path]) -> None:
         InputError: if an input lies in one of the folders and has the name of a result or record; names the input.
     """
     for path in sources:
-        source = path.resolve()
+        source = Path(os.path.realpath(path))  # `Path.resolve` fails for links in a circle
         if source.parent in folders and (is_result(source.name) or source.name in (RECORD, FAILURE)):
             raise InputError(f"{source}: a result would overwrite this input; choose another output.")
 

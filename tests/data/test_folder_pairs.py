@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sacb_bundle.data import labels_to_score, study_pairs
+from sacb_bundle.data import atlas_pairs, labels_to_score, pairs_by_name, read_dataset, study_pairs
 from sacb_bundle.errors import InputError
 
 
@@ -18,6 +18,16 @@ def ids(*arguments: object) -> list[str]:
 def data_set(study: Path, tmp_path: Path) -> Path:
     shutil.copytree(study, tmp_path / "set")
     return tmp_path / "set"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "circle", "a\0b", "a\ud800b"])
+def test_folders_that_cannot_be_are_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    folder = tmp_path / name
+    for read in (read_dataset, lambda path: pairs_by_name(path, path), lambda path: atlas_pairs(tmp_path, None, path)):
+        with pytest.raises(InputError, match=r"there is no (such )?folder"):
+            read(folder)
+    assert labels_to_score(folder) is None
 
 
 def test_all_scans_are_registered_and_labels_of_dataset_json_scored(data_set: Path) -> None:
