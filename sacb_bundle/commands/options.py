@@ -7,7 +7,10 @@ import logging
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
+from ..config_text import check_plain_text
+from ..errors import InputError
 from ..registration.outputs import OUTPUTS, formats
 
 INITIAL = ("none", "center", "rigid", "affine")
@@ -84,6 +87,11 @@ def show_log(quiet: tuple[str, ...] = ()) -> None:
         logging.getLogger(f"sacb_bundle.{module}").setLevel(logging.ERROR)
 
 
+def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the values of the options that have one."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
 def file(text: str) -> Path:
     """Return the path of an existing file.
 
@@ -111,9 +119,15 @@ def folder(text: str) -> Path:
 
 
 def word(text: str) -> str:
-    """Return a text that no config takes for an expression."""
-    if text.startswith(("$", "@", "%")):
-        raise argparse.ArgumentTypeError(f"{text}: may not begin with $, @ or %")
+    """Return a text that no config takes for code.
+
+    Raises:
+        ArgumentTypeError: if a config would.
+    """
+    try:
+        check_plain_text(text, "the value")
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return text
 
 

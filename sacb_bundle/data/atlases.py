@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config_text import check_plain_text
 from ..errors import InputError
 from ..files import read_json
 
@@ -38,9 +40,11 @@ def read_atlas(folder: str | Path) -> Atlas:
         The paths of the image and the label map, which are not read, and the names of the labels.
 
     Raises:
-        InputError: if a file is missing, or labels.json is invalid, see `read_label_names`.
+        InputError: if a file is missing, a config would take the name of the folder for code, or labels.json is
+            invalid, see `read_label_names`.
     """
     root = Path(folder)
+    check_plain_text(root.name, str(root))
     for name in (IMAGE, LABELS, NAMES):
         if not (root / name).is_file():
             raise InputError(f"{root / name}: no such file; an atlas is a folder with {IMAGE}, {LABELS} and {NAMES}.")
@@ -51,14 +55,16 @@ def read_label_names(path: Path) -> dict[int, str]:
     """Read label names from a JSON file {"1": "name of label 1", ...}.
 
     Raises:
-        InputError: if the file holds no such object, or a name occurs twice (MONAI Label ignores case) or is that of
-            the background.
+        InputError: if the file holds no such object, a name occurs twice (MONAI Label ignores case) or is that of the
+            background, or a config would take a name for code.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content or not all(
-        value.isdecimal() and int(value) > 0 and isinstance(name, str) and name for value, name in content.items()
+        re.fullmatch("[1-9][0-9]{0,7}", value) and isinstance(name, str) and name.isprintable()
+        for value, name in content.items()
     ):  # fmt: skip
         raise InputError(f'{path}: must hold an object of label values and names, {{"1": "hippocampus", ...}}.')
+    check_plain_text(content, str(path))
     names = {int(value): name for value, name in content.items()}
     shown = [name.strip().lower() for name in names.values()]
     if unfit := sorted({name for name in shown if shown.count(name) > 1 or name in ("", "background")}):
@@ -79,10 +85,11 @@ def atlas_names(atlas_dir: str | Path) -> list[str]:
         atlas_dir: path of the folder that holds the atlases.
 
     Raises:
-        InputError: if there are none.
+        InputError: if there are none, or a config would take a name for code.
     """
     root = Path(atlas_dir)
     names = sorted(path.parent.name for path in root.glob(f"*/{NAMES}"))
+    check_plain_text(names, str(root))
     if not names:
         raise InputError(f"{root}: holds no atlas, a folder with {IMAGE}, {LABELS} and {NAMES}.")
     return names
