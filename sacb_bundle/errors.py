@@ -10,11 +10,16 @@ class InputError(ValueError):
 
 
 def reason_of(error: BaseException) -> InputError | None:
-    """Return the `InputError` among the causes of an error (MONAI wraps errors in others), or None."""
+    """Return the `InputError` among the causes of an error (MONAI wraps errors in others), or None.
+
+    An error of the system about a file, such as a name that is too long, becomes one.
+    """
     reason: BaseException | None = error
     while reason is not None:
         if isinstance(reason, InputError):
             return reason
+        if isinstance(reason, OSError) and reason.filename is not None:
+            return InputError(f"{reason.filename}: {reason.strerror}.")
         reason = reason.__cause__
     return None
 

@@ -65,19 +65,25 @@ def make_folder(path: str | Path) -> None:
         raise InputError(f"{path}: results cannot be written there: {error.strerror}.") from error
 
 
-def check_results(results: Iterable[Path], sources: Iterable[str | Path]) -> None:
+def real_path(path: str | Path) -> Path:
+    """Return an absolute path without links; unlike `Path.resolve`, without an error for a loop of links."""
+    return Path(os.path.realpath(path))
+
+
+def check_results(results: Iterable[Path], sources: Iterable[str | Path], overwrite: bool = True) -> None:
     """Check before work starts that results can be written and overwrite no input.
 
     Args:
         results: paths to write.
         sources: paths of the inputs.
+        overwrite: whether results may overwrite other files.
 
     Raises:
         InputError: if not; names the path and the obstacle.
     """
-    read = {Path(source).resolve() for source in sources}
+    read = {real_path(source) for source in sources}
     for result in results:
-        if result.resolve() in read:
+        if real_path(result) in read:
             raise InputError(f"{result}: a result would overwrite this input; choose another output.")
         try:
             is_folder = result.is_dir()
@@ -89,6 +95,8 @@ def check_results(results: Iterable[Path], sources: Iterable[str | Path]) -> Non
             raise InputError(f"{result}: is a folder, but the result is a file.")
         if not usable:
             raise InputError(f"{result}: cannot be written; {nearest} is not a writable folder.")
+        if not overwrite and os.path.lexists(result):
+            raise InputError(f"{result}: exists already; replace it with --overwrite, or choose another output.")
 
 
 def remove_unfinished_files(folder: Path) -> None:

@@ -176,6 +176,57 @@ def test_evaluate(scans: Path, registered: Path, tmp_path: Path, capsys: pytest.
     assert scores == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("verb", "results"),
+    [
+        ("apply", ["out/moving.nii.gz", "out/points.csv"]),
+        ("invert", ["inverse.nii.gz", "inverse_error.nii.gz"]),
+        ("evaluate", ["scores.csv"]),
+    ],
+)
+def test_files_are_replaced_only_with_overwrite(
+    verb: str, results: list[str], scans: Path, registered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "points.csv").write_text("x,y,z\n-30,-32,28\n")
+    labels, transform = registered / "warped_labels.nii.gz", registered / "transform.nii.gz"
+    arguments = {
+        "apply": ["--reference", scans / "fixed.nii.gz", "--input", scans / "moving.nii.gz", "--points",
+                  tmp_path / "points.csv", "--output", tmp_path / "out", "--device", "cpu"],
+        "invert": ["--output", tmp_path / results[0], "--device", "cpu"],
+        "evaluate": ["--fixed-labels", labels, "--warped-labels", labels, "--output", tmp_path / results[0]],
+    }[verb]  # fmt: skip
+    command = [verb, "--transform", str(transform), *map(str, arguments)]
+    last = tmp_path / results[-1]
+    last.parent.mkdir(exist_ok=True)
+    last.symlink_to("nowhere")
+    assert main(command) == 1
+    assert f"{last}: exists already; replace it with --overwrite" in capsys.readouterr().err
+    assert not any((tmp_path / name).exists() for name in results)
+    assert main([*command, "--overwrite"]) == 0
+    made = {name: (tmp_path / name).read_bytes() for name in results}
+    assert not last.is_symlink()
+    assert main(command) == 1
+    last.write_bytes(b"of the user")
+    assert main([*command, "--overwrite"]) == 0
+    assert {name: (tmp_path / name).read_bytes() for name in results} == made
+
+
+def test_names_that_the_system_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("x" * 300, "/".join(["x" * 200] * 25), "loop"):
+        path = str(tmp_path / name)
+        for arguments in (
+            ["register", "--fixed", path, "--moving", path, "--output", str(tmp_path / "out")],
+            ["batch", "--images", path, "--output", str(tmp_path / "out")],
+            ["report", path],
+            ["train", "--dataset", path],
+        ):
+            with pytest.raises(SystemExit) as ended:
+                main(arguments)
+            assert ended.value.code == 2
+            assert "no such f" in capsys.readouterr().err.splitlines()[-1]
+
+
 def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str]]:
     """Return calls that fail, by the text of the error."""
     nib.save(nib.Nifti1Image(np.ones((4, 5), np.uint8), np.eye(4)), folder / "flat.nii.gz")

@@ -32,7 +32,7 @@ def nothing_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("wrap", [lambda code: code, lambda code: [1, [code]], lambda code: {"a": {code: 1}}])
 def test_code_is_found_at_any_depth(wrap, code: str) -> None:
     check_plain_text({"a": ["b$", 1, None, Path(code)], 2: "x@y"}, "the data")
-    with pytest.raises(InputError, match="the data: .* may not begin with"):
+    with pytest.raises(InputError, match=r"the data: .* may not begin with"):
         check_plain_text(wrap(code), "the data")
 
 
@@ -57,7 +57,7 @@ def test_names_of_atlases(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("request_", [{"atlas": CODE[0]}, {"device": CODE[0]}, {"x": [{"y": CODE[1]}]}, {CODE[2]: 1}])
 def test_requests_of_a_client(request_: dict) -> None:
     pair = AtlasPaird(ATLAS.parent, ROOT / "configs" / "metadata.json")
-    with pytest.raises(InputError, match="the request: .* may not begin with"):
+    with pytest.raises(InputError, match=r"the request: .* may not begin with"):
         pair({"image": "/scan.nii.gz", **request_})
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -70,6 +72,11 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
     add_device(verb)
 
 
+def add_overwrite(verb: argparse.ArgumentParser) -> None:
+    """Add --overwrite."""
+    verb.add_argument("--overwrite", action="store_true", help="replace files that exist already")
+
+
 def add_device(verb: argparse.ArgumentParser) -> None:
     """Add --device."""
     verb.add_argument("--device", type=word, help="cpu, cuda or cuda:N (default: the first GPU, or else the CPU)")
@@ -98,12 +105,11 @@ def file(text: str) -> Path:
     Raises:
         ArgumentTypeError: if there is no such file.
     """
-    path = Path(text)
-    if path.is_dir():
+    if os.path.isdir(text):
         raise argparse.ArgumentTypeError(f"{text}: is a folder; a file is needed")
-    if not path.is_file():
+    if not os.path.isfile(text):
         raise argparse.ArgumentTypeError(f"{text}: no such file")
-    return path
+    return Path(text)
 
 
 def folder(text: str) -> Path:
@@ -112,10 +118,9 @@ def folder(text: str) -> Path:
     Raises:
         ArgumentTypeError: if there is no such folder.
     """
-    path = Path(text)
-    if not path.is_dir():
+    if not os.path.isdir(text):
         raise argparse.ArgumentTypeError(f"{text}: no such folder")
-    return path
+    return Path(text)
 
 
 def word(text: str) -> str:
@@ -137,6 +142,6 @@ def number(text: str) -> int:
     Raises:
         ArgumentTypeError: if the text is not one.
     """
-    if not text.isdecimal():
+    if not re.fullmatch("[0-9]{1,18}", text):
         raise argparse.ArgumentTypeError(f"{text}: not a whole number of at least 0")
     return int(text)

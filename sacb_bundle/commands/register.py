@@ -34,13 +34,14 @@ def add_options(verb: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Register the scans, write the results, and print the scores."""
     show_log()
+    from ..files import real_path
     from ..registration.flags import flags_of, trained_on
     from ..registration.register import Registrar
     from ..registration.result_folder import check_folder, check_not_read
 
     images = {role: path for role in IMAGES if (path := getattr(options, role)) is not None}
     check_folder(options.output)
-    check_not_read({options.output.resolve()}, list(images.values()))
+    check_not_read({real_path(options.output)}, list(images.values()))
     start = time.perf_counter()
     registrar = Registrar(
         options.model,

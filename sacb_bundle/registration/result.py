@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from ..errors import InputError
+from ..files import real_path
 from ..metrics import LabelMapScores
 from ..ops import warp
 from ..spatial import (
@@ -303,7 +304,7 @@ class Registration:
         with replaced_results(folder) as unfinished:
             written = write_outputs(self, unfinished, formats)
             record: dict[str, Any] = {
-                "id": folder.resolve().name,
+                "id": real_path(folder).name,
                 "hashes": self.pair.hashes,
                 "weights": self.weights,
                 **(facts or {}),

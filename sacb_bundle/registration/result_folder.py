@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from .. import __version__
 from ..errors import InputError
-from ..files import check_results, read_or_empty, reading, remove_unfinished_files, write_json
+from ..files import check_results, read_or_empty, reading, real_path, remove_unfinished_files, write_json
 from .outputs import is_result
 
 RECORD = "case.json"
@@ -60,7 +60,7 @@ def check_not_read(folders: set[Path], sources: list[Path]) -> None:
         sources: paths of the inputs.
     """
     for path in sources:
-        source = path.resolve()
+        source = real_path(path)
         if source.parent in folders and (is_result(source.name) or source.name in (RECORD, FAILURE)):
             raise InputError(f"{source}: a result would overwrite this input; choose another output.")
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 from filelock import FileLock
 
 from ..errors import InputError, failure_of
-from ..files import write_json
+from ..files import real_path, write_json
 from ..registration.result_folder import (
     FAILURE,
     REPLACING,
@@ -65,7 +65,7 @@ class Cases:
         Raises:
             InputError: if a folder cannot be made, or results would replace another file.
         """
-        folders = {(self.output_dir / pair["id"]).resolve() for pair in (*pairs, *others)}
+        folders = {real_path(self.output_dir / pair["id"]) for pair in (*pairs, *others)}
         for pair in pairs:
             check_folder(self.output_dir / pair["id"], redo_damaged=True)
             sources = [Path(pair[key]) for key in INPUTS if key in pair]

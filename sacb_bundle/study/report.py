@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..files import whole_file
+from ..files import real_path, whole_file
 from ..registration import flags
 from .records import (
     LABELS,
@@ -79,7 +79,7 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
         lstrip_blocks=True,
     ).get_template("report.html")
     page = template.stream(
-        title=output_dir.resolve().name,
+        title=real_path(output_dir).name,
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         summary=summary,
         records=records,
