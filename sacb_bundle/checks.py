@@ -11,7 +11,12 @@ from .errors import InputError
 
 
 def default_device() -> torch.device:
-    """Return the GPU of this process (LOCAL_RANK from torchrun, otherwise the first), or the CPU if there is no GPU."""
+    """Choose the GPU of this process, or the CPU if there is no GPU.
+
+    Returns:
+        The GPU with the number in LOCAL_RANK, as torchrun sets it, modulo the number of GPUs; the first GPU without
+        LOCAL_RANK; or the CPU.
+    """
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
@@ -19,6 +24,12 @@ def default_device() -> torch.device:
 
 def chosen_device(device: str | torch.device | None) -> torch.device:
     """Return a device that PyTorch can use: the given one, or that of `default_device`.
+
+    Args:
+        device: device such as "cpu" or "cuda:1"; None for that of `default_device`.
+
+    Returns:
+        The device.
 
     Raises:
         InputError: if PyTorch cannot use the given one.
@@ -28,6 +39,12 @@ def chosen_device(device: str | torch.device | None) -> torch.device:
 
 def usable_device(device: str | torch.device) -> torch.device:
     """Return a device after checking that PyTorch can use it.
+
+    Args:
+        device: device such as "cpu", "cuda" or "cuda:1".
+
+    Returns:
+        The device; the number of the current GPU is added to "cuda".
 
     Raises:
         InputError: if PyTorch cannot use the device.
@@ -42,6 +59,10 @@ def usable_device(device: str | torch.device) -> torch.device:
 def check_counts(*, least: int = 1, **counts: int | None) -> None:
     """Check that options are whole numbers of at least 1 (or `least`), or None.
 
+    Args:
+        least: smallest number that is allowed.
+        counts: values of the options by their names.
+
     Raises:
         InputError: if one is not; names the option.
     """
@@ -52,6 +73,9 @@ def check_counts(*, least: int = 1, **counts: int | None) -> None:
 
 def check_numbers(**numbers: float) -> None:
     """Check that options are finite, non-negative numbers.
+
+    Args:
+        numbers: values of the options by their names.
 
     Raises:
         InputError: if one is not; names the option.

@@ -10,9 +10,14 @@ class InputError(ValueError):
 
 
 def reason_of(error: BaseException) -> InputError | None:
-    """Return the `InputError` among the causes of an error (MONAI wraps errors in others), or None.
+    """Find the `InputError` among an error and its causes, since MONAI wraps errors in others.
 
-    An error of the system about a file, such as a name that is too long, becomes one.
+    Args:
+        error: error that was caught.
+
+    Returns:
+        The error itself if it is an `InputError`, else the nearest cause that is one, or that the system raised about
+        a file (a name that is too long, for example), as an `InputError`; None if there is none.
     """
     reason: BaseException | None = error
     while reason is not None:
@@ -35,7 +40,14 @@ def _message_of(error: BaseException) -> str:
 
 
 def failure_of(error: BaseException) -> dict[str, str]:
-    """Return the message of an error as "error", and the "traceback" unless it is an `InputError`."""
+    """Describe an error for the record of a case.
+
+    Args:
+        error: error that was caught.
+
+    Returns:
+        The message as "error", and the "traceback" unless an `InputError` is the reason, see `reason_of`.
+    """
     failure = {"error": _message_of(error)}
     if reason_of(error) is None:
         failure["traceback"] = "".join(traceback.format_exception(error))

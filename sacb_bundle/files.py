@@ -28,18 +28,31 @@ def bundle_root() -> Path:
     """Return the root folder of the bundle, with configs/, models/ and atlas/.
 
     It is inside an installed package, and the parent of the package in a checkout or an unpacked bundle.
+
+    Returns:
+        The absolute path of the folder.
     """
     installed = PACKAGE / "_bundle"
     return installed if installed.is_dir() else PACKAGE.parent
 
 
 def shipped_weights() -> Path:
-    """Return the path of the weights shipped with the bundle."""
+    """Return the path of the weights shipped with the bundle.
+
+    Returns:
+        The path of models/model.pt; the file is missing in an incomplete installation.
+    """
     return bundle_root() / "models" / "model.pt"
 
 
 def file_hash(path: str | Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal.
+    """Compute the SHA-256 of a file.
+
+    Args:
+        path: path of the file, which is read block by block.
+
+    Returns:
+        The hash, in hexadecimal.
 
     Raises:
         InputError: if the file cannot be read.
@@ -53,6 +66,9 @@ def file_hash(path: str | Path) -> str:
 
 def make_folder(path: str | Path) -> None:
     """Make a folder for results, and check before work starts that it is writable.
+
+    Args:
+        path: path of the folder; its parents are made if necessary.
 
     Raises:
         InputError: if it cannot be made or written to.
@@ -100,7 +116,11 @@ def check_results(results: Iterable[Path], sources: Iterable[str | Path], overwr
 
 
 def remove_unfinished_files(folder: Path) -> None:
-    """Remove unfinished files of killed processes, see `whole_file`; no other process may be writing in the folder."""
+    """Remove unfinished files of killed processes, see `whole_file`; no other process may be writing in the folder.
+
+    Args:
+        folder: existing folder; its subfolders are not searched.
+    """
     for path in folder.iterdir():
         if UNFINISHED.fullmatch(path.name):
             path.unlink(missing_ok=True)
@@ -109,6 +129,12 @@ def remove_unfinished_files(folder: Path) -> None:
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
     """Turn errors from reading a file or folder into an InputError.
+
+    Args:
+        path: path of the file or folder, for the error message.
+
+    Yields:
+        None; the block of the `with` statement reads.
 
     Raises:
         InputError: if it cannot be read.
@@ -121,6 +147,12 @@ def reading(path: Path | str) -> Iterator[None]:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file in UTF-8.
+
+    Args:
+        path: path of the file.
+
+    Returns:
+        The value that the file holds, of any JSON type.
 
     Raises:
         InputError: if it cannot be read, or is not JSON.

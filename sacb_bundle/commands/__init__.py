@@ -31,7 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: arguments of the command line; by default, those of the process.
 
     Returns:
-        0, 1 if the verb failed, or 130 if it was interrupted. Wrong arguments end the process with 2.
+        0, 1 if the verb failed, or 130 if it was interrupted.
+
+    Raises:
+        SystemExit: with 2 for wrong arguments, 0 after --help or --version, 130 if a training is interrupted.
+        Exception: if the verb fails for a reason other than an `InputError`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser(given).parse_args(given)
@@ -49,7 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Make the parser of the command line, with the options of the verb that is called."""
+    """Make the parser of the command line, with the options of the verb that is called.
+
+    Args:
+        arguments: arguments of the command line; the first that does not begin with a hyphen names the verb.
+
+    Returns:
+        The parser. It knows every verb, but only the options of the one that is called, whose module is imported.
+    """
     top = argparse.ArgumentParser(
         prog="sacb", description="Register 3D medical images of any geometry, and use the results."
     )

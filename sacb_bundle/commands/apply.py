@@ -12,7 +12,11 @@ EXAMPLE = "sacb apply --transform out/transform.nii.gz --reference f.nii.gz --in
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
-    """Add the options of the verb."""
+    """Add the options of the verb.
+
+    Args:
+        verb: parser of the verb.
+    """
     add_transform(verb, required=True)
     verb.add_argument(
         "--reference", type=file, required=True, help="image that defines the grid of the results: the fixed image"
@@ -33,7 +37,14 @@ def add_options(verb: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Warp the files."""
+    """Warp the files.
+
+    Args:
+        options: values of the options of `add_options`.
+
+    Raises:
+        InputError: if the device is not available, or as in `apply_transform`.
+    """
     show_log()
     from ..checks import chosen_device
     from .apply_transform import apply_transform

@@ -23,7 +23,11 @@ QUIET = ("transforms", "registration", "study.cases")
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
-    """Add the options of the verb."""
+    """Add the options of the verb.
+
+    Args:
+        verb: parser of the verb, which also reports a wrong choice of pairs.
+    """
     pairs = verb.add_argument_group("pairs", "give one of these")
     pairs.add_argument(
         "--pairs",
@@ -57,7 +61,15 @@ def add_options(verb: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Register the pairs."""
+    """Register the pairs.
+
+    Args:
+        options: values of the options of `add_options`.
+
+    Raises:
+        SystemExit: if the options name no pairs, or pairs of several sources.
+        InputError: if the pairs cannot be listed. MONAI wraps errors of the run in its own, see `reason_of`.
+    """
     sources = given(options, *SOURCES).keys()
     if not (
         sources in ({"pairs"}, {"dataset"}, {"fixed_dir", "moving_dir"}, {"images"})

@@ -11,9 +11,17 @@ EXAMPLE = "python -m monai.bundle run training --config_file $(sacb bundle)/conf
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
-    """Add no options."""
+    """Add no options.
+
+    Args:
+        verb: parser of the verb.
+    """
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the folder."""
+    """Print the folder.
+
+    Args:
+        options: values of the options, which are not used.
+    """
     print(bundle_root())

@@ -12,7 +12,11 @@ EXAMPLE = "sacb evaluate --fixed-labels f_labels.nii.gz --warped-labels out/warp
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
-    """Add the options of the verb."""
+    """Add the options of the verb.
+
+    Args:
+        verb: parser of the verb.
+    """
     verb.add_argument("--fixed-labels", type=file, help="label map of the fixed image")
     verb.add_argument("--warped-labels", type=file, help="moving label map, warped onto the grid of --fixed-labels")
     add_transform(verb, required=False)
@@ -21,7 +25,14 @@ def add_options(verb: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Score the registration."""
+    """Score the registration.
+
+    Args:
+        options: values of the options of `add_options`.
+
+    Raises:
+        InputError: if a file is invalid, or there is nothing to score.
+    """
     show_log()
     from .score_files import score_registration
 

@@ -12,7 +12,11 @@ EXAMPLE = "sacb invert --transform out/transform.nii.gz --reference m.nii.gz --o
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
-    """Add the options of the verb."""
+    """Add the options of the verb.
+
+    Args:
+        verb: parser of the verb.
+    """
     add_transform(verb, required=True)
     verb.add_argument("--output", type=Path, required=True, metavar="FILE", help="path of the inverse, .nii.gz")
     verb.add_argument(
@@ -25,7 +29,14 @@ def add_options(verb: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Invert the transform."""
+    """Invert the transform.
+
+    Args:
+        options: values of the options of `add_options`.
+
+    Raises:
+        InputError: if the device is not available, or as in `invert_transform`.
+    """
     show_log()
     from ..checks import chosen_device
     from .invert_transform import invert_transform

@@ -19,7 +19,12 @@ INITIAL = ("none", "center", "rigid", "affine")
 
 
 def add_transform(verb: argparse.ArgumentParser, required: bool) -> None:
-    """Add --transform."""
+    """Add --transform.
+
+    Args:
+        verb: parser of the verb.
+        required: whether the option must be given.
+    """
     verb.add_argument(
         "--transform",
         type=file,
@@ -29,7 +34,11 @@ def add_transform(verb: argparse.ArgumentParser, required: bool) -> None:
 
 
 def add_label_interpolation(verb: argparse.ArgumentParser) -> None:
-    """Add --label-interpolation."""
+    """Add --label-interpolation.
+
+    Args:
+        verb: parser of the verb.
+    """
     verb.add_argument(
         "--label-interpolation",
         choices=("nearest", "linear"),
@@ -39,7 +48,11 @@ def add_label_interpolation(verb: argparse.ArgumentParser) -> None:
 
 
 def add_registration_options(verb: argparse.ArgumentParser) -> None:
-    """Add the options for the registration of pairs."""
+    """Add the options for the registration of pairs.
+
+    Args:
+        verb: parser of the verb.
+    """
     verb.add_argument(
         "--initial",
         choices=INITIAL,
@@ -73,12 +86,20 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
 
 
 def add_overwrite(verb: argparse.ArgumentParser) -> None:
-    """Add --overwrite."""
+    """Add --overwrite.
+
+    Args:
+        verb: parser of the verb.
+    """
     verb.add_argument("--overwrite", action="store_true", help="replace files that exist already")
 
 
 def add_device(verb: argparse.ArgumentParser) -> None:
-    """Add --device."""
+    """Add --device.
+
+    Args:
+        verb: parser of the verb.
+    """
     verb.add_argument("--device", type=word, help="cpu, cuda or cuda:N (default: the first GPU, or else the CPU)")
 
 
@@ -95,12 +116,26 @@ def show_log(quiet: tuple[str, ...] = ()) -> None:
 
 
 def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """Return the values of the options that have one."""
+    """Return the options that were given or have a default.
+
+    Args:
+        options: values of the options.
+        names: options to return.
+
+    Returns:
+        The value of each option that is not None, by its name.
+    """
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
 def file(text: str) -> Path:
     """Return the path of an existing file.
+
+    Args:
+        text: value of the option.
+
+    Returns:
+        The path as it was given.
 
     Raises:
         ArgumentTypeError: if there is no such file.
@@ -115,6 +150,12 @@ def file(text: str) -> Path:
 def folder(text: str) -> Path:
     """Return the path of an existing folder.
 
+    Args:
+        text: value of the option.
+
+    Returns:
+        The path as it was given.
+
     Raises:
         ArgumentTypeError: if there is no such folder.
     """
@@ -126,8 +167,14 @@ def folder(text: str) -> Path:
 def word(text: str) -> str:
     """Return a text that no config takes for code.
 
+    Args:
+        text: value of the option.
+
+    Returns:
+        The text as it was given.
+
     Raises:
-        ArgumentTypeError: if a config would.
+        ArgumentTypeError: if the text begins with $, @ or %.
     """
     try:
         check_plain_text(text, "the value")
@@ -138,6 +185,12 @@ def word(text: str) -> str:
 
 def number(text: str) -> int:
     """Return a whole number of at least 0.
+
+    Args:
+        text: value of the option, in decimal digits.
+
+    Returns:
+        The number.
 
     Raises:
         ArgumentTypeError: if the text is not one.

@@ -20,7 +20,11 @@ IMAGES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "mov
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
-    """Add the options of the verb."""
+    """Add the options of the verb.
+
+    Args:
+        verb: parser of the verb.
+    """
     verb.add_argument("--fixed", type=file, required=True, help="fixed image (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr)")
     verb.add_argument("--moving", type=file, required=True, help="moving image, which may be on another grid")
     verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the results")
@@ -32,7 +36,14 @@ def add_options(verb: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Register the scans, write the results, and print the scores."""
+    """Register the scans, write the results, and print the scores.
+
+    Args:
+        options: values of the options of `add_options`.
+
+    Raises:
+        InputError: if an image or an option is invalid, or a result cannot be written or would replace another file.
+    """
     show_log()
     from ..files import real_path
     from ..registration.flags import flags_of, trained_on

@@ -19,7 +19,11 @@ EXAMPLE = "sacb train --dataset DIR --config oasis --output runs/mine"
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
-    """Add the options of the verb."""
+    """Add the options of the verb.
+
+    Args:
+        verb: parser of the verb.
+    """
     data = verb.add_mutually_exclusive_group(required=True)
     data.add_argument("--dataset", type=folder, metavar="DIR", help="folder with images/ and, for validation, labels/")
     data.add_argument("--pairs", type=file, metavar="LIST", help="CSV or JSON list of pairs, such as follow-up scans")
@@ -50,7 +54,16 @@ def add_options(verb: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train the network."""
+    """Train the network.
+
+    Args:
+        options: values of the options of `add_options`.
+
+    Raises:
+        SystemExit: with 130, if the training is interrupted.
+        InputError: if there is no such config, or no state to resume from. MONAI wraps errors of the run in its own,
+            see `reason_of`.
+    """
     show_log()
     from .workflow import run_workflow
 

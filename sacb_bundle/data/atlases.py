@@ -54,6 +54,12 @@ def read_atlas(folder: str | Path) -> Atlas:
 def read_label_names(path: Path) -> dict[int, str]:
     """Read label names from a JSON file {"1": "name of label 1", ...}.
 
+    Args:
+        path: path of the file.
+
+    Returns:
+        The name of each label value.
+
     Raises:
         InputError: if the file holds no such object, a name occurs twice (MONAI Label ignores case) or is that of the
             background, or a config would take a name for code.
@@ -73,16 +79,29 @@ def read_label_names(path: Path) -> dict[int, str]:
 
 
 def shown_names(metadata: str | Path) -> dict[int, str]:
-    """Read the label names that MONAI Label shows, the output channels in configs/metadata.json."""
+    """Read the label names that MONAI Label shows, the output channels in configs/metadata.json.
+
+    Args:
+        metadata: path of configs/metadata.json.
+
+    Returns:
+        The name of each label value, with 0 for the background.
+
+    Raises:
+        InputError: if the file cannot be read, or is not JSON.
+    """
     channels = read_json(Path(metadata))["network_data_format"]["outputs"]["pred"]["channel_def"]
     return {int(value): name for value, name in channels.items()}
 
 
 def atlas_names(atlas_dir: str | Path) -> list[str]:
-    """Return the names of the atlases in a folder, each a subfolder, in alphabetical order.
+    """List the atlases in a folder, each a subfolder.
 
     Args:
         atlas_dir: path of the folder that holds the atlases.
+
+    Returns:
+        The names of the subfolders that hold labels.json, in alphabetical order. `read_atlas` checks their other files.
 
     Raises:
         InputError: if there are none, or a config would take a name for code.

@@ -53,6 +53,9 @@ def grid_of(path: str, grids: dict[str, Grid | InputError]) -> Grid:
         path: path of the file.
         grids: grids, or errors, of files that were read before; the result is added.
 
+    Returns:
+        The grid, without trailing axes of length 1.
+
     Raises:
         InputError: if the header cannot be read.
     """
@@ -72,6 +75,9 @@ def has_labels(items: Sequence[Mapping[str, str]]) -> bool:
 
     Args:
         items: subjects (with "label") or pairs (with "moving_labels" and "fixed_labels"), each as paths by key.
+
+    Returns:
+        True if there is at least one, and none lacks a label map; the files are not read.
     """
     return bool(items) and all("label" in item or {"moving_labels", "fixed_labels"} <= item.keys() for item in items)
 
@@ -99,10 +105,13 @@ def check_labels(labels: Iterable[int] | None, items: Iterable[Mapping[str, str]
 
 
 def label_values(items: Iterable[Mapping[str, str]]) -> list[int]:
-    """Return the label values other than 0 in the label maps of subjects or pairs, in ascending order.
+    """List the label values in the label maps of subjects or pairs.
 
     Args:
         items: subjects (with "label") or pairs (with "fixed_labels"), each as paths by key.
+
+    Returns:
+        The label values other than 0 that occur in any of the label maps, in ascending order.
 
     Raises:
         InputError: if a label map cannot be read or is invalid.

@@ -146,6 +146,13 @@ def _learn2reg_pairs(content: dict[str, Any], source: Path) -> list[dict[str, st
 def named(pairs: list[dict[str, str]], source: Path) -> list[dict[str, str]]:
     """Return the pairs, each with an id that is valid as a folder name.
 
+    Args:
+        pairs: pairs, with or without an id.
+        source: file or folder that lists the pairs, for error messages.
+
+    Returns:
+        The pairs in the same order. Those without an id are named MOVING_to_FIXED, see `distinct_names`.
+
     Raises:
         InputError: if an id is invalid, or two ids name the same folder.
     """
@@ -179,6 +186,12 @@ def _folder_name(value: str) -> str:
 
 def distinct_names(paths: Iterable[str]) -> dict[str, str]:
     """Return the names of files without endings, with as many parent folders as make equal names distinct.
+
+    Args:
+        paths: paths of the files, which need not exist.
+
+    Returns:
+        The name of each file by its path. Files in one folder that differ only in their endings share a name.
 
     Example:
         >>> distinct_names(["a/s1/t1.nii", "a/s2/t1.nii", "b.nii"])

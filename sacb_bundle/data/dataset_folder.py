@@ -81,7 +81,14 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
 
 
 def files_by_name(folder: Path, endings: tuple[str, ...] = VOLUME_ENDINGS) -> dict[str, Path]:
-    """Return the volumes in a folder by subject name, in the order of the names, without hidden files.
+    """List the volumes in a folder, without hidden files.
+
+    Args:
+        folder: path of the folder; its subfolders are not searched.
+        endings: endings of the files to list, in lower case; those of the files may be in either case.
+
+    Returns:
+        The path of each volume by the name of the subject, in the order of the file names.
 
     Raises:
         InputError: if the folder cannot be read, or two volumes have the same name.
@@ -132,7 +139,15 @@ def _description_split(description: dict, root: Path) -> tuple[list[str], list[s
 
 
 def default_split(items: list[Item]) -> tuple[list[Item], list[Item]]:
-    """Split subjects or pairs into training and validation by default."""
+    """Split subjects or pairs into training and validation by default.
+
+    Args:
+        items: subjects or pairs, in order.
+
+    Returns:
+        The items for training, and those for validation: the last fifth, at least two. Fewer than four items are all
+        used for both.
+    """
     if len(items) < 4:
         return items, items
     num_val = max(2, len(items) // 5)

@@ -62,7 +62,15 @@ class PairDataset(Dataset):
         return {**pair, "image": torch.cat([images["moving"], images["fixed"]])}
 
     def pair(self, index: int) -> dict[str, torch.Tensor]:
-        """Return a pair before augmentation."""
+        """Return a pair before augmentation.
+
+        Args:
+            index: index of the pair, from 0.
+
+        Returns:
+            The item of the pair: "image" (2, D, H, W), moving and fixed, with "moving_labels" and "fixed_labels"
+            (1, D, H, W) if both images have label maps.
+        """
         moving, fixed = (self.item(number) for number in self.pairs[index])
         if not self.of_subjects:
             return fixed
@@ -72,7 +80,14 @@ class PairDataset(Dataset):
         return pair
 
     def item(self, number: int) -> dict[str, torch.Tensor]:
-        """Return the tensors of a subject or pair, or of its mirror image."""
+        """Return the tensors of a subject or pair, or of its mirror image.
+
+        Args:
+            number: number of the subject or pair, from 0; the mirror images follow after the last.
+
+        Returns:
+            The tensors that the transform made, by key, with axis D reversed in a mirror image.
+        """
         item = self.loaded[number % len(self.data)]
         mirrored = number >= len(self.data)
         return {

@@ -22,6 +22,9 @@ def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
         pairing: "ordered" for all ordered pairs, "consecutive" for each subject to the next and the last to the first,
             "atlas" for the first subject to each other one.
 
+    Returns:
+        The pairs of indices, from 0.
+
     Raises:
         InputError: if `pairing` is not one of these.
 
@@ -47,6 +50,9 @@ def list_pairs(dataset_dir: str, data_list: str = "", pairing: str = "ordered", 
         pairing: rule that pairs the subjects, see `pair_indices`.
         atlas: name of the subject to put first, see `read_dataset`.
 
+    Returns:
+        The pairs, with ids.
+
     Raises:
         InputError: as in those functions.
     """
@@ -68,6 +74,9 @@ def training_data(dataset_dir: str, data_list: str = "", atlas: str | None = Non
         data_list: file, see `read_data_list`; "" for none.
         atlas: name of the subject to put first, see `read_dataset`.
 
+    Returns:
+        The subjects or pairs; those for training have no label maps.
+
     Raises:
         InputError: as in those functions.
     """
@@ -80,7 +89,15 @@ def training_data(dataset_dir: str, data_list: str = "", atlas: str | None = Non
 
 
 def subject_pair(moving: dict[str, str], fixed: dict[str, str]) -> Pair:
-    """Make a pair of two subjects."""
+    """Make a pair of two subjects.
+
+    Args:
+        moving: moving subject, {"image": path} with or without "label": path.
+        fixed: fixed subject, likewise.
+
+    Returns:
+        The pair, without an id, and with a label map for each subject that has one.
+    """
     pair = {"moving": moving["image"], "fixed": fixed["image"]}
     if "label" in moving:
         pair["moving_labels"] = moving["label"]

@@ -57,7 +57,15 @@ def phantom_images(
 
 
 def phantom(shape: tuple[int, int, int], displacement: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Return image and labels, uint8 (D, H, W), of the ellipsoids at positions displaced by (3, D, H, W) in voxels."""
+    """Draw the ellipsoids at displaced positions.
+
+    Args:
+        shape: (D, H, W).
+        displacement: displacement (3, D, H, W) of the position at each voxel, in voxels; 0.0 for none.
+
+    Returns:
+        The image and its label map, both uint8 (D, H, W).
+    """
     half = np.array(shape).reshape(3, 1, 1, 1) / 2
     places = (np.indices(shape) + displacement + 0.5 - half) / half
     labels = np.zeros(shape, np.uint8)

@@ -79,7 +79,12 @@ class SaveBest:
                 evaluator.logger.info("Saved the best weights so far to %s.", self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best so far; empty before the first validation."""
+        """Return the best so far, to be saved with the state of a training.
+
+        Returns:
+            The "metric" by which it is the best, its "value", its "epoch" and its "weights", on the CPU; empty before
+            the first validation.
+        """
         return self.best
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -96,5 +101,9 @@ class SaveBest:
             self.write()
 
     def write(self) -> None:
-        """Write the best weights and their info."""
+        """Write the best weights and their info.
+
+        Raises:
+            InputError: if a file cannot be written.
+        """
         write_weights(self.best["weights"], self.info, self.path)

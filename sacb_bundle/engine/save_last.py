@@ -40,7 +40,11 @@ class SaveLast:
         trainer.add_event_handler(Events.COMPLETED, self.save)
 
     def save(self) -> None:
-        """Save the weights and their info."""
+        """Save the weights and their info.
+
+        Raises:
+            InputError: if a file cannot be written.
+        """
         state = {name: value.cpu() for name, value in self.network.state_dict().items()}
         write_weights(state, self.info, self.path)
         logger.info("Saved the weights to %s.", self.path)

@@ -43,18 +43,28 @@ class EvaluationTables:
         self.left_out: dict[str, str] = {}
 
     def begin(self) -> list[str]:
-        """Make the folder, and return the ids of all pairs."""
+        """Make the folder, and forget the scores of an earlier evaluation.
+
+        Returns:
+            The ids of all pairs.
+
+        Raises:
+            InputError: if the folder cannot be made or written to.
+        """
         make_folder(self.output_dir)
         self.scores.clear()
         self.left_out.clear()
         return [pair["id"] for pair in self.pairs]
 
     def finish(self, process: Callable, data: dict[str, Any]) -> str:
-        """Score a pair, and return the reason it is left out, or "".
+        """Score a pair.
 
         Args:
             process: function that scores a pair, and returns a dict with its `PairScores` under "scores".
             data: items of the pair, with "id".
+
+        Returns:
+            The reason the pair is left out; "" if it is scored.
 
         Raises:
             RuntimeError: if the pair fails for a reason that the user cannot fix.
@@ -83,7 +93,14 @@ class EvaluationTables:
         logger.warning("%s: left out: %s", case, failure["error"])
 
     def summarise(self) -> dict[str, float]:
-        """Write both files, and log and return the mean scores."""
+        """Write both files, and log the mean and standard deviation of each score.
+
+        Returns:
+            The mean of each score over pairs, by its name; a score that no pair has is left out.
+
+        Raises:
+            InputError: if a file cannot be written.
+        """
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, ["pair", "label", *LABEL_SCORES, *FIELD_SCORES], lineterminator="\n")
         writer.writeheader()
@@ -125,9 +142,16 @@ class EvaluationTables:
 
 
 def summarise(pairs: Iterable[PairScores]) -> dict[str, Any]:
-    """Return the mean and standard deviation over pairs of every score, and the number of labels left out.
+    """Compute the mean and standard deviation over pairs of every score, and count the labels left out.
 
     The score of a pair is the mean over its labels; a pair without labels does not count in the label scores.
+
+    Args:
+        pairs: scores of the pairs.
+
+    Returns:
+        The content of metrics.json: "mean" and "std" of each score, see `mean_and_std`, and the numbers "pairs",
+        "pairs_without_labels", "labels_left_out" and "labels_vanished".
     """
     pairs = list(pairs)
     summary: dict[str, Any] = {

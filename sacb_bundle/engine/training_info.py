@@ -22,6 +22,10 @@ def training_info(network: RegistrationNetwork, spacing_mm: float, dataset: Pair
         spacing_mm: spacing of the training grids.
         dataset: training pairs.
         data: path of the data set; its name is recorded.
+
+    Returns:
+        The description. Its modality is "auto" if several rules scaled the images, and its deciles are the means over
+        the images of at most 50 subjects or pairs, None if no image has a foreground.
     """
     images = [
         dataset.item(number)["image"].numpy() for number in range(min(len(dataset.loaded), LARGEST_NUMBER_OF_IMAGES))

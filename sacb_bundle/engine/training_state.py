@@ -24,9 +24,22 @@ logger = logging.getLogger(__name__)
 class Stateful(Protocol):
     """An object whose state can be saved and restored."""
 
-    def state_dict(self) -> dict: ...  # noqa: D102
+    def state_dict(self) -> dict:
+        """Return the state.
 
-    def load_state_dict(self, state_dict: dict) -> object: ...  # noqa: D102
+        Returns:
+            The state, in types that `read_weights` reads without executing code.
+        """
+
+    def load_state_dict(self, state_dict: dict) -> object:
+        """Restore a state.
+
+        Args:
+            state_dict: state that the method `state_dict` of such an object returned.
+
+        Returns:
+            Any value; it is not used.
+        """
 
 
 class TrainingState:
@@ -177,6 +190,9 @@ def epochs_to_train(resume: bool | str | Path, output_dir: str | Path, default: 
         resume: False for a new training, True to resume from last.pt in the output folder, or the path of a state.
         output_dir: output folder.
         default: number of epochs of a new training.
+
+    Returns:
+        The number of all epochs, including those completed; the default if the state has no number.
 
     Raises:
         InputError: if there is no state to resume from.

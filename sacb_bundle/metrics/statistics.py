@@ -12,6 +12,9 @@ def mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
     Args:
         values: numbers; the mean needs at least one, the standard deviation at least two.
 
+    Returns:
+        {"mean": mean, "std": standard deviation}, in the unit of the values.
+
     Example:
         >>> mean_and_std([1.0, 3.0])
         {'mean': 2.0, 'std': 1.4142135623730951}

@@ -90,7 +90,14 @@ def translate(published_name: str) -> str:
 
 
 def network_like(state: Mapping[str, torch.Tensor]) -> SACBNet:
-    """Return a SACBNet with the options that the shapes of a state dict imply, and defaults for the others."""
+    """Build a SACBNet with the options that the shapes of a state dict imply, and defaults for the others.
+
+    Args:
+        state: state dict with the names of `SACBNet`; where a name is missing, the defaults apply.
+
+    Returns:
+        The network, with newly initialised weights.
+    """
     first, tap_mlp = (
         getattr(state.get(name), "shape", ())
         for name in ("encoder.levels.0.0.convolution.weight", "sacb.2.tap_mlp.0.weight")
@@ -130,6 +137,9 @@ def write_whole(content: dict, path: Path) -> None:
     Args:
         content: dict to save.
         path: file to write.
+
+    Raises:
+        InputError: if the file cannot be written.
     """
     with whole_file(path) as unfinished:
         torch.save(content, unfinished)

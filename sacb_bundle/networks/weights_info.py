@@ -84,7 +84,15 @@ def read_info(weights: str | Path) -> WeightsInfo:
 
 
 def check_info(info: WeightsInfo, path: Path) -> None:
-    """Raise an InputError unless every value has its type and the network is known."""
+    """Check that every value of a description has its type, and that the network is known.
+
+    Args:
+        info: description of weights.
+        path: path of its JSON file, for the error message.
+
+    Raises:
+        InputError: if a value is of another type or out of range, or the network is none of `NETWORKS`.
+    """
     name = info.network.get("name") if isinstance(info.network, dict) else None
     if not isinstance(name, str) or name not in NETWORKS:
         raise InputError(f"{path}: names the network {name!r}; known are {', '.join(NETWORKS)}.")
@@ -131,6 +139,9 @@ def describe(network: RegistrationNetwork) -> dict[str, Any]:
 
     Args:
         network: network of one of the classes in `NETWORKS`.
+
+    Returns:
+        {"name": name of the class} and the options; `build_network` takes it.
     """
     return {"name": type(network).__name__, **network.options}
 

@@ -10,7 +10,11 @@ import torch
 
 
 def is_traced() -> bool:
-    """Return whether `torch.jit.trace` or `torch.export` is recording."""
+    """Return whether `torch.jit.trace` or `torch.export` is recording.
+
+    Returns:
+        True while one of them records operations.
+    """
     return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 

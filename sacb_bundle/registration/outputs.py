@@ -85,7 +85,15 @@ def _write_learn2reg_field(result: Registration, path: Path) -> None:
 
 
 def write_picture(result: Registration, path: Path) -> None:
-    """Write the picture."""
+    """Write the picture.
+
+    Args:
+        result: registration to draw.
+        path: path of the file, .jpg.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
     with whole_file(path) as unfinished:
         result.picture().save(unfinished, quality=JPEG_QUALITY)
 
@@ -115,18 +123,36 @@ OUTPUTS = {
 
 
 def formats() -> list[str]:
-    """Return the names of the optional outputs."""
+    """List the optional outputs.
+
+    Returns:
+        The names of those of `OUTPUTS` that are written only on request.
+    """
     return [name for name, output in OUTPUTS.items() if output.optional]
 
 
 def check_formats(names: Sequence[str]) -> None:
-    """Raise an InputError unless each name is one of `formats`."""
+    """Check that optional outputs are known.
+
+    Args:
+        names: names of the outputs.
+
+    Raises:
+        InputError: if `names` is a single text, or one of them is none of `formats`.
+    """
     if isinstance(names, str) or not set(names) <= set(formats()):
         raise InputError(f"formats is {names!r}; it must be a list of some of {', '.join(formats())}.")
 
 
 def is_result(name: str) -> bool:
-    """Return whether a file of this name in a folder of results is a result, not a user's file."""
+    """Return whether a file of this name in a folder of results is a result, not a user's file.
+
+    Args:
+        name: name of the file; a path is not the name of a result.
+
+    Returns:
+        True if the name is that of one of `OUTPUTS`, for images of any names.
+    """
     patterns = (
         ".*".join(map(re.escape, re.split(r"\{fixed\}|\{moving\}", output.file))) for output in OUTPUTS.values()
     )

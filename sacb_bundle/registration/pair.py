@@ -78,6 +78,9 @@ def read_label_map(image: object, role: str) -> Volume:
         image: path or image in memory, see `sacb_bundle.spatial.as_volume`.
         role: role of the label map in error messages, such as "fixed label".
 
+    Returns:
+        The label map as int32.
+
     Raises:
         InputError: if it is not a valid label map.
     """

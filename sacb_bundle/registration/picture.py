@@ -29,6 +29,12 @@ def draw(result: Registration) -> Image.Image:
     fixed is brighter, red where it is darker); a grid of the fixed image, moved to the positions sampled in the moving
     image; the displacement as a colour (red: left-right, green: anterior-posterior, blue: superior-inferior); and the
     outlines of label maps, if any (fixed green, warped pink, both white).
+
+    Args:
+        result: registration to draw.
+
+    Returns:
+        The picture, RGB, with a row for each plane.
     """
     vectors = _displacement_mm(result)
     longest = float(vectors.square().sum(dim=0).sqrt().max())

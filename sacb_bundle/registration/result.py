@@ -201,7 +201,12 @@ class Registration:
         return warp_points(self.transform, points)
 
     def inverse(self) -> Transform:
-        """Return the transform from moving to fixed world coordinates, on the moving image's grid."""
+        """Invert the transform.
+
+        Returns:
+            The transform from moving to fixed world coordinates in mm, RAS: a displacement field on the moving image's
+            grid.
+        """
         return Transform(displacement=invert(self.transform, self.pair.moving.grid))
 
     def measures(
@@ -271,7 +276,11 @@ class Registration:
         ).labels[0]
 
     def picture(self) -> Image.Image:
-        """Draw the pair in three planes, see `sacb_bundle.registration.picture.draw`."""
+        """Draw the pair in three planes, see `sacb_bundle.registration.picture.draw`.
+
+        Returns:
+            The picture, RGB.
+        """
         return draw(self)
 
     def _repr_jpeg_(self) -> bytes:

@@ -53,11 +53,14 @@ def check_folder(folder: Path, redo_damaged: bool = False) -> None:
 
 
 def check_not_read(folders: set[Path], sources: list[Path]) -> None:
-    """Raise an InputError if a result would overwrite an input.
+    """Check that no result would overwrite an input.
 
     Args:
         folders: resolved folders of results.
         sources: paths of the inputs.
+
+    Raises:
+        InputError: if an input lies in one of the folders and has the name of a result or record; names the input.
     """
     for path in sources:
         source = real_path(path)
@@ -150,6 +153,9 @@ def write_record(folder: Path, **facts: Any) -> None:
         folder: folder of the results.
         facts: "id", "hashes" of the inputs and "measures", and if known, "inputs" (paths), "settings" (a hash),
             "weights" (their SHA-256) and "seconds".
+
+    Raises:
+        InputError: if the record cannot be written.
     """
     defaults: dict[str, Any] = {"inputs": {}, "settings": "", "seconds": {}}
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
@@ -158,12 +164,26 @@ def write_record(folder: Path, **facts: Any) -> None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return the record of a folder of results; empty if it is missing or damaged."""
+    """Read the record of a folder of results.
+
+    Args:
+        folder: folder of the results, which need not exist.
+
+    Returns:
+        The facts that `write_record` wrote; empty if the record is missing or damaged.
+    """
     content = read_or_empty(folder / RECORD, dict)
     typed = all(isinstance(content.get(key), kind) for key, kind in RECORD_TYPES.items())
     return content if typed and content["results"] else {}
 
 
 def read_failure(folder: Path) -> str:
-    """Return why the last attempt at the case in a folder failed; "" if it did not."""
+    """Read why the last attempt at a case failed.
+
+    Args:
+        folder: folder of the case, which need not exist.
+
+    Returns:
+        The error message; "" if the attempt did not fail, or error.json is damaged.
+    """
     return str(read_or_empty(folder / FAILURE, dict).get("error", ""))

@@ -56,6 +56,9 @@ class DisplacementField:
 
         Args:
             grid: grid to cover.
+
+        Returns:
+            The displacement field on its own grid, extended by as many voxels as the other grid needs.
         """
         index = self.grid.to_index(grid.corners)
         before = np.maximum(0, np.ceil(-index.min(axis=0))).astype(int)
@@ -80,5 +83,13 @@ class DisplacementField:
 
 
 def map_affinely(matrix: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Map positions (3, d, h, w) by a 4x4 matrix."""
+    """Map positions by an affine matrix.
+
+    Args:
+        matrix: 4x4 matrix, with the dtype and device of the positions.
+        positions: positions (3, d, h, w), such as world coordinates or voxel indices.
+
+    Returns:
+        Positions (3, d, h, w).
+    """
     return torch.einsum("ij,jdhw->idhw", matrix[:3, :3], positions) + matrix[:3, 3].reshape(3, 1, 1, 1)

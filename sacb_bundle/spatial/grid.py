@@ -36,6 +36,9 @@ class Grid:
             origin: position of the first voxel in mm, LPS.
             spacing: distance between neighbouring voxels along each axis, in mm.
             direction: matrix (3, 3) whose columns are the unit vectors of the axes in LPS.
+
+        Returns:
+            The grid, whose affine is in RAS.
         """
         affine = np.eye(4)
         affine[:3, :3] = RAS_TO_LPS @ np.asarray(direction).reshape(3, 3) @ np.diag(spacing)
@@ -103,6 +106,9 @@ class Grid:
 
         Args:
             other: grid to compare with.
+
+        Returns:
+            True if no coordinate of a corner differs by more than 1 % of this grid's smallest spacing.
         """
         if self.shape != other.shape:
             return False
@@ -113,12 +119,19 @@ class Grid:
 
         Args:
             other: grid whose voxels are checked.
+
+        Returns:
+            True if the centre of each corner voxel is less than a voxel outside the outermost centres of this grid.
         """
         indices = self.to_index(other.corners)
         return bool((indices > -1).all() and (indices < np.array(self.shape)).all())
 
     def slabs(self) -> Iterator[slice]:
-        """Yield slices of planes along the first axis, of about `SLAB_VOXELS` voxels each."""
+        """Divide the grid into slabs of about `SLAB_VOXELS` voxels each.
+
+        Yields:
+            Slice of the planes of a slab along the first axis, with a start and a stop, in ascending order.
+        """
         planes = max(1, SLAB_VOXELS // max(1, self.shape[1] * self.shape[2]))
         for start in range(0, self.shape[0], planes):
             yield slice(start, min(start + planes, self.shape[0]))
@@ -129,6 +142,9 @@ class Grid:
         Args:
             axis: axis at right angles to the plane: 0, 1 or 2.
             index: voxel index of the plane along that axis.
+
+        Returns:
+            The grid, whose voxels are where those of the plane are.
         """
         affine = self.affine.copy()
         affine[:3, 3] += index * affine[:3, axis]
@@ -191,5 +207,13 @@ def check_same_grid(name: str, grid: Grid, reference_name: str, reference: Grid)
 
 
 def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Map points (N, 3) by a 4x4 matrix."""
+    """Map points by an affine matrix.
+
+    Args:
+        affine: 4x4 matrix.
+        points: points (N, 3), such as world coordinates or voxel indices.
+
+    Returns:
+        Points (N, 3) fp64.
+    """
     return np.asarray(points, dtype=np.float64) @ affine[:3, :3].T + affine[:3, 3]

@@ -98,12 +98,23 @@ def source_name(image: object, name: str) -> str:
     Args:
         image: path or image in memory.
         name: role of the image, such as "moving".
+
+    Returns:
+        The path, or a phrase such as "the moving image".
     """
     return str(image) if isinstance(image, (str, Path)) else f"the {name} image"
 
 
 def unknown_type(image: object, name: str) -> InputError:
-    """Return the error for an image of a type that `as_volume` does not take."""
+    """Make the error for an image of a type that `as_volume` does not take.
+
+    Args:
+        image: the image.
+        name: role of the image, such as "moving".
+
+    Returns:
+        The error, which is not raised; for an array, its message explains how to add an affine.
+    """
     if isinstance(image, (np.ndarray, torch.Tensor, list, tuple)):
         return InputError(
             f"The {name} image is an array without an affine, so that its place in the world is not known; wrap it in "
@@ -118,6 +129,13 @@ def unknown_type(image: object, name: str) -> InputError:
 def affine_of_nibabel(image: SpatialImage, source: str) -> np.ndarray:
     """Check the header of a nibabel image, and return its affine.
 
+    Args:
+        image: nibabel image of any class.
+        source: name of the image in error messages.
+
+    Returns:
+        The 4x4 matrix from voxel indices to world coordinates in mm, RAS.
+
     Raises:
         InputError: if it has no affine, or lengths are not in mm.
     """
@@ -129,7 +147,14 @@ def affine_of_nibabel(image: SpatialImage, source: str) -> np.ndarray:
 
 
 def nibabel_type(image: object) -> type:
-    """Return the class of nibabel that a result is given in for an image."""
+    """Return the class of nibabel that a result is given in for an image.
+
+    Args:
+        image: path or nibabel image.
+
+    Returns:
+        The first of `NIBABEL_TYPES` that the image belongs to; Nifti1Image for other images and for paths.
+    """
     return next((kind for kind in NIBABEL_TYPES if isinstance(image, kind)), nib.Nifti1Image)
 
 
@@ -140,6 +165,9 @@ def nibabel_image(values: np.ndarray, grid: Grid, kind: type) -> SpatialImage:
         values: (D, H, W) array, or one with more axes.
         grid: grid of the first three axes.
         kind: class of the result.
+
+    Returns:
+        The image, in the type of number of the values if the format has it, else int32 if that holds them, else fp32.
     """
     values = _storable(values, kind)
     return nib.MGHImage(values, grid.affine) if kind is nib.MGHImage else nifti_image(values, grid, kind)
@@ -158,7 +186,14 @@ def _storable(values: np.ndarray, kind: type) -> np.ndarray:
 
 
 def is_meta_tensor(image: object) -> bool:
-    """Return whether an image is a MetaTensor, without importing MONAI."""
+    """Return whether an image is a MetaTensor, without importing MONAI.
+
+    Args:
+        image: object of any type.
+
+    Returns:
+        True for a MetaTensor; there is none before MONAI has been imported elsewhere.
+    """
     module = sys.modules.get("monai.data.meta_tensor")
     return module is not None and isinstance(image, module.MetaTensor)
 
@@ -199,6 +234,10 @@ def meta_tensor(image: object, values: np.ndarray, grid: Grid) -> object:
         image: MetaTensor whose class the result has.
         values: (C, D, H, W) or (D, H, W) array.
         grid: grid of the last three axes.
+
+    Returns:
+        The MetaTensor on the CPU, with the affine of the grid, in mm, RAS. Unsigned integers of 16 bits become
+        int32, and those of 32 and 64 bits int64.
     """
     # PyTorch can do little with these types.
     wider = {np.dtype(np.uint16): np.int32, np.dtype(np.uint32): np.int64, np.dtype(np.uint64): np.int64}

@@ -154,7 +154,11 @@ class InverseError:
     inverse_grid: Grid
 
     def summary(self) -> dict[str, float]:
-        """Return the mean, 95th percentile and maximum in mm, and the share of voxels that could be checked.
+        """Summarise the distances.
+
+        Returns:
+            "mean_mm", "p95_mm" (the 95th percentile) and "max_mm" of the distances, in mm, and "checked", the share of
+            the voxels that could be checked, from 0 to 1.
 
         Raises:
             InputError: if no voxel could be checked.

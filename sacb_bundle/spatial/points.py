@@ -108,6 +108,14 @@ def _with_rows_moved(text: str, source: Path, move: Callable[[np.ndarray], np.nd
 def number(text: str | None, source: Path, line: int) -> float:
     """Parse a coordinate.
 
+    Args:
+        text: cell of the table; None if the row is too short.
+        source: path of the file, for the error message.
+        line: number of the line in the file, for the error message.
+
+    Returns:
+        The coordinate, in mm.
+
     Raises:
         InputError: if it is not a finite number; names the file and the line.
     """

@@ -95,7 +95,10 @@ def resample_at(
         progress: function that is called with the number of planes after each slab.
 
     Returns:
-        results for the images, then those for the label maps.
+        The results for the images, then those for the label maps.
+
+    Raises:
+        InputError: if `label_interpolation` has another value.
     """
     check_label_interpolation(label_interpolation)
     sample_label = LABEL_SAMPLERS[label_interpolation]
@@ -139,7 +142,13 @@ class Task:
         self.values: torch.Tensor | None = None
 
     def fill(self, planes: slice, positions: torch.Tensor) -> None:
-        """Sample the source at world coordinates (3, d, H, W) for a slab of the result."""
+        """Sample the source for a slab of the result.
+
+        Args:
+            planes: slice of the d planes of the slab along the first axis of the result.
+            positions: world coordinates (3, d, H, W) fp32 of the slab's voxels in the source, in mm, RAS, on the device
+                that computes.
+        """
         if self.values is None:
             self.values = _to_tensor(self.source.values, self.dtype, positions.device)
         to_index = torch.from_numpy(np.linalg.inv(self.source.grid.affine)).to(positions)
@@ -168,13 +177,27 @@ def _sample_image(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 def result_dtype(values: np.ndarray) -> np.dtype:
-    """Return the type of number of a warped image: its own if it is one of integers that fp32 holds, else fp32."""
+    """Choose the type of number of a warped image.
+
+    Args:
+        values: (D, H, W) array of the image before it is warped.
+
+    Returns:
+        Its own type, in native byte order, if it is one of integers and fp32 holds each value exactly; else fp32.
+    """
     exact = values.dtype.kind in "iu" and max(abs(int(values.min())), abs(int(values.max()))) <= LARGEST_EXACT
     return values.dtype.newbyteorder("=") if exact else np.dtype(np.float32)
 
 
 def label_dtype(largest: int) -> np.dtype:
-    """Return the type of number of a warped label map with this largest label: the smallest unsigned one."""
+    """Choose the type of number of a warped label map.
+
+    Args:
+        largest: largest label, at least 0.
+
+    Returns:
+        The smallest unsigned type that holds it.
+    """
     return np.min_scalar_type(largest)
 
 

@@ -76,7 +76,15 @@ def _flat_index(index: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 
 
 def is_inside(index: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
-    """Return whether voxel indices (3, ...) are within an image, up to half a voxel beyond the outermost centres."""
+    """Return whether voxel indices are within an image, up to half a voxel beyond the outermost centres.
+
+    Args:
+        index: voxel indices (3, ...).
+        shape: shape (D, H, W) of the image.
+
+    Returns:
+        Booleans (...), without the first axis of the indices.
+    """
     inside = torch.ones_like(index[0], dtype=torch.bool)
     for axis, size in zip(index, shape, strict=True):
         inside &= (axis >= -0.5) & (axis < size - 0.5)

@@ -52,7 +52,11 @@ class TrailingAxes:
         return int(np.prod(self.shape, dtype=int))
 
     def indices(self) -> Iterator[tuple[int, ...]]:
-        """Yield the index of each frame along the axes, the first axis fastest, as NIfTI stores them."""
+        """Number the frames along the axes, the first axis fastest, as NIfTI stores them.
+
+        Yields:
+            Index of each frame along the axes; one empty tuple for a 3-D image.
+        """
         for number in range(self.num_frames):
             yield tuple(int(index) for index in np.unravel_index(number, self.shape, order="F")) if self.shape else ()
 
@@ -84,6 +88,9 @@ class Series:
 
         Args:
             labels: whether the frames are label maps, which are given as int32.
+
+        Yields:
+            Volume of each frame, on the grid of the series.
 
         Raises:
             InputError: if a frame is damaged or does not pass `as_finite`, or `as_label_map` for labels.

@@ -67,6 +67,9 @@ class Transform:
         Args:
             fixed: grid of the fixed image.
             moving: grid of the moving image.
+
+        Returns:
+            True if the centre of at least one voxel ends within a voxel of the moving grid.
         """
         to_index = torch.from_numpy(np.linalg.inv(moving.affine)).to(self.device, torch.float32)
         return any(
@@ -88,10 +91,25 @@ class Transform:
 
 
 def to_positions(points: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Convert points (N, 3) to positions (3, 1, 1, N) fp32."""
+    """Convert points to the shape that a transform takes.
+
+    Args:
+        points: world coordinates (N, 3).
+        device: device of the result.
+
+    Returns:
+        The same coordinates (3, 1, 1, N) fp32.
+    """
     return torch.from_numpy(np.asarray(points, dtype=np.float64)).to(device, torch.float32).T.reshape(3, 1, 1, -1)
 
 
 def from_positions(positions: torch.Tensor) -> np.ndarray:
-    """Convert positions (3, 1, 1, N) to points (N, 3) fp64."""
+    """Convert positions to points, the inverse of `to_positions`.
+
+    Args:
+        positions: world coordinates (3, 1, 1, N), on any device.
+
+    Returns:
+        The same coordinates (N, 3) fp64.
+    """
     return positions.reshape(3, -1).T.double().cpu().numpy()

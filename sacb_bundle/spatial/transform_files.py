@@ -133,7 +133,14 @@ def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Tran
 
 
 def checked(transform: Transform, path: Path) -> Transform:
-    """Return the transform after checking that its numbers are finite and its affine part has an inverse.
+    """Check that the numbers of a transform are finite and its affine part has an inverse.
+
+    Args:
+        transform: transform to check.
+        path: path of its file, for error messages.
+
+    Returns:
+        The same transform.
 
     Raises:
         InputError: if not.
@@ -174,6 +181,14 @@ def _read_displacement(path: Path, device: torch.device | str) -> DisplacementFi
 
 def from_itk(transform: sitk.Transform, path: Path, device: torch.device | str) -> Transform:
     """Convert an ITK transform of affine transforms, applied after at most one displacement field.
+
+    Args:
+        transform: ITK transform from fixed to moving world coordinates in mm, LPS.
+        path: path of its file, for error messages.
+        device: device of the displacement field.
+
+    Returns:
+        The transform from fixed to moving world coordinates in mm, RAS.
 
     Raises:
         InputError: if it is not 3-D, or holds other transforms.

@@ -150,11 +150,14 @@ class Cases:
         )
 
     def reason_to_do(self, pair: Mapping[str, str], hashes: Callable[[Mapping[str, str]], dict[str, str]]) -> str:
-        """Return why a case must be registered (again); "" if it is complete, with the same inputs and settings.
+        """Find out whether a case is complete, with the same inputs and settings.
 
         Args:
             pair: pair of the case.
             hashes: function that hashes the files of a pair, see `fingerprint.input_hashes`.
+
+        Returns:
+            The reason the case must be registered (again), such as "settings changed"; "" if it is complete.
         """
         folder = self.output_dir / pair["id"]
         record = read_record(folder)

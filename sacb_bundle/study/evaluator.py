@@ -21,22 +21,60 @@ class Results(Protocol):
     """Destination of the results of cases: the folders of a `Study`, or the tables of an evaluation."""
 
     def begin(self) -> Sequence[str]:
-        """Prepare for writing, and return the ids of the cases to register."""
+        """Prepare for writing.
+
+        Returns:
+            The ids of the cases to register.
+
+        Raises:
+            InputError: if results cannot be written.
+        """
 
     def finish(self, process: Callable, data: dict[str, Any]) -> str:
-        """Process a case, and return the reason it failed, or ""."""
+        """Process a case, and keep its results.
+
+        Args:
+            process: postprocessing of a case, from its items to the items with the results.
+            data: items of the case, with "id".
+
+        Returns:
+            The reason the case failed; "" if it did not.
+
+        Raises:
+            InputError: if no more results can be written, which ends the run.
+        """
 
     def fail(self, case: str, failure: Mapping[str, str]) -> None:
-        """Record a case that failed before postprocessing, see `failure_of`."""
+        """Record a case that failed before postprocessing.
+
+        Args:
+            case: id of the case.
+            failure: error to record, see `failure_of`.
+
+        Raises:
+            InputError: if no more results can be written, which ends the run.
+        """
 
     def summarise(self) -> dict[str, float]:
-        """Write the summary of all cases, and return their mean scores."""
+        """Write the summary of all cases.
+
+        Returns:
+            The mean scores of the cases, by name, for the evaluator's metrics.
+        """
 
     def stop(self) -> None:
         """Write the summary of the finished cases after an interruption."""
 
     def end(self, failed: Mapping[str, str], number: int) -> None:
-        """End the run; raise an InputError if failed cases are an error."""
+        """End the run, after all else is done.
+
+        Args:
+            failed: reason each case failed, by its id.
+            number: number of all cases of the run.
+
+        Raises:
+            InputError: if the failed cases are an error.
+        """
 
     def release(self) -> None:
         """Allow other processes to write."""

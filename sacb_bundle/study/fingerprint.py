@@ -29,7 +29,13 @@ INPUTS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "mov
 
 
 def input_hashes(pair: Mapping[Any, Any]) -> dict[str, str]:
-    """Return the `content_hash` of each file of a pair.
+    """Hash the files of a pair.
+
+    Args:
+        pair: paths of the pair, see `sacb_bundle.data.Pair`; other keys are ignored.
+
+    Returns:
+        The `content_hash` of each file, by its key.
 
     Raises:
         InputError: if a file cannot be read.
@@ -39,6 +45,12 @@ def input_hashes(pair: Mapping[Any, Any]) -> dict[str, str]:
 
 def scan_hash(path: str | Path) -> str:
     """Return the `content_hash` of a file, recomputed only if its size or modification time differs.
+
+    Args:
+        path: path of the file. A header whose voxels are in another file is always hashed anew.
+
+    Returns:
+        The hash, in hexadecimal.
 
     Raises:
         InputError: if the file cannot be read.
@@ -57,20 +69,37 @@ def _hash_of_content(path: str, size: int, changed: int) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that results depend on."""
+    """Return the versions of the packages that results depend on.
+
+    Returns:
+        The version of each package, by its name.
+    """
     return {"sacb_bundle": __version__, "torch": str(torch.__version__), "SimpleITK": sitk.Version_VersionString()}
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of settings, see `described`."""
+    """Hash everything that results depend on besides the inputs.
+
+    Args:
+        settings: settings of any types, by name, see `described`.
+
+    Returns:
+        The SHA-256 of their description, in hexadecimal, whatever their order.
+    """
     return hashlib.sha256(json.dumps(described(settings), sort_keys=True).encode()).hexdigest()
 
 
 def described(value: Any) -> Any:
     """Return a value in a form that JSON can hold: an object becomes its class and its public attributes, recursively.
 
-    Network weights and states of random generators are left out. Other values become their `repr`, which may differ
-    between processes: it is better to repeat a study than to wrongly take it as done.
+    Network weights, and the states of random generators of NumPy's `RandomState`, are left out. Other values become
+    their `repr`, which may differ between processes: it is better to repeat a study than to wrongly take it as done.
+
+    Args:
+        value: setting of any type, such as a number, an array, a transform or a network.
+
+    Returns:
+        A value of JSON types.
     """
     if isinstance(value, np.generic):
         value = value.item()

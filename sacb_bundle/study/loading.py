@@ -89,10 +89,13 @@ class CaseLoader:
                 done += 1
 
     def batches(self, positions: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Return the batches of the cases at these positions.
+        """Start to load some cases, in worker processes if there are any.
 
         Args:
             positions: positions of the cases in the dataset, from 0.
+
+        Returns:
+            Iterator over the batches, in the order of the positions. It raises a RuntimeError if a worker is killed.
         """
         ahead = {"prefetch_factor": 1} if self.num_workers else {}
         workers = min(self.num_workers, len(positions))

@@ -34,7 +34,10 @@ class Part:
 
     @classmethod
     def of_environment(cls) -> Part:
-        """Return the part given by RANK and WORLD_SIZE, as torchrun sets them; the whole study without them.
+        """Read the part from RANK and WORLD_SIZE, as torchrun sets them.
+
+        Returns:
+            The part; the whole study if neither is set.
 
         Raises:
             InputError: if they are not a rank and a number of processes.
@@ -60,11 +63,15 @@ class Part:
     def take(self, output_dir: Path) -> FileLock:
         """Lock this part of the study, and remove unfinished files of killed processes.
 
+        Args:
+            output_dir: existing folder of the study.
+
         Returns:
             The lock, which also ends with the process.
 
         Raises:
-            InputError: if another process does this part, or a study with another number of parts is running.
+            InputError: if another process does this part, a study with another number of parts is running, or files
+                cannot be locked in the folder.
         """
         own = FileLock(output_dir / f"{LOCK}{self.name}")
         try:

@@ -77,10 +77,13 @@ class Planner:
     jobs: int
 
     def plan(self, pairs: Sequence[Mapping[str, str]]) -> Plan:
-        """Return the plan for pairs, from the headers of their files.
+        """Plan the registration of pairs from the headers of their files.
 
         Args:
             pairs: pairs to register, see `sacb_bundle.data.Pair`.
+
+        Returns:
+            The plan; a pair with an invalid header counts as a problem, and adds neither time nor disk space.
         """
         grids: dict[str, Grid | InputError] = {}
         problems: dict[str, str] = {}
@@ -114,7 +117,14 @@ class Planner:
 
 
 def duration(seconds: float) -> str:
-    """Format a time: "40 s", "12 min", "3.5 h"."""
+    """Format a time for people.
+
+    Args:
+        seconds: time in seconds.
+
+    Returns:
+        Text such as "40 s", "12 min" or "3.5 h", at least "1 s".
+    """
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

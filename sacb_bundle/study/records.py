@@ -54,7 +54,13 @@ class CaseRecord:
 
 
 def read_records(output_dir: Path) -> list[CaseRecord]:
-    """Return the records of the cases of a study, in the order of study.json.
+    """Read the records of the cases of a study.
+
+    Args:
+        output_dir: folder of the study.
+
+    Returns:
+        The record of each case, in the order of study.json.
 
     Raises:
         InputError: if the folder holds no study.
@@ -64,7 +70,13 @@ def read_records(output_dir: Path) -> list[CaseRecord]:
 
 
 def read_study(output_dir: Path) -> dict[str, Any]:
-    """Return the content of study.json: the pairs as "cases", and "trained_on", see `flags_of`.
+    """Read study.json.
+
+    Args:
+        output_dir: folder of the study.
+
+    Returns:
+        The content: the pairs as "cases", and "trained_on", see `flags_of`, which is None if it was not recorded.
 
     Raises:
         InputError: if the folder holds no valid study.json.
@@ -109,7 +121,15 @@ def _case_record(folder: Path, pair: dict[str, str], trained_on: dict[str, Any] 
 
 
 def write_table(records: Sequence[CaseRecord], path: Path) -> None:
-    """Write cases.csv: a row for each case."""
+    """Write cases.csv: a row for each case.
+
+    Args:
+        records: records of the cases, see `read_records`.
+        path: path of the file.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["id", "status", "flags", "error", *SCORES, "seconds", "fixed", "moving"])
@@ -124,7 +144,15 @@ def write_table(records: Sequence[CaseRecord], path: Path) -> None:
 
 
 def write_label_table(records: Sequence[CaseRecord], path: Path) -> None:
-    """Write labels.csv: a row for each case and label."""
+    """Write labels.csv: a row for each case and label.
+
+    Args:
+        records: records of the cases, see `read_records`.
+        path: path of the file.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, ["id", "label", *LABEL_SCORES], lineterminator="\n")
     writer.writeheader()
@@ -135,7 +163,16 @@ def write_label_table(records: Sequence[CaseRecord], path: Path) -> None:
 
 
 def summary_of(records: Sequence[CaseRecord]) -> dict[str, Any]:
-    """Return the numbers of cases, and the mean and standard deviation over cases of every score and the run time."""
+    """Count the cases, and compute the mean and standard deviation over cases of every score and the run time.
+
+    Args:
+        records: records of the cases, see `read_records`.
+
+    Returns:
+        The content of summary.json: the numbers of "cases", of those "done" and of those "scored" by label maps; the
+        ids of those "failed" and "missing"; the flags of those "flagged", by id; and "mean" and "std" of each of
+        `SCORES` and of "seconds", over the cases that are done.
+    """
     done = [record for record in records if record.status == "done"]
     values = {
         name: [record.measures[name] for record in done if record.measures.get(name) is not None] for name in SCORES
@@ -153,7 +190,15 @@ def summary_of(records: Sequence[CaseRecord]) -> dict[str, Any]:
 
 
 def write_summary(summary: dict[str, Any], path: Path) -> None:
-    """Write summary.json, see `summary_of`."""
+    """Write summary.json.
+
+    Args:
+        summary: summary of the cases, see `summary_of`.
+        path: path of the file.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
     with whole_file(path) as unfinished:
         text = json.dumps(summary, indent=2, ensure_ascii=False)
         unfinished.write_text(text + "\n", encoding="utf-8")

@@ -28,7 +28,15 @@ class AdaptiveTiling:
 
     @classmethod
     def of(cls, in_channels: int, out_channels: int) -> AdaptiveTiling:
-        """Return the tiling for a number of input and output channels."""
+        """Return the tiling for a number of input and output channels.
+
+        Args:
+            in_channels: number of input channels.
+            out_channels: number of output channels.
+
+        Returns:
+            The tiling; its blocks are powers of two from 16, the least that a matrix product takes, to 64.
+        """
         block_k, block_out = (min(max(16, next_power_of_2(c)), 64) for c in (in_channels, out_channels))
         return cls(in_channels, out_channels, block_k, block_out)
 
@@ -40,7 +48,18 @@ class AdaptiveTiling:
 
 @compiled
 def neighbour_at_tap(voxel, tap, depth, height, width):
-    """Return `neighbour` at the offset of a tap."""
+    """Return `neighbour` at the offset of a tap.
+
+    Args:
+        voxel: indices of voxels in the flat image.
+        tap: number of the tap of the 3x3x3 kernel, from 0 to 26, with W running fastest.
+        depth: D, number of voxels along the first axis.
+        height: H, number of voxels along the second axis.
+        width: W, number of voxels along the third axis.
+
+    Returns:
+        Indices of the neighbours in the flat image, and whether each lies inside the image.
+    """
     return neighbour(voxel, tap // 9 - 1, tap // 3 % 3 - 1, tap % 3 - 1, depth, height, width)
 
 

@@ -41,7 +41,15 @@ class ConvTiling:
 
     @classmethod
     def of(cls, in_channels: int, out_channels: int) -> ConvTiling:
-        """Return the tiling for a number of channels. A matrix product has at least 16 rows and columns of weights."""
+        """Return the tiling for a number of channels. A matrix product has at least 16 rows and columns of weights.
+
+        Args:
+            in_channels: number of input channels.
+            out_channels: number of output channels.
+
+        Returns:
+            The tiling, with blocks of at most 32 channels and at most 4 planes.
+        """
         block_in, block_out = (min(next_power_of_2(channels), 32) for channels in (in_channels, out_channels))
         planes = max(1, min(4, 16 // block_out))
         return cls(in_channels, out_channels, planes, max(1, 16 // block_in), block_in, max(block_out, 16 // planes))
