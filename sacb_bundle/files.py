@@ -82,7 +82,14 @@ def make_folder(path: str | Path) -> None:
 
 
 def real_path(path: str | Path) -> Path:
-    """Return an absolute path without links; unlike `Path.resolve`, without an error for a loop of links."""
+    """Resolve the links in a path, without an error for a loop of links.
+
+    Args:
+        path: path of a file or folder, which need not exist.
+
+    Returns:
+        The absolute path without links; a loop of links stays.
+    """
     return Path(os.path.realpath(path))
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from ..files import check_results, whole_file
+from ..files import check_results
 from ..metrics import dice, folding_percentage, non_diffeomorphic_volume, sd_log_jacobian, surface_distances
 from ..spatial import read_label_map, read_transform
+from ..tables import write_csv
 
 
 def score_registration(
@@ -49,10 +49,7 @@ def score_registration(
         if lost := [row["label"] for row in rows if row["dice"] == 0 and row["hd95"] is None]:
             print(f"{'Dice 0':<20}{', '.join(map(str, lost))}: missing from the warped label map")
         if output:
-            with whole_file(output) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as stream:
-                writer = csv.DictWriter(stream, ["label", "dice", "hd95", "assd"])
-                writer.writeheader()
-                writer.writerows(rows)
+            write_csv(output, ["label", "dice", "hd95", "assd"], rows)
     if transform:
         displacement = read_transform(transform).displacement
         if displacement is None:

@@ -37,7 +37,8 @@ from .outputs import check_formats, write_outputs
 from .pair import Pair, read_label_map
 from .picture import draw
 from .prepare import Prepared
-from .result_folder import check_folder, replaced_results, write_record
+from .record import write_record
+from .result_folder import check_folder, replaced_results
 
 
 class Registration:

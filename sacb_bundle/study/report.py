@@ -96,8 +96,8 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
 
 
 def _inlined(path: Path, kind: str) -> str:
-    """Return a file as a data URL; "" if it is missing."""
-    return _data_url(path.read_bytes(), kind) if path.is_file() else ""
+    """Return a file as a data URL; "" if it is missing, or a link."""
+    return _data_url(path.read_bytes(), kind) if path.is_file() and not path.is_symlink() else ""
 
 
 def _data_url(content: bytes, kind: str) -> str:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from sacb_bundle.commands import main
 from sacb_bundle.registration.flags import flags_of
+from sacb_bundle.registration.record import FORMAT
 from sacb_bundle.study.records import read_records
 from sacb_bundle.study.report import write_report
 from tests.study.runs import contents, rows_of
@@ -48,18 +49,26 @@ def output(tmp_path: Path) -> Path:
         },
         "folded": {"measures": MEASURES | {"folding_percent": 12.0, "dice_before": 0.4, "dice_after": 0.45}},
         HOSTILE: {"measures": MEASURES, "inputs": {"fixed": f"/{HOSTILE}", "moving": "m"}},
-        "broken": {"error": f"{HOSTILE}: no such file."},
+        "broken": {"format": FORMAT, "error": f"{HOSTILE}: no such file."},
     }
     for name, content in cases.items():
         folder = tmp_path / "out" / name
         folder.mkdir(parents=True)
-        record = {"id": name, "inputs": {}, "hashes": {}, "settings": "", "results": {"warped.nii.gz": 1}}
+        record = {
+            "format": FORMAT,
+            "id": name,
+            "inputs": {},
+            "hashes": {},
+            "settings": "",
+            "results": {"warped.nii.gz": 1},
+        }
         record["seconds"] = {"prepare": 1.0, "network": 2.0, "finish": 0.5}
         name = "error.json" if "error" in content else "case.json"
         (folder / name).write_text(json.dumps(content if "error" in content else record | content))
         if "measures" in content:
             Image.new("RGB", (40, 20), (200, 30, 30)).save(folder / "picture.jpg")
     study = {
+        "format": FORMAT,
         "cases": [{"id": name, "fixed": "f", "moving": "m"} for name in (*cases, "absent")],
         "trained_on": TRAINED_ON,
     }
@@ -216,7 +225,7 @@ def test_records_keep_the_order_of_the_list(output: Path) -> None:
 def test_a_case_that_failed_shows_nothing_of_an_earlier_run(output: Path) -> None:
     write_report(output)
     pictures = (output / "report.html").read_text().count("data:image/jpeg")
-    (output / "plain" / "error.json").write_text('{"error": "boom"}')
+    (output / "plain" / "error.json").write_text(json.dumps({"format": FORMAT, "error": "boom"}))
     (record,) = [record for record in write_report(output) if record.id == "plain"]
     assert (record.status, record.measures, record.flags) == ("failed", {}, [])
     assert (output / "report.html").read_text().count("data:image/jpeg") == pictures - 1
