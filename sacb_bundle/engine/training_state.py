@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 
 from ..errors import InputError
 from ..networks import WeightsInfo
-from ..networks.checkpoint import check_keys, read_weights, write_whole
+from ..networks.checkpoint import check_weights, read_weights, write_whole
 from .run_folder import STATE
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class TrainingState:
         missing = {*self.parts, "epoch", "random_state"} - state.keys()
         if missing:
             raise InputError(f"{path}: not a training state; it has no {', '.join(sorted(missing))}.")
-        check_keys(state["network"], self.parts["network"].state_dict(), path)
+        check_weights(state["network"], self.parts["network"].state_dict(), path)
         self._check_info(state.get("info"), path)
         schedule, saved = self.parts["lr_scheduler"].state_dict(), state["lr_scheduler"]
         for key in {"base_lrs", "power"} & schedule.keys():
