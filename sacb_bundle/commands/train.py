@@ -49,6 +49,9 @@ def add_options(verb: argparse.ArgumentParser) -> None:
         metavar="STATE",
         help="resume from OUTPUT/last.pt, or from another state; more --max-epochs extend the training",
     )
+    verb.add_argument(
+        "--accept-changes", action="store_true", help="resume with other settings than before, such as another seed"
+    )
     verb.add_argument("--seed", type=number, help="seed of the shuffles and the augmentation (default: 0)")
     add_device(verb)
 
@@ -69,7 +72,9 @@ def run(options: argparse.Namespace) -> None:
 
     names: dict[str, Any] = {"output_dir": options.output}
     names |= {"data_list": options.pairs} if options.pairs else {"dataset_dir": options.dataset}
-    names |= given(options, "max_epochs", "initial", "spacing", "modality", "resume", "seed", "device")
+    names |= given(
+        options, "max_epochs", "initial", "spacing", "modality", "resume", "accept_changes", "seed", "device"
+    )
     if options.resume and options.max_epochs is None:
         from ..engine.training_state import epochs_to_train
 
