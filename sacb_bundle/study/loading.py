@@ -13,8 +13,12 @@ from typing import Any
 from monai.data import DataLoader, Dataset
 from torch.utils.data import Subset
 
+from ..checks import check_numbers
 from ..errors import failure_of
 from .memory import release_free_memory
+
+# Seconds between checks whether workers are alive.
+WAIT_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -50,16 +54,23 @@ class CaseLoader:
     A batch holds a list of one value for each item, and "image" as a tensor (1, 2, D, H, W).
 
     If a worker is killed (by the system when memory runs out, for example), loading continues with new workers. The
-    case that was due is tried once more, in a worker of its own; if that is killed, too, the case counts as failed.
+    case that was due is tried once more, in a worker of its own; if that is killed, too, the case counts as failed. A
+    case that takes too long counts as failed, too, and its worker is killed.
 
     Args:
         dataset: cases to load.
-        num_workers: number of worker processes; 0 to load in this process.
+        num_workers: number of worker processes; 0 to load in this process, without a limit of time.
+        read_timeout: seconds to wait for a case; 0 for no limit.
+
+    Raises:
+        InputError: if `read_timeout` is not a number of seconds.
     """
 
-    def __init__(self, dataset: CaseDataset, num_workers: int) -> None:
+    def __init__(self, dataset: CaseDataset, num_workers: int, read_timeout: float = 600) -> None:
+        check_numbers(read_timeout=read_timeout)
         self.dataset = dataset
         self.num_workers = num_workers
+        self.read_timeout = read_timeout
         self.positions: Sequence[int] = range(len(dataset))
 
     def take(self, cases: Sequence[str]) -> None:
@@ -77,16 +88,22 @@ class CaseLoader:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         done = 0
         while done < len(self):
+            batches = self.batches(self.positions[done:])
+            failed: dict[str, Any] = {}
             try:
-                for batch in self.batches(self.positions[done:]):
+                while batch := self._next(batches):
                     yield batch
                     done += 1
+                return
+            except TimeoutError as error:
+                failed = self._failed(self.positions[done], str(error))
             except RuntimeError as error:
                 if not _is_death_of_worker(error):
                     raise
                 logger.warning("A worker that loads cases was killed; loading continues. (%s)", error)
-                yield self._alone(self.positions[done])
-                done += 1
+            del batches  # ends the workers, by a signal if they do not end by themselves
+            yield failed or self._alone(self.positions[done])
+            done += 1
 
     def batches(self, positions: Sequence[int]) -> Iterator[dict[str, Any]]:
         """Start to load some cases, in worker processes if there are any.
@@ -95,15 +112,37 @@ class CaseLoader:
             positions: positions of the cases in the dataset, from 0.
 
         Returns:
-            Iterator over the batches, in the order of the positions. It raises a RuntimeError if a worker is killed.
+            Iterator over the batches, in the order of the positions. It raises a RuntimeError if a worker is killed,
+            or if there is no batch after a few seconds, whereupon one can wait again.
         """
-        ahead = {"prefetch_factor": 1} if self.num_workers else {}
         workers = min(self.num_workers, len(positions))
+        options = {"prefetch_factor": 1, "timeout": min(WAIT_SECONDS, self.read_timeout)} if workers else {}
         cases: Subset = Subset(self.dataset, positions)
-        batches = DataLoader(cases, batch_size=1, num_workers=workers, collate_fn=_as_batch, **ahead)
+        batches = DataLoader(cases, batch_size=1, num_workers=workers, collate_fn=_as_batch, **options)
         with _deaths_told_only_to_who_waits():
             iterator = iter(batches)
         return iterator
+
+    def _next(self, batches: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+        """Return the next batch; None if there is none.
+
+        Args:
+            batches: iterator that `batches` returned.
+
+        Raises:
+            TimeoutError: if it takes too long.
+            RuntimeError: if a worker is killed.
+        """
+        end = time.monotonic() + self.read_timeout
+        while True:
+            try:
+                return next(batches, None)
+            except RuntimeError as error:
+                if "DataLoader timed out" not in str(error):
+                    raise
+                # PyTorch tells of killed workers only after its own limit, so that one is short.
+                if time.monotonic() >= end:
+                    raise TimeoutError(f"took longer than {self.read_timeout:g} s, see read_timeout.") from None
 
     def _alone(self, position: int) -> dict[str, Any]:
         """Return the batch of one case, made by a worker of its own.
@@ -112,15 +151,25 @@ class CaseLoader:
             position: position of the case in the dataset, from 0.
 
         Returns:
-            The batch; if the worker is killed, it holds only "id" and "error".
+            The batch; if the worker is killed, or takes too long, it holds only "id" and "error".
         """
         try:
-            return next(self.batches([position]))
+            return self._next(self.batches([position])) or {}
+        except TimeoutError as error:
+            return self._failed(position, str(error))
         except RuntimeError as error:
             if not _is_death_of_worker(error):
                 raise
-            case = self.dataset.data[position]["id"]
-            return {"id": [case], "error": [f"The worker that loaded it was killed; out of memory? ({error})"]}
+            return self._failed(position, f"was killed; out of memory? ({error})")
+
+    def _failed(self, position: int, reason: str) -> dict[str, Any]:
+        """Return the batch of a case that could not be loaded.
+
+        Args:
+            position: position of the case in the dataset, from 0.
+            reason: what happened to the worker.
+        """
+        return {"id": [self.dataset.data[position]["id"]], "error": [f"The worker that loaded it {reason}"]}
 
 
 def _as_batch(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Report of a study as one self-contained HTML file."""
+"""Report of a study as an HTML file, with its pictures unless there are many."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from matplotlib import rc_context
@@ -50,6 +51,9 @@ COLUMNS = (
     ("largest displacement (mm)", "displacement_max_mm", 1),
 )
 
+# Number of cases from which on the page links to pictures, since browsers read a page as a whole.
+LEAST_CASES_WITH_LINKS = 500
+
 logger = logging.getLogger(__name__)
 
 
@@ -86,7 +90,7 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
         columns=[column for column in COLUMNS if any(r.measures.get(column[1]) is not None for r in records)],
         limits=flags,
         distributions=_distributions(records),
-        picture=lambda record: _inlined(record.folder / "picture.jpg", "image/jpeg") if record.measures else "",
+        picture=lambda record: _picture(record, inlined=len(records) < LEAST_CASES_WITH_LINKS),
     )
     with whole_file(output_dir / REPORT) as unfinished:
         # Stream the page, so that memory does not grow with the pictures of all cases.
@@ -95,9 +99,12 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
     return records
 
 
-def _inlined(path: Path, kind: str) -> str:
-    """Return a file as a data URL; "" if it is missing, or a link."""
-    return _data_url(path.read_bytes(), kind) if path.is_file() and not path.is_symlink() else ""
+def _picture(record: CaseRecord, inlined: bool) -> str:
+    """Return the URL of the picture of a case: its data, or its path; "" if there is none, or it is a link."""
+    path = record.folder / "picture.jpg"
+    if not record.measures or path.is_symlink() or not path.is_file():
+        return ""
+    return _data_url(path.read_bytes(), "image/jpeg") if inlined else quote(f"{path.parent.name}/{path.name}")
 
 
 def _data_url(content: bytes, kind: str) -> str:

@@ -107,6 +107,37 @@ def test_a_killed_loading_process_takes_at_most_its_case(
     assert all("was killed; out of memory?" in error for error in errors.values())
 
 
+class Hangs:
+    """A transform that hangs at one case, as on a network drive that does not answer."""
+
+    def __call__(self, pair: dict) -> dict:
+        if pair["id"] == "b":
+            time.sleep(600)
+        return {"id": pair["id"]}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_case_that_hangs_is_one_that_failed(
+    workers: int, study: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
+    image = str(study / "images" / "fixed_0.nii.gz")
+    pairs = [{"id": name, "fixed": image, "moving": image} for name in "abcd"]
+    loader = CaseLoader(CaseDataset(pairs, Hangs()), num_workers=workers, read_timeout=0.5)
+    before = multiprocessing.active_children()
+    batches = list(loader)
+    assert [batch["id"][0] for batch in batches] == ["a", "b", "c", "d"]
+    errors = {batch["id"][0]: batch["error"][0] for batch in batches if "error" in batch}
+    assert errors == {"b": "The worker that loaded it took longer than 0.5 s, see read_timeout."}
+    wait_for(lambda: multiprocessing.active_children() == before)
+
+
+@pytest.mark.parametrize("limit", ["x", -1, float("nan"), None])
+def test_a_limit_that_is_none(limit: object, study: Path) -> None:
+    with pytest.raises(InputError, match="read_timeout is "):
+        CaseLoader(CaseDataset([], Hangs()), num_workers=1, read_timeout=limit)  # type: ignore[arg-type]
+
+
 class KillsLate(KillsItsProcess):
     """The second case kills its process while the first takes longer than PyTorch's interval between checks."""
 

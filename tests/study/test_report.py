@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 from PIL import Image
@@ -120,6 +121,33 @@ def test_the_page_is_escaped_and_fetches_nothing(output: Path) -> None:
         sum(tag == "img" and (attributes["src"] or "").startswith("data:image/jpeg") for tag, attributes in elements)
         == 3
     )
+
+
+def test_pictures_of_many_cases_stay_in_their_folders(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sacb_bundle.study.report.LEAST_CASES_WITH_LINKS", 5)
+    hostile = "javascript:a%2F#b?c"
+    (output / "plain").rename(output / hostile)
+    study = (output / "study.json").read_text().replace('"plain"', json.dumps(hostile))
+    (output / "study.json").write_text(study)
+    (output / "folded" / "picture.jpg").unlink()
+    (output / "folded" / "picture.jpg").symlink_to(output / "study.json")
+    assert main(["report", str(output)]) == 0
+    elements = Elements((output / "report.html").read_text(encoding="utf-8")).found
+    sources = [str(attributes["src"]) for tag, attributes in elements if tag == "img" and attributes.get("loading")]
+    assert sources == ["javascript%3Aa%252F%23b%3Fc/picture.jpg", f"{quote(HOSTILE)}/picture.jpg"]
+    assert all((output / unquote(source)).is_file() for source in sources)
+
+
+def test_a_browser_shows_pictures_in_folders(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sacb_bundle.study.report.LEAST_CASES_WITH_LINKS", 5)
+    assert main(["report", str(output)]) == 0
+    script = (
+        "const shown = [...document.images].filter(image => image.loading === 'lazy');"
+        "for (const image of shown) image.loading = 'eager';"
+        "Promise.all(shown.map(image => image.decode())).then("
+        "() => { document.title = shown.map(image => image.naturalWidth).join(' '); });"
+    )
+    assert "<title>40 40 40</title>" in browsed(output / "report.html", script, output)
 
 
 def browsed(page: Path, script: str, tmp_path: Path) -> str:
