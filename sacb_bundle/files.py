@@ -93,6 +93,34 @@ def real_path(path: str | Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def is_text(value: object) -> bool:
+    """Tell whether a value is text that UTF-8 can hold.
+
+    Args:
+        value: value to check.
+
+    Returns:
+        Whether it is.
+    """
+    try:
+        return isinstance(value, str) and value.encode("utf-8") is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def check_name(path: str | Path) -> None:
+    """Check that the name of a file or folder can be recorded, and given to other libraries.
+
+    Args:
+        path: path of the file or folder, which need not exist.
+
+    Raises:
+        InputError: if it is not UTF-8.
+    """
+    if not is_text(str(path)):
+        raise InputError(f"{str(path)!r}: this name is not UTF-8, and cannot be recorded; rename it.")
+
+
 def check_results(results: Iterable[Path], sources: Iterable[str | Path], overwrite: bool = True) -> None:
     """Check before work starts that results can be written and overwrite no input.
 
@@ -106,6 +134,7 @@ def check_results(results: Iterable[Path], sources: Iterable[str | Path], overwr
     """
     read = {real_path(source) for source in sources}
     for result in results:
+        check_name(result)
         if real_path(result) in read:
             raise InputError(f"{result}: a result would overwrite this input; choose another output.")
         try:

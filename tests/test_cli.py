@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import subprocess
 import sys
@@ -225,6 +226,27 @@ def test_names_that_the_system_refuses(tmp_path: Path, capsys: pytest.CaptureFix
                 main(arguments)
             assert ended.value.code == 2
             assert "no such f" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_names_that_are_not_utf_8(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ITK ends the process at such a name."""
+    name = str(tmp_path / os.fsdecode(b"\xff"))
+    shutil.copy(scans / "moving.nii.gz", f"{name}.nii.gz")
+    fixed = str(scans / "fixed.nii.gz")
+    with pytest.raises(SystemExit):
+        main(["register", "--fixed", fixed, "--moving", f"{name}.nii.gz", "--output", str(tmp_path / "out")])
+    assert "this name is not UTF-8" in capsys.readouterr().err
+    os.mkdir(name)
+    with pytest.raises(SystemExit):
+        main(["report", name])
+    for arguments in (
+        ["register", "--fixed", fixed, "--moving", fixed, "--output", name],
+        ["invert", "--transform", fixed, "--output", f"{name}i.nii.gz"],
+        ["apply", "--transform", fixed, "--reference", fixed, "--input", fixed, "--output", name],
+        ["batch", "--images", str(scans), "--output", name],
+    ):
+        assert main(arguments) == 1
+        assert "this name is not UTF-8" in capsys.readouterr().err
 
 
 def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str]]:

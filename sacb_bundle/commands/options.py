@@ -13,6 +13,7 @@ from typing import Any
 
 from ..config_text import check_plain_text
 from ..errors import InputError
+from ..files import check_name
 from ..registration.outputs import OUTPUTS, formats
 
 INITIAL = ("none", "center", "rigid", "affine")
@@ -144,7 +145,7 @@ def file(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{text}: is a folder; a file is needed")
     if not os.path.isfile(text):
         raise argparse.ArgumentTypeError(f"{text}: no such file")
-    return Path(text)
+    return _recordable(text)
 
 
 def folder(text: str) -> Path:
@@ -161,7 +162,7 @@ def folder(text: str) -> Path:
     """
     if not os.path.isdir(text):
         raise argparse.ArgumentTypeError(f"{text}: no such folder")
-    return Path(text)
+    return _recordable(text)
 
 
 def word(text: str) -> str:
@@ -181,6 +182,15 @@ def word(text: str) -> str:
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def _recordable(text: str) -> Path:
+    """Return the path that a text names, see `check_name`."""
+    try:
+        check_name(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(text)
 
 
 def number(text: str) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..files import read_or_empty, write_json
+from ..files import is_text, read_or_empty, write_json
 from ..metrics import LABEL_SCORES
 
 RECORD = "case.json"
@@ -121,21 +121,6 @@ def has_format(content: dict[str, Any]) -> bool:
         Whether it has the format of this version.
     """
     return type(content.get("format")) is int and content["format"] == FORMAT
-
-
-def is_text(value: object) -> bool:
-    """Tell whether a value is text that UTF-8 can hold.
-
-    Args:
-        value: value to check.
-
-    Returns:
-        Whether it is.
-    """
-    try:
-        return isinstance(value, str) and value.encode("utf-8") is not None
-    except UnicodeEncodeError:
-        return False
 
 
 def is_number(value: object, least: float = -LARGEST_NUMBER) -> bool:

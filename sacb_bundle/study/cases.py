@@ -13,11 +13,10 @@ from uuid import uuid4
 from filelock import FileLock
 
 from ..errors import InputError, failure_of
-from ..files import real_path
+from ..files import check_name, real_path
 from ..registration.record import (
     FAILURE,
     fault_of_record,
-    is_text,
     read_failure,
     read_record,
     write_failure,
@@ -64,9 +63,9 @@ class Cases:
         Raises:
             InputError: if a folder cannot be made, or results would replace another file.
         """
-        for name in (str(self.output_dir), *(pair[key] for pair in (*pairs, *others) for key in INPUTS if key in pair)):
-            if not is_text(name):
-                raise InputError(f"{name!r}: this name is not UTF-8, and cannot be recorded; rename it.")
+        for pair in (*pairs, *others):
+            for key in pair.keys() & set(INPUTS):
+                check_name(pair[key])
         folders = {real_path(self.output_dir / pair["id"]) for pair in (*pairs, *others)}
         for pair in pairs:
             check_folder(self.output_dir / pair["id"], redo_damaged=True)

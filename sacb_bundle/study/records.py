@@ -12,7 +12,7 @@ from typing import Any
 
 from ..data.data_list import LONGEST_ID_BYTES
 from ..errors import InputError
-from ..files import read_json, whole_file
+from ..files import is_text, read_json, whole_file
 from ..metrics import LABEL_SCORES, mean_and_std
 from ..registration.flags import flags_of
 from ..registration.record import (
@@ -21,7 +21,6 @@ from ..registration.record import (
     fault_of_record,
     has_format,
     is_number,
-    is_text,
     read_failure,
     read_record,
 )

@@ -15,10 +15,11 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..files import real_path, whole_file
+from ..files import check_results, real_path, whole_file
 from ..registration import flags
 from .records import (
     LABELS,
+    OWN_FILES,
     REPORT,
     SUMMARY,
     TABLE,
@@ -70,6 +71,7 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
         InputError: if the folder holds no study, or cannot be written to.
     """
     output_dir = Path(output_dir)
+    check_results([output_dir / name for name in OWN_FILES], [])
     records = read_records(output_dir)
     write_table(records, output_dir / TABLE)
     write_label_table(records, output_dir / LABELS)
