@@ -130,7 +130,8 @@ class _Worker:
     def _fork(self) -> None:
         """Start the process."""
         self.connection, theirs = multiprocessing.Pipe()
-        self.process = multiprocessing.Process(target=_work, args=(self.dataset, theirs, os.getpid()), daemon=True)
+        arguments = (self.dataset, theirs, self.connection, os.getpid())
+        self.process = multiprocessing.Process(target=_work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()  # so that the end of the process ends the connection
 
@@ -186,8 +187,9 @@ class _Worker:
         self.process.join(SHUTDOWN_SECONDS)
 
 
-def _work(dataset: CaseDataset, connection: Connection, parent: int) -> None:
+def _work(dataset: CaseDataset, connection: Connection, of_parent: Connection, parent: int) -> None:
     """Load the cases whose positions come from the parent process, and send the items, until the parent ends."""
+    of_parent.close()  # so that the end of the parent ends the connection
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     torch.set_num_threads(1)
     with suppress(EOFError, OSError):  # the parent has ended
