@@ -28,12 +28,15 @@ def reason_of(error: BaseException) -> InputError | None:
         error: error that was caught.
 
     Returns:
-        The error itself if it is an `InputError`, else the nearest cause that is one; None if there is none.
+        The error itself if it is an `InputError`, else the nearest cause that is one, or that the system raised about
+        a file (a name that is too long, for example), as an `InputError`; None if there is none.
     """
     reason: BaseException | None = error
     while reason is not None:
         if isinstance(reason, InputError):
             return reason
+        if isinstance(reason, OSError) and reason.filename is not None:
+            return InputError(f"{reason.filename}: {reason.strerror}.")
         reason = reason.__cause__
     return None
 

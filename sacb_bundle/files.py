@@ -87,19 +87,61 @@ def make_folder(path: str | Path) -> None:
         raise InputError(f"{path}: results cannot be written there: {error.strerror}.") from error
 
 
-def check_results(results: Iterable[Path], sources: Iterable[str | Path]) -> None:
+def real_path(path: str | Path) -> Path:
+    """Resolve the links in a path, without an error for a loop of links.
+
+    Args:
+        path: path of a file or folder, which need not exist.
+
+    Returns:
+        The absolute path without links; a loop of links stays.
+    """
+    return Path(os.path.realpath(path))
+
+
+def is_text(value: object) -> bool:
+    """Tell whether a value is text that UTF-8 can hold.
+
+    Args:
+        value: value to check.
+
+    Returns:
+        Whether it is.
+    """
+    try:
+        return isinstance(value, str) and value.encode("utf-8") is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def check_name(path: str | Path) -> None:
+    """Check that the name of a file or folder can be recorded, and given to other libraries.
+
+    Args:
+        path: path of the file or folder, which need not exist.
+
+    Raises:
+        InputError: if it is not UTF-8.
+    """
+    if not is_text(str(path)):
+        raise InputError(f"{str(path)!r}: this name is not UTF-8, and cannot be recorded; rename it.")
+
+
+def check_results(results: Iterable[Path], sources: Iterable[str | Path], overwrite: bool = True) -> None:
     """Check before work starts that results can be written and overwrite no input.
 
     Args:
         results: paths to write.
         sources: paths of the inputs.
+        overwrite: whether results may overwrite other files.
 
     Raises:
         InputError: if not; names the path and the obstacle.
     """
-    read = {os.path.realpath(source) for source in sources}  # `Path.resolve` fails for links in a circle
+    read = {real_path(source) for source in sources}
     for result in results:
-        if os.path.realpath(result) in read:
+        check_name(result)
+        if real_path(result) in read:
             raise InputError(f"{result}: a result would overwrite this input; choose another output.")
         try:
             is_folder = result.is_dir()
@@ -111,6 +153,8 @@ def check_results(results: Iterable[Path], sources: Iterable[str | Path]) -> Non
             raise InputError(f"{result}: is a folder, but the result is a file.")
         if not usable:
             raise InputError(f"{result}: cannot be written; {nearest} is not a writable folder.")
+        if not overwrite and os.path.lexists(result):
+            raise InputError(f"{result}: exists already; replace it with --overwrite, or choose another output.")
 
 
 def remove_unfinished_files(folder: Path) -> None:

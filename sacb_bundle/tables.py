@@ -5,15 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
+from .files import whole_file
 
 _DELIMITERS = (",", ";", "\t")
 # First line by which a spreadsheet learns the delimiter.
 _HINT = re.compile(r"\s*sep=.(?=[\r\n])", re.IGNORECASE)
+
+# First characters of cells that a spreadsheet may run as a formula.
+_FORMULA_MARKS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,28 @@ def parse_table(text: str, required: Sequence[str], path: Path) -> Table:
     return Table(columns, header, [(line, dict(zip(columns, cells, strict=True))) for line, cells in padded], delimiter)
 
 
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table as CSV in UTF-8, which appears once it is complete.
+
+    A text that a spreadsheet may run as a formula gets an apostrophe in front, as OWASP recommends.
+
+    Args:
+        path: path of the file; its folder is made if necessary.
+        columns: names of the columns.
+        rows: values of each row by column; None and missing values give empty cells.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    table = io.StringIO(newline="")
+    # With the line ends of RFC 4180, which are the default, a cell that holds either character is quoted.
+    writer = csv.DictWriter(table, columns)
+    writer.writeheader()
+    writer.writerows({column: _safe(value) for column, value in row.items()} for row in rows)
+    with whole_file(path) as unfinished:
+        unfinished.write_text(table.getvalue(), encoding="utf-8", newline="")
+
+
 def _without_empty_end(cells: list[str]) -> list[str]:
     """Drop the empty cells at the end of a row, which spreadsheets add."""
     while cells and not cells[-1].strip():
@@ -79,3 +106,8 @@ def _columns(text: str, delimiter: str) -> list[str]:
     """Return the cells of the first line that is not empty, in lower case, if this delimiter separates them."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     return [name.strip().strip('"').strip().lower() for name in first.split(delimiter)]
+
+
+def _safe(value: object) -> object:
+    """Return the value of a cell that is no formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_MARKS) else value

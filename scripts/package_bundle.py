@@ -12,7 +12,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 from sacb_bundle.data import Atlas, atlas_names, check_scan_grids, label_values, read_atlas
 from sacb_bundle.data.atlases import IMAGE, LABELS, NAMES
 from sacb_bundle.errors import InputError
-from sacb_bundle.files import check_results, whole_file
+from sacb_bundle.files import check_results, real_path, whole_file
 from sacb_bundle.spatial import read_image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,7 +70,7 @@ def checked_atlas(folder: Path) -> Atlas:
     Raises:
         InputError: if it is incomplete, holds no labels, or a label has no name.
     """
-    atlas = read_atlas(folder.resolve())
+    atlas = read_atlas(real_path(folder))
     read_image(atlas.image)
     check_scan_grids({"fixed": str(atlas.image), "moving": str(atlas.image), "moving_labels": str(atlas.labels)}, {})
     values = set(label_values([{"label": str(atlas.labels)}]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_device, add_label_interpolation, add_transform, file, show_log
+from .options import add_device, add_label_interpolation, add_overwrite, add_transform, file, show_log
 
 RESULTS = "Time series and images of several channels are warped volume by volume."
 EXAMPLE = "sacb apply --transform out/transform.nii.gz --reference f.nii.gz --input a.nii.gz b.nii.gz --output warped"
@@ -32,6 +32,7 @@ def add_options(verb: argparse.ArgumentParser) -> None:
         "--points-space", choices=("LPS", "RAS"), default="LPS", help="coordinates of a CSV (default: LPS, as in ITK)"
     )
     add_label_interpolation(verb)
+    add_overwrite(verb)
     add_device(verb)
 
 
@@ -58,4 +59,5 @@ def run(options: argparse.Namespace) -> None:
         options.label_interpolation,
         options.points_space,
         chosen_device(options.device),
+        options.overwrite,
     )

@@ -42,6 +42,7 @@ def apply_transform(
     label_interpolation: str,
     points_space: str,
     device: torch.device,
+    overwrite: bool = False,
 ) -> None:
     """Warp images, label maps and points of the moving image onto the fixed image.
 
@@ -55,12 +56,14 @@ def apply_transform(
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
         points_space: coordinate system of a CSV, "LPS" or "RAS".
         device: device to compute on.
+        overwrite: whether results may replace files.
 
     Raises:
-        InputError: if a file is invalid, or the transform belongs to other images; no file is written then.
+        InputError: if a file is invalid, the transform belongs to other images, or a result would replace a file; no
+            file is written then.
     """
     volumes = [*images, *labels]
-    targets = _checked_targets([*volumes, *points], len(volumes), output_dir, [transform, reference])
+    targets = _checked_targets([*volumes, *points], len(volumes), output_dir, [transform, reference], overwrite)
     whole = read_transform(transform, device)
     grid = read_volume(reference).grid
     if whole.displacement is not None and not whole.displacement.grid.encloses(grid):
@@ -89,7 +92,9 @@ def apply_transform(
         logger.info("wrote %s", target)
 
 
-def _checked_targets(files: Sequence[Path], num_volumes: int, output_dir: Path, others: Sequence[Path]) -> list[Path]:
+def _checked_targets(
+    files: Sequence[Path], num_volumes: int, output_dir: Path, others: Sequence[Path], overwrite: bool
+) -> list[Path]:
     """Return the path of each result, and check that results can be written there.
 
     Args:
@@ -97,9 +102,10 @@ def _checked_targets(files: Sequence[Path], num_volumes: int, output_dir: Path, 
         num_volumes: number of volumes among them.
         output_dir: folder of the results.
         others: other inputs.
+        overwrite: whether results may replace files that are no input.
 
     Raises:
-        InputError: if there is no file, or a result would overwrite another result or an input.
+        InputError: if there is no file, or a result would overwrite another result, an input or a file.
     """
     if not files:
         raise InputError("There is nothing to apply the transform to: name images, labels or points.")
@@ -108,7 +114,7 @@ def _checked_targets(files: Sequence[Path], num_volumes: int, output_dir: Path, 
     for path, target in zip(files, targets, strict=True):
         if targets.count(target) > 1:
             raise InputError(f"{path}: another file also gives {target}; apply the transform to each separately.")
-    check_results(targets, [*others, *files])
+    check_results(targets, [*others, *files], overwrite)
     return targets
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
-from .options import add_registration_options, file, folder, number, show_log
+from .options import add_registration_options, file, folder, given, number, show_log
 
 RESULTS = (
     "OUTPUT holds cases.csv, labels.csv, summary.json, report.html, and a folder for each pair with the outputs of "
@@ -69,10 +70,10 @@ def run(options: argparse.Namespace) -> None:
         SystemExit: if the options name no pairs, or pairs of several sources.
         InputError: if the pairs cannot be listed. MONAI wraps errors of the run in its own, see `reason_of`.
     """
-    given = {key for key in SOURCES if getattr(options, key)}
+    sources = given(options, *SOURCES).keys()
     if not (
-        given in ({"pairs"}, {"dataset"}, {"fixed_dir", "moving_dir"}, {"images"})
-        or {"images", "atlas"} <= given <= {"images", "atlas", "atlas_labels"}
+        sources in ({"pairs"}, {"dataset"}, {"fixed_dir", "moving_dir"}, {"images"})
+        or {"images", "atlas"} <= sources <= {"images", "atlas", "atlas_labels"}
     ):
         options.verb.error(
             "which pairs? Give one of --pairs; --dataset; --fixed-dir and --moving-dir; --images; or --images and "
@@ -81,7 +82,10 @@ def run(options: argparse.Namespace) -> None:
     show_log(QUIET)
     from .workflow import run_workflow
 
-    pairs, labels = _pairs_and_labels(options, given)
+    pairs, labels = _pairs_and_labels(options, sources)
+    chosen = given(options, "initial", "modality", "spacing", "formats", "device", "label_interpolation")
+    if options.model is not None:
+        chosen["checkpoint"] = options.model
     run_workflow(
         "inference",
         "infer",
@@ -90,21 +94,19 @@ def run(options: argparse.Namespace) -> None:
         resume=options.resume,
         jobs=options.jobs,
         run_id="plan" if options.dry_run else "run",
-        checkpoint=options.model,
-        **{name: getattr(options, name) for name in ("initial", "modality", "spacing", "formats", "device")},
-        label_interpolation=options.label_interpolation,
-        **({"labels": labels} if labels else {"labels": "$None"}),
+        labels=labels or None,
+        **chosen,
     )
 
 
-def _pairs_and_labels(options: argparse.Namespace, given: set[str]) -> tuple[list[dict[str, str]], Any]:
+def _pairs_and_labels(options: argparse.Namespace, sources: Set[str]) -> tuple[list[dict[str, str]], Any]:
     """Return the pairs given by the options, and the label values to score, or None for all."""
     from ..data import atlas_pairs, labels_to_score, list_pairs, pairs_by_name, study_pairs
 
-    if given <= {"pairs", "dataset"}:
+    if sources <= {"pairs", "dataset"}:
         return list_pairs("", options.pairs or options.dataset), None
-    if given == {"fixed_dir", "moving_dir"}:
+    if sources == {"fixed_dir", "moving_dir"}:
         return pairs_by_name(options.fixed_dir, options.moving_dir), None
-    if given == {"images"}:
+    if sources == {"images"}:
         return study_pairs(options.images, "", "ordered", None), labels_to_score(options.images)
     return atlas_pairs(options.atlas, options.atlas_labels, options.images), None

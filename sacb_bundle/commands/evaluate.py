@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_transform, file, show_log
+from .options import add_overwrite, add_transform, file, show_log
 
 RESULTS = ""
 EXAMPLE = "sacb evaluate --fixed-labels f_labels.nii.gz --warped-labels out/warped_labels.nii.gz"
@@ -21,6 +21,7 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--warped-labels", type=file, help="moving label map, warped onto the grid of --fixed-labels")
     add_transform(verb, required=False)
     verb.add_argument("--output", type=Path, metavar="CSV", help="table to write, with the scores of each label")
+    add_overwrite(verb)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -35,4 +36,6 @@ def run(options: argparse.Namespace) -> None:
     show_log()
     from .score_files import score_registration
 
-    score_registration(options.fixed_labels, options.warped_labels, options.transform, options.output)
+    score_registration(
+        options.fixed_labels, options.warped_labels, options.transform, options.output, options.overwrite
+    )

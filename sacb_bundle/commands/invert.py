@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_device, add_transform, file, show_log
+from .options import add_device, add_overwrite, add_transform, file, show_log
 
 RESULTS = "It prints the error, and writes a map of it in mm beside the inverse (NAME_error.nii.gz)."
 EXAMPLE = "sacb invert --transform out/transform.nii.gz --reference m.nii.gz --output inverse.nii.gz"
@@ -24,6 +24,7 @@ def add_options(verb: argparse.ArgumentParser) -> None:
         type=file,
         help="image that defines the grid of the inverse: the moving image (default: the transform's grid)",
     )
+    add_overwrite(verb)
     add_device(verb)
 
 
@@ -41,4 +42,4 @@ def run(options: argparse.Namespace) -> None:
     from .invert_transform import invert_transform
 
     device = chosen_device(options.device)
-    invert_transform(options.transform, options.output, options.reference, device)
+    invert_transform(options.transform, options.output, options.reference, device, options.overwrite)

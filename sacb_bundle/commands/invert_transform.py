@@ -22,7 +22,9 @@ from ..spatial import (
 )
 
 
-def invert_transform(transform: Path, output: Path, reference: Path | None, device: torch.device) -> None:
+def invert_transform(
+    transform: Path, output: Path, reference: Path | None, device: torch.device, overwrite: bool = False
+) -> None:
     """Write the inverse of a transform as an ITK displacement field, and its error as a map beside it.
 
     The error is the distance, in mm, of each voxel of the transform from itself after transform and inverse. A summary
@@ -33,15 +35,17 @@ def invert_transform(transform: Path, output: Path, reference: Path | None, devi
         output: path of the inverse, .nii.gz.
         reference: image that defines the grid of the inverse, usually the moving image; None for the transform's grid.
         device: device to compute on.
+        overwrite: whether results may replace files.
 
     Raises:
-        InputError: if a file is invalid, or the transform maps no voxel into the inverse's grid.
+        InputError: if a file is invalid, the transform maps no voxel into the inverse's grid, or a result would replace
+            a file.
     """
     target = output
     if not target.name.lower().endswith(NIFTI_ENDINGS):
         raise InputError(f"output is {output}; the inverse is a displacement field, so its name must end in .nii.gz.")
     error_map = target.with_name(f"{volume_name(target)}_error.nii.gz")
-    check_results([target, error_map], [transform, reference] if reference else [transform])
+    check_results([target, error_map], [transform, reference] if reference else [transform], overwrite)
     forward = read_transform(transform, device)
     own = None if forward.displacement is None else forward.displacement.grid
     grid = read_volume(reference).grid if reference else own

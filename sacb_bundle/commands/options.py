@@ -6,12 +6,15 @@ import argparse
 import io
 import logging
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
+from ..config_text import check_plain_text
 from ..errors import InputError
-from ..files import check_file
+from ..files import check_file, check_name
 from ..registration.outputs import OUTPUTS, formats
 
 INITIAL = ("none", "center", "rigid", "affine")
@@ -84,6 +87,15 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
     add_device(verb)
 
 
+def add_overwrite(verb: argparse.ArgumentParser) -> None:
+    """Add --overwrite.
+
+    Args:
+        verb: parser of the verb.
+    """
+    verb.add_argument("--overwrite", action="store_true", help="replace files that exist already")
+
+
 def add_device(verb: argparse.ArgumentParser) -> None:
     """Add --device.
 
@@ -107,6 +119,19 @@ def show_log(quiet: tuple[str, ...] = ()) -> None:
         logging.getLogger(f"sacb_bundle.{module}").setLevel(logging.ERROR)
 
 
+def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the options that were given or have a default.
+
+    Args:
+        options: values of the options.
+        names: options to return.
+
+    Returns:
+        The value of each option that is not None, by its name.
+    """
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
 def file(text: str) -> Path:
     """Return the path of an existing file.
 
@@ -119,12 +144,11 @@ def file(text: str) -> Path:
     Raises:
         ArgumentTypeError: if there is no such file.
     """
-    path = Path(text)
     try:
-        check_file(path)
+        check_file(Path(text))
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error).rstrip(".")) from error
-    return path
+    return _recordable(text)
 
 
 def folder(text: str) -> Path:
@@ -139,14 +163,13 @@ def folder(text: str) -> Path:
     Raises:
         ArgumentTypeError: if there is no such folder.
     """
-    path = Path(text)
-    if not os.path.isdir(path):  # which is false for a path that no folder can have
+    if not os.path.isdir(text):  # which is false for a path that no folder can have
         raise argparse.ArgumentTypeError(f"{text}: no such folder")
-    return path
+    return _recordable(text)
 
 
 def word(text: str) -> str:
-    """Return a text that no config takes for an expression.
+    """Return a text that no config takes for code.
 
     Args:
         text: value of the option.
@@ -157,9 +180,20 @@ def word(text: str) -> str:
     Raises:
         ArgumentTypeError: if the text begins with $, @ or %.
     """
-    if text.startswith(("$", "@", "%")):
-        raise argparse.ArgumentTypeError(f"{text}: may not begin with $, @ or %")
+    try:
+        check_plain_text(text, "the value")
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def _recordable(text: str) -> Path:
+    """Return the path that a text names, see `check_name`."""
+    try:
+        check_name(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(text)
 
 
 def number(text: str) -> int:
@@ -174,6 +208,6 @@ def number(text: str) -> int:
     Raises:
         ArgumentTypeError: if the text is not one.
     """
-    if not text.isdecimal():
+    if not re.fullmatch("[0-9]{1,18}", text):
         raise argparse.ArgumentTypeError(f"{text}: not a whole number of at least 0")
     return int(text)

@@ -45,13 +45,14 @@ def run(options: argparse.Namespace) -> None:
         InputError: if an image or an option is invalid, or a result cannot be written or would replace another file.
     """
     show_log()
+    from ..files import real_path
     from ..registration.flags import flags_of, trained_on
     from ..registration.register import Registrar
     from ..registration.result_folder import check_folder, check_not_read
 
     images = {role: path for role in IMAGES if (path := getattr(options, role)) is not None}
     check_folder(options.output)
-    check_not_read({options.output.resolve()}, list(images.values()))
+    check_not_read({real_path(options.output)}, list(images.values()))
     start = time.perf_counter()
     registrar = Registrar(
         options.model,

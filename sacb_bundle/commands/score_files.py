@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from ..files import check_results, whole_file
+from ..files import check_results
 from ..metrics import dice, folding_percentage, non_diffeomorphic_volume, sd_log_jacobian, surface_distances
 from ..spatial import read_label_map, read_transform
+from ..tables import write_csv
 
 
 def score_registration(
-    fixed_labels: Path | None, warped_labels: Path | None, transform: Path | None, output: Path | None
+    fixed_labels: Path | None,
+    warped_labels: Path | None,
+    transform: Path | None,
+    output: Path | None,
+    overwrite: bool = False,
 ) -> None:
     """Print the agreement of label maps, and the folding of a transform.
 
@@ -23,9 +27,10 @@ def score_registration(
         warped_labels: moving label map, warped onto the same grid.
         transform: transform, see `sacb_bundle.spatial.read_transform`.
         output: CSV file for the scores of each label.
+        overwrite: whether it may replace a file.
 
     Raises:
-        InputError: if a file is invalid, or there is nothing to score.
+        InputError: if a file is invalid, there is nothing to score, or the table would replace a file.
     """
     if bool(fixed_labels) != bool(warped_labels):
         raise InputError("Label maps are scored in pairs; give both fixed_labels and warped_labels.")
@@ -34,7 +39,7 @@ def score_registration(
     if output and not fixed_labels:
         raise InputError(f"output is {output}, but without label maps there is no table to write.")
     if output:
-        check_results([output], [path for path in (fixed_labels, warped_labels, transform) if path])
+        check_results([output], [path for path in (fixed_labels, warped_labels, transform) if path], overwrite)
     if fixed_labels and warped_labels:
         rows = _scores_per_label(fixed_labels, warped_labels)
         for name, unit in (("dice", ""), ("hd95", " mm"), ("assd", " mm")):
@@ -44,10 +49,7 @@ def score_registration(
         if lost := [row["label"] for row in rows if row["dice"] == 0 and row["hd95"] is None]:
             print(f"{'Dice 0':<20}{', '.join(map(str, lost))}: missing from the warped label map")
         if output:
-            with whole_file(output) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as stream:
-                writer = csv.DictWriter(stream, ["label", "dice", "hd95", "assd"])
-                writer.writeheader()
-                writer.writerows(rows)
+            write_csv(output, ["label", "dice", "hd95", "assd"], rows)
     if transform:
         displacement = read_transform(transform).displacement
         if displacement is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import bundle_root
-from .options import INITIAL, add_device, file, folder, number, show_log, word
+from .options import INITIAL, add_device, file, folder, given, number, show_log, word
 
 RESULTS = (
     "It runs configs/train.json and writes into OUTPUT: the best weights (model.pt, with model.json, for --model of "
@@ -49,6 +49,9 @@ def add_options(verb: argparse.ArgumentParser) -> None:
         metavar="STATE",
         help="resume from OUTPUT/last.pt, or from another state; more --max-epochs extend the training",
     )
+    verb.add_argument(
+        "--accept-changes", action="store_true", help="resume with other settings than before, such as another seed"
+    )
     verb.add_argument("--seed", type=number, help="seed of the shuffles and the augmentation (default: 0)")
     add_device(verb)
 
@@ -67,18 +70,17 @@ def run(options: argparse.Namespace) -> None:
     show_log()
     from .workflow import run_workflow
 
-    names: dict[str, Any] = {
-        "dataset_dir": options.dataset, "data_list": options.pairs, "output_dir": options.output,
-    }  # fmt: skip
-    names |= {
-        name: getattr(options, name) for name in ("max_epochs", "initial", "spacing", "modality", "seed", "device")
-    }
+    names: dict[str, Any] = {"output_dir": options.output}
+    names |= {"data_list": options.pairs} if options.pairs else {"dataset_dir": options.dataset}
+    names |= given(
+        options, "max_epochs", "initial", "spacing", "modality", "resume", "accept_changes", "seed", "device"
+    )
     if options.resume and options.max_epochs is None:
         from ..engine.training_state import epochs_to_train
 
         names["max_epochs"] = epochs_to_train(options.resume, options.output, 300)
     try:
-        run_workflow("train", "train", _overlays(options.config), resume=options.resume, **names)
+        run_workflow("train", "train", _overlays(options.config), **names)
     except KeyboardInterrupt:
         print("Interrupted. Continue with --resume.", file=sys.stderr)
         raise SystemExit(130) from None

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config_text import check_plain_text
 from ..errors import InputError
 from ..files import read_json
 from ..spatial import is_label
@@ -40,9 +41,11 @@ def read_atlas(folder: str | Path) -> Atlas:
         The paths of the image and the label map, which are not read, and the names of the labels.
 
     Raises:
-        InputError: if a file is missing, or labels.json is invalid, see `read_label_names`.
+        InputError: if a file is missing, a config would take the name of the folder for code, or labels.json is
+            invalid, see `read_label_names`.
     """
     root = Path(folder)
+    check_plain_text(root.name, str(root))
     for name in (IMAGE, LABELS, NAMES):
         if not os.path.isfile(root / name):
             raise InputError(f"{root / name}: no such file; an atlas is a folder with {IMAGE}, {LABELS} and {NAMES}.")
@@ -59,14 +62,16 @@ def read_label_names(path: Path) -> dict[int, str]:
         The name of each label value.
 
     Raises:
-        InputError: if the file holds no such object, or a name occurs twice (MONAI Label ignores case) or is that of
-            the background.
+        InputError: if the file holds no such object, a name occurs twice (MONAI Label ignores case) or is that of the
+            background, or a config would take a name for code.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content or not all(
-        is_label(value) and int(value) > 0 and isinstance(name, str) and name for value, name in content.items()
+        is_label(value) and int(value) > 0 and isinstance(name, str) and name.isprintable() and name
+        for value, name in content.items()
     ):  # fmt: skip
         raise InputError(f'{path}: must hold an object of label values and names, {{"1": "hippocampus", ...}}.')
+    check_plain_text(content, str(path))
     names = {int(value): name for value, name in content.items()}
     shown = [name.strip().lower() for name in names.values()]
     if unfit := sorted({name for name in shown if shown.count(name) > 1 or name in ("", "background")}):
@@ -100,10 +105,11 @@ def atlas_names(atlas_dir: str | Path) -> list[str]:
         The names of the subfolders that hold labels.json, in alphabetical order. `read_atlas` checks their other files.
 
     Raises:
-        InputError: if there are none.
+        InputError: if there are none, or a config would take a name for code.
     """
     root = Path(atlas_dir)
     names = sorted(path.parent.name for path in root.glob(f"*/{NAMES}"))
+    check_plain_text(names, str(root))
     if not names:
         raise InputError(f"{root}: holds no atlas, a folder with {IMAGE}, {LABELS} and {NAMES}.")
     return names

@@ -1,7 +1,7 @@
 """Components that the configs plug into the engines of MONAI and ignite."""
 
 from .batch import prepare_labelled_pair, prepare_pair
-from .command_line import check_command_line, show_input_errors_plainly
+from .command_line import check_command_line, keep_names, show_input_errors_plainly
 from .inferer import RegistrationInferer
 from .processes import join_processes
 from .progress import TrainingProgress
@@ -28,6 +28,7 @@ __all__ = [
     "check_command_line",
     "epochs_to_train",
     "join_processes",
+    "keep_names",
     "lower_is_better",
     "make_run_folders",
     "prepare_labelled_pair",

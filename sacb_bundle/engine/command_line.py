@@ -1,8 +1,7 @@
-"""Check the command line of `monai.bundle`, and show its errors plainly."""
+"""Check the command line of `monai.bundle`, keep the names on it, and show its errors plainly."""
 
 from __future__ import annotations
 
-import ast
 import difflib
 import inspect
 import pydoc
@@ -10,16 +9,24 @@ import re
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from fire.parser import DefaultParseValue
 from monai.bundle import ComponentLocator, ConfigParser
 from monai.bundle.scripts import run
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
+from ..config_text import MARKS
 from ..errors import InputError, reason_of
 
 RUN_ARGUMENTS = {*inspect.signature(run).parameters, "workflow_name", "workflow_type"} - {"override"}
 # Keys that --tracking adds to a config, and that options may set.
 TRACKING_KEYS = set(dict(DEFAULT_MLFLOW_SETTINGS["configs"]))  # type: ignore[call-overload]
+# Keys of the configs that hold names or paths.
+NAMES = (
+    "atlas", "atlas_dir", "bundle_root", "cache_dir", "checkpoint", "ckpt_dir", "data_list", "dataset_dir", "device",
+    "initial", "label_interpolation", "modality", "output_dir", "pairing", "resume", "val_pairing",
+)  # fmt: skip
 
 
 def show_input_errors_plainly() -> None:
@@ -42,18 +49,41 @@ def check_command_line() -> None:
     """
     if not _started_by_bundle_command():
         return
-    options = _command_line_options(sys.argv[2:])
-    if "args_file" in options:
-        options = ConfigParser.load_config_file(options["args_file"]) | options
-    config_files = options.get("config_file", "")
-    if isinstance(config_files, str) and config_files.startswith(("[", "(")):
-        config_files = ast.literal_eval(config_files)
-    config = ConfigParser.load_config_files(config_files)
+    options, config = _options_and_config()
     known = RUN_ARGUMENTS | (TRACKING_KEYS if "tracking" in options else set())
     for option, value in options.items():
         if option not in known:
-            _check_key(config, option, where=str(config_files))
+            _check_key(config, option, where=str(options.get("config_file", "")))
             _check_truth_value(config, option, value)
+            _check_nested_name(option, value)
+
+
+def keep_names(values: dict[str, Any]) -> None:
+    """Give the keys of names and paths the text that the user wrote, in `python -m monai.bundle run`.
+
+    Fire, which reads the command line for MONAI, turns 1000_3 into 10003, 1e5 into 100000.0 and a#b into a, and MONAI
+    turns # into ::. Expressions stay, and so do None, True and False. A text in further quotes counts without them, as
+    for Fire.
+
+    Args:
+        values: resolved values of the config by key, before any of these keys is resolved.
+    """
+    if not _started_by_bundle_command():
+        return
+    options, config = _options_and_config()
+    for name in NAMES:
+        value = options.get(name, config.get(name))
+        if value is not None and not isinstance(value, bool) and not str(value).startswith(MARKS):
+            values[name] = str(value)
+
+
+def _options_and_config() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of the command line (and of a file of options), and the config without them."""
+    options: dict[str, Any] = _command_line_options(sys.argv[2:])
+    if "args_file" in options:
+        options = ConfigParser.load_config_file(options["args_file"]) | options
+    files = options.get("config_file", "")
+    return options, ConfigParser.load_config_files(DefaultParseValue(files) if isinstance(files, str) else files)
 
 
 def _check_key(config: dict, option: str, where: str) -> None:
@@ -74,9 +104,17 @@ def _check_truth_value(config: dict, option: str, value: object) -> None:
     place: object = config
     for part in _key_parts(option):
         place = _child(place, part)
-    takes_text = isinstance(place, str) and not place.startswith(("$", "@"))
+    is_name = option in NAMES and option != "resume"
+    takes_text = is_name or (isinstance(place, str) and not place.startswith(MARKS))
     if right in ("True", "False") and str(value) != right and not takes_text:
         raise InputError(f"--{option} {value}: this is read as text, and any text counts as true; write {right}.")
+
+
+def _check_nested_name(option: str, value: object) -> None:
+    """Raise an InputError if Fire changes a name or path below another key, where its text cannot be kept."""
+    *above, name = _key_parts(option)
+    if above and name in (*NAMES, "path") and isinstance(value, str) and DefaultParseValue(value) != value:
+        raise InputError(f"--{option} {value}: this is not read as text; write --{option} \"'{value}'\".")
 
 
 def _key_parts(option: str) -> list[str]:
@@ -116,14 +154,26 @@ def _started_by_bundle_command() -> bool:
     return program.name == "__main__.py" and program.parent.name == "bundle"
 
 
-def _command_line_options(arguments: list[str]) -> dict[str, str]:
-    """Return names and values of options as Fire reads them: "--name value", "--name=value", "-name value"."""
-    options = {}
-    for position, argument in enumerate(arguments):
-        if re.match(r"--?[A-Za-z+_]", argument):
-            name, _, value = argument.lstrip("-").partition("=")
-            options[name.replace("-", "_")] = value or "".join(arguments[position + 1 : position + 2])
+def _command_line_options(arguments: list[str]) -> dict[str, Any]:
+    """Return the options as Fire finds them: "--name value", "--name=value", "-name value", and "--name" for True.
+
+    Values are text, without quotes that enclose it, or None, True or False.
+    """
+    options: dict[str, Any] = {}
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        if not _is_flag(argument):
+            continue
+        name, equals, text = argument.lstrip("-").partition("=")
+        text = text if equals else "True" if _is_flag(following) else following
+        value = DefaultParseValue(text)
+        quoted = isinstance(value, str) and text.strip()[:1] in ("'", '"')
+        options[name.replace("-", "_")] = value if quoted or value is None or isinstance(value, bool) else text
     return options
+
+
+def _is_flag(argument: str) -> bool:
+    """Return whether Fire takes an argument for the name of an option."""
+    return bool(re.match("--|-[a-zA-Z]", argument))
 
 
 def _show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

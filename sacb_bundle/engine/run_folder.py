@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import make_folder, shipped_weights
+from ..files import make_folder, real_path, shipped_weights
 
 WEIGHTS, STATE = "model.pt", "last.pt"
 
@@ -23,7 +23,7 @@ def make_run_folders(output_dir: str | Path, ckpt_dir: str | Path, resume: bool 
         InputError: if weights would be replaced, or a folder cannot be written to.
     """
     weights, state = Path(ckpt_dir) / WEIGHTS, Path(output_dir) / STATE
-    if not replace and weights.resolve() == shipped_weights().resolve():
+    if not replace and real_path(weights) == real_path(shipped_weights()):
         raise InputError(f"{weights}: these weights ship with the bundle, and a training does not replace them.")
     for path in (weights, state):
         if path.exists() and not resume and not replace:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,8 +10,9 @@ from statistics import fmean
 from typing import Any
 
 from ..errors import InputError, failure_of
-from ..files import make_folder, whole_file
+from ..files import make_folder, write_json
 from ..metrics import LABEL_SCORES, PairScores, mean_and_std
+from ..tables import write_csv
 
 logger = logging.getLogger(__name__)
 
@@ -101,17 +99,15 @@ class EvaluationTables:
         Raises:
             InputError: if a file cannot be written.
         """
-        table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, ["pair", "label", *LABEL_SCORES, *FIELD_SCORES], lineterminator="\n")
-        writer.writeheader()
         scored = {pair["id"]: self.scores[pair["id"]] for pair in self.pairs if pair["id"] in self.scores}
-        for pair, scores in scored.items():
-            of_field = {name: getattr(scores, name) for name in FIELD_SCORES}
-            writer.writerows({"pair": pair} | asdict(row) | of_field for row in scores.labels)
+        rows = [
+            {"pair": pair} | asdict(row) | {name: getattr(scores, name) for name in FIELD_SCORES}
+            for pair, scores in scored.items()
+            for row in scores.labels
+        ]
+        write_csv(self.output_dir / TABLE, ["pair", "label", *LABEL_SCORES, *FIELD_SCORES], rows)
         summary = summarise(scored.values()) | {"pairs_left_out": self.left_out}
-        for name, text in ((TABLE, table.getvalue()), (SUMMARY, json.dumps(summary, indent=2) + "\n")):
-            with whole_file(self.output_dir / name) as unfinished:
-                unfinished.write_text(text, encoding="utf-8")
+        write_json(summary, self.output_dir / SUMMARY)
         means = {}
         for name in (*LABEL_SCORES, *FIELD_SCORES):
             values = [value for value in summary[name].values() if value is not None]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,31 +14,11 @@ from ignite.engine import Engine, Events
 
 from ..errors import InputError
 from ..networks import WeightsInfo
-from ..networks.checkpoint import check_keys, read_weights, write_whole
+from ..networks.checkpoint import read_weights, write_whole
 from .run_folder import STATE
+from .state_file import Stateful, check_parts, epochs_of, random_state, read_state, restore_random_state
 
 logger = logging.getLogger(__name__)
-
-
-class Stateful(Protocol):
-    """An object whose state can be saved and restored."""
-
-    def state_dict(self) -> dict:
-        """Return the state.
-
-        Returns:
-            The state, in types that `read_weights` reads without executing code.
-        """
-
-    def load_state_dict(self, state_dict: dict) -> object:
-        """Restore a state.
-
-        Args:
-            state_dict: state that the method `state_dict` of such an object returned.
-
-        Returns:
-            Any value; it is not used.
-        """
 
 
 class TrainingState:
@@ -54,10 +33,12 @@ class TrainingState:
         resume: False to start anew, True to resume from `path`, or the path of another such file.
         parts: objects to save, by name: "network", "optimizer", "lr_scheduler" and others with a state.
         info: description of the weights; a continued training keeps its network, spacing and modality.
+        settings: further settings that a continued training keeps, by name, in types that JSON can hold.
+        accept_changes: whether a continued training may have other settings, which are then only reported.
         writes: whether this process writes the file; one of several that train together does.
 
     Raises:
-        InputError: if the file to resume from is missing, or from another network or schedule.
+        InputError: if the file to resume from is missing or damaged, or from a training with other settings.
     """
 
     def __init__(
@@ -66,12 +47,18 @@ class TrainingState:
         resume: bool | str,
         parts: Mapping[str, Stateful],
         info: WeightsInfo | None = None,
+        settings: Mapping[str, Any] | None = None,
+        accept_changes: bool = False,
         writes: bool = True,
     ) -> None:
         self.path = Path(path)
         self.writes = writes
         self.parts = parts
-        self.info = info
+        self.settings = dict(settings or {})
+        if info is not None:
+            # Old weights would get a wrong description.
+            self.settings |= {key: getattr(info, key) for key in ("network", "spacing_mm", "modality")}
+        self.accept_changes = accept_changes
         self.start = self.read(self.path if resume is True else Path(str(resume))) if resume else None
 
     def read(self, path: Path) -> dict[str, Any]:
@@ -81,17 +68,15 @@ class TrainingState:
             path: path of the file.
 
         Returns:
-            The state of each part by its name, with "epoch" (the number of completed epochs) and "random_state".
+            The state of each part by its name, with "epoch" (the number of completed epochs), "random_state" and
+            "settings".
 
         Raises:
             InputError: if the file is no training state, or does not match.
         """
-        state = read_weights(path)
-        missing = {*self.parts, "epoch", "random_state"} - state.keys()
-        if missing:
-            raise InputError(f"{path}: not a training state; it has no {', '.join(sorted(missing))}.")
-        check_keys(state["network"], self.parts["network"].state_dict(), path)
-        self._check_info(state.get("info"), path)
+        state = read_state(path, self.parts)
+        self._check_settings(state["settings"], path)
+        check_parts(state, self.parts, path)
         schedule, saved = self.parts["lr_scheduler"].state_dict(), state["lr_scheduler"]
         for key in {"base_lrs", "power"} & schedule.keys():
             if saved.get(key) != schedule[key]:
@@ -106,24 +91,29 @@ class TrainingState:
             )
         return state
 
-    def _check_info(self, saved: dict[str, Any] | None, path: Path) -> None:
-        """Check that the weights are used as before, since old weights would get a wrong description.
+    def _check_settings(self, saved: Mapping[str, Any], path: Path) -> None:
+        """Check that the settings are those of the earlier run, or that changes are accepted.
 
         Args:
-            saved: description of the weights in the file, as a dict; None if the file has none.
+            saved: settings of the earlier run.
             path: path of the file, for the error message.
 
         Raises:
-            InputError: if the network, the spacing or the modality differs.
+            InputError: if settings differ; lists them.
         """
-        if saved is None or self.info is None:
-            return
-        for key in ("network", "spacing_mm", "modality"):
-            if saved[key] != getattr(self.info, key):
-                raise InputError(
-                    f"{path}: its training has {key} {saved[key]}, but this run has {getattr(self.info, key)}. "
-                    "Resume with the original settings and data."
-                )
+        before, now = dict(_single_settings(saved)), dict(_single_settings(self.settings))
+        changes = "; ".join(
+            f"{name} {before.get(name)} → {now.get(name)}"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)
+        )
+        if changes and not self.accept_changes:
+            raise InputError(
+                f"{path}: its training has other settings (old → new): {changes}. Resume with the original settings "
+                "and data, or accept the new ones with accept_changes."
+            )
+        if changes:
+            logger.warning("The training continues with other settings (old → new): %s.", changes)
 
     def attach(self, engine: Engine) -> None:
         """Restore the state when the engine starts, and save it after each epoch.
@@ -148,7 +138,7 @@ class TrainingState:
             part.load_state_dict(self.start[name])
         if scheduled is not None and scheduled != self.start["lr_scheduler"].get("total_iters"):
             self._extend(scheduled)
-        _restore_random_state(self.start["random_state"])
+        restore_random_state(self.start["random_state"], random, np.random, torch.default_generator)
         engine.state.epoch = self.start["epoch"]
         engine.state.iteration = self.start["epoch"] * engine.state.epoch_length
         logger.info("Continuing after epoch %d of %d.", engine.state.epoch, engine.state.max_epochs)
@@ -177,9 +167,7 @@ class TrainingState:
             InputError: if the file cannot be written.
         """
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {"epoch": engine.state.epoch, "random_state": _random_state()}
-        if self.info is not None:
-            state["info"] = asdict(self.info)
+        state |= {"epoch": engine.state.epoch, "random_state": random_state(), "settings": self.settings}
         write_whole(state, self.path)
 
 
@@ -199,29 +187,18 @@ def epochs_to_train(resume: bool | str | Path, output_dir: str | Path, default: 
     """
     if not resume:
         return default
-    state = read_weights(Path(output_dir) / STATE if resume is True else Path(str(resume)))
-    return int(state.get("lr_scheduler", {}).get("total_iters", default))
+    path = Path(output_dir) / STATE if resume is True else Path(str(resume))
+    epochs = epochs_of(read_weights(path), path)
+    return default if epochs is None else epochs
 
 
-def _random_state() -> dict[str, Any]:
-    """Return the states of all random generators that training may use, in types that load without arbitrary code."""
-    # Include the legacy global generators, since a user's transform or sampler may draw from them.
-    _, keys, position, has_gauss, cached_gaussian = np.random.get_state()  # noqa: NPY002
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached_gaussian],
-        "python": random.getstate(),
-    }
-
-
-def _restore_random_state(state: Mapping[str, Any]) -> None:
-    """Restore the states that `_random_state` returned."""
-    torch.set_rng_state(state["torch"].cpu())
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda"]])
-    keys, position, has_gauss, cached_gaussian = state["numpy"]
-    numpy_state = ("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached_gaussian)
-    np.random.set_state(numpy_state)  # noqa: NPY002
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
+def _single_settings(value: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the name and value, in words, of each setting, see `sacb_bundle.study.fingerprint.described`."""
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], dict):
+        yield name, value[0]
+        value = value[1]
+    if not isinstance(value, Mapping):
+        yield name, " ".join(str(value).split())
+        return
+    for key, child in value.items():
+        yield from _single_settings(child, f"{name}.{key}".lstrip("."))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -29,6 +30,8 @@ PUBLISHED_NAMES = (
     (r"conv1_out\.2\.conv\.(\w+)", r"refinement.fusion.1.convolution.\1"),
     (r"conv1_out\.3\.conv\.(\w+)", r"refinement.displacement.\1"),
 )
+# Names of tensors that an error lists of each problem.
+SHOWN_NAMES = 10
 PUBLISHED_BUFFER = re.compile(r"transformer\.\d+\.grid")
 
 
@@ -47,7 +50,7 @@ def load_checkpoint(network: nn.Module, path: str | Path) -> nn.Module:
     """
     content = read_weights(path)
     state = next((content[key] for key in ("network", "model") if isinstance(content.get(key), Mapping)), content)
-    check_keys(state, network.state_dict(), path)
+    check_weights(state, network.state_dict(), path)
     network.load_state_dict(state)
     return network
 
@@ -71,7 +74,7 @@ def load_published_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
         raise InputError(f'{path}: a published checkpoint holds a dict "state_dict"; found keys {list(content)}.')
     weights = {str(name): value for name, value in published.items()}
     state = {translate(name): value for name, value in weights.items() if not PUBLISHED_BUFFER.fullmatch(name)}
-    check_keys(state, network_like(state).state_dict(), path)
+    check_weights(state, network_like(state).state_dict(), path)
     return state
 
 
@@ -133,7 +136,7 @@ def read_weights(path: str | Path) -> dict:
 
 
 def write_whole(content: dict, path: Path) -> None:
-    """Save a dict of weights; the file appears whole or not at all.
+    """Save a dict of weights; the file appears whole or not at all, and has the same bytes whatever its name.
 
     Args:
         content: dict to save.
@@ -142,12 +145,14 @@ def write_whole(content: dict, path: Path) -> None:
     Raises:
         InputError: if the file cannot be written.
     """
+    archive = io.BytesIO()  # in a file, PyTorch would record the temporary name
+    torch.save(content, archive)
     with whole_file(path) as unfinished:
-        torch.save(content, unfinished)
+        unfinished.write_bytes(archive.getbuffer())
 
 
-def check_keys(state: object, expected: Mapping[str, torch.Tensor], path: str | Path) -> None:
-    """Check that a state dict has the expected keys and shapes.
+def check_weights(state: object, expected: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """Check that a state dict has the expected keys and shapes, and values that can be weights.
 
     Args:
         state: state dict to check.
@@ -155,19 +160,40 @@ def check_keys(state: object, expected: Mapping[str, torch.Tensor], path: str | 
         path: file name for error messages.
 
     Raises:
-        InputError: if `state` is not a dict, or has unknown, missing or misshapen keys (listed).
+        InputError: if `state` is not a dict, has unknown, missing or misshapen keys, or tensors of another type (such
+            as bool, int8 or complex64, sparse or quantised) or with NaN or infinite values; names them.
     """
     if not isinstance(state, Mapping):
         raise InputError(f"{path}: holds a {type(state).__name__}; it must hold a dict of weights.")
+    common = [name for name in expected if name in state]
+    fitting = [name for name in common if getattr(state[name], "shape", None) == expected[name].shape]
     problems = {
         "unknown keys": sorted(map(str, state.keys() - expected.keys())),
         "missing keys": sorted(expected.keys() - state.keys()),
         "misshapen keys": [
             f"{name} {tuple(getattr(state[name], 'shape', ()))} instead of {tuple(expected[name].shape)}"
-            for name in expected
-            if name in state and getattr(state[name], "shape", None) != expected[name].shape
+            for name in common
+            if name not in fitting
+        ],
+        "unfit values": [
+            f"{name} ({fault})" for name in fitting if (fault := _fault_in(state[name], expected[name].dtype))
         ],
     }
-    found = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)
+    found = "; ".join(f"{what}: {_first(names)}" for what, names in problems.items() if names)
     if found:
         raise InputError(f"{path}: not a checkpoint of this network. {found}.")
+
+
+def _fault_in(value: object, wanted: torch.dtype) -> str:
+    """Return why a value cannot be loaded into a tensor of a type; "" if it can."""
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_meta or value.is_quantized:
+        return "not a plain tensor"
+    if value.dtype != wanted and not (value.is_floating_point() and wanted.is_floating_point):
+        return str(value.dtype).removeprefix("torch.")
+    return "" if value.to(wanted).isfinite().all() else "NaN or infinite"
+
+
+def _first(names: Sequence[str]) -> str:
+    """Return the first names as a list in words."""
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -20,6 +20,9 @@ from .sacb_net import SACBNet
 NETWORKS: dict[str, type[nn.Module]] = {"SACBNet": SACBNet}
 
 
+LARGEST_SPACING_MM, LARGEST_DECILE = 1e4, 1e6
+
+
 class RegistrationNetwork(Protocol):
     """The contract of a network, besides being an `nn.Module` from (B, 2, D, H, W) to (B, 3, D, H, W).
 
@@ -97,12 +100,14 @@ def check_info(info: WeightsInfo, path: Path) -> None:
     name = info.network.get("name") if isinstance(info.network, dict) else None
     if not isinstance(name, str) or name not in NETWORKS:
         raise InputError(f"{path}: names the network {name!r}; known are {', '.join(NETWORKS)}.")
-    if type(info.spacing_mm) not in (int, float) or not 0 < info.spacing_mm < float("inf"):
+    if type(info.spacing_mm) not in (int, float) or not 0 < info.spacing_mm < LARGEST_SPACING_MM:
         raise InputError(f"{path}: spacing_mm is {info.spacing_mm!r}; it must be a length in mm.")
     if not isinstance(info.modality, str) or not isinstance(info.trained_on, str):
         raise InputError(f"{path}: modality and trained_on must be text.")
     if info.deciles is not None and not (
-        isinstance(info.deciles, list) and len(info.deciles) == 9 and all(type(v) in (int, float) for v in info.deciles)
+        isinstance(info.deciles, list)
+        and len(info.deciles) == 9
+        and all(type(v) in (int, float) and abs(v) < LARGEST_DECILE for v in info.deciles)
     ):
         raise InputError(f"{path}: deciles must be nine numbers, or null.")
 
@@ -131,7 +136,8 @@ def write_weights(state: dict[str, torch.Tensor], info: WeightsInfo, path: Path)
     Raises:
         InputError: if a file cannot be written.
     """
-    write_whole(state, path)
+    # Copies in a plain dict, so that equal weights give equal bytes.
+    write_whole({name: value.detach().cpu().contiguous().clone() for name, value in state.items()}, path)
     write_info(info, path)
 
 
@@ -163,7 +169,7 @@ def build_network(description: Mapping[str, Any], **changes: Any) -> nn.Module:
     name, options = description["name"], {key: value for key, value in description.items() if key != "name"}
     try:
         return NETWORKS[name](**options | changes)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         raise InputError(f"{name} cannot be built with {options | changes}: {error}.") from error
 
 

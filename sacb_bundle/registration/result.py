@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from ..errors import InputError
+from ..files import real_path
 from ..metrics import LabelMapScores
 from ..ops import warp
 from ..spatial import (
@@ -36,7 +37,8 @@ from .outputs import check_formats, write_outputs
 from .pair import Pair, read_label_map
 from .picture import draw
 from .prepare import Prepared
-from .result_folder import check_folder, replaced_results, write_record
+from .record import write_record
+from .result_folder import check_folder, replaced_results
 
 
 class Registration:
@@ -312,7 +314,7 @@ class Registration:
         with replaced_results(folder) as unfinished:
             written = write_outputs(self, unfinished, formats)
             record: dict[str, Any] = {
-                "id": folder.resolve().name,
+                "id": real_path(folder).name,
                 "hashes": self.pair.hashes,
                 "weights": self.weights,
                 **(facts or {}),

@@ -7,26 +7,20 @@ outside the folder changes, whatever a record lists.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-from .. import __version__
 from ..errors import InputError
-from ..files import check_results, read_or_empty, reading, remove_unfinished_files, write_json
+from ..files import check_results, read_or_empty, reading, real_path, remove_unfinished_files, whole_file
 from .outputs import is_result
+from .record import FAILURE, RECORD, listed_results, read_failure
 
-RECORD = "case.json"
-# Reason that a case of a study failed.
-FAILURE = "error.json"
 # Names of the old and new results while they are replaced.
 REPLACING = ".replacing.json"
 UNFINISHED = ".unfinished-"
-RECORD_TYPES = {"inputs": dict, "hashes": dict, "settings": str, "results": dict, "seconds": dict, "measures": dict}
 
 
 def check_folder(folder: Path, redo_damaged: bool = False) -> None:
@@ -42,7 +36,7 @@ def check_folder(folder: Path, redo_damaged: bool = False) -> None:
     check_results([folder / RECORD], [])
     if folder.is_symlink():
         raise InputError(f"{folder}: results cannot be written there: it is a link.")
-    if (folder / RECORD).exists() and not redo_damaged and not read_record(folder):
+    if (folder / RECORD).exists() and not redo_damaged and not listed_results(folder):
         raise InputError(f"{folder / RECORD}: not the record of a registration; move it, or choose another output.")
     if folders := sorted(name for name in _results_in(folder) if (folder / name).is_dir()):
         raise InputError(f"{folder / folders[0]}: is a folder with the name of a result; move it.")
@@ -64,7 +58,7 @@ def check_not_read(folders: set[Path], sources: list[Path]) -> None:
         InputError: if an input lies in one of the folders and has the name of a result or record; names the input.
     """
     for path in sources:
-        source = Path(os.path.realpath(path))  # `Path.resolve` fails for links in a circle
+        source = real_path(path)
         if source.parent in folders and (is_result(source.name) or source.name in (RECORD, FAILURE)):
             raise InputError(f"{source}: a result would overwrite this input; choose another output.")
 
@@ -110,7 +104,8 @@ def _replace_results(unfinished: Path, folder: Path) -> None:
         unfinished.rename(folder)
         return
     own = _recorded_results(folder)
-    (folder / REPLACING).write_text(json.dumps(sorted(own | _results_in(unfinished))), encoding="utf-8")
+    with whole_file(folder / REPLACING) as names:  # in the place of a link, if there is one
+        names.write_text(json.dumps(sorted(own | _results_in(unfinished))), encoding="utf-8")
     # Remove the record first, since a case without it counts as incomplete.
     for name in (RECORD, *([FAILURE] if read_failure(folder) else []), *sorted(own)):
         (folder / name).unlink(missing_ok=True)
@@ -143,48 +138,5 @@ def _recorded_results(folder: Path) -> set[str]:
     """
     names = {str(name) for name in read_or_empty(folder / REPLACING, list)}
     if (folder / RECORD).is_file():
-        names |= read_record(folder).get("results", {}).keys() or _results_in(folder)
+        names |= listed_results(folder) or _results_in(folder)
     return {name for name in names if is_result(name)}
-
-
-def write_record(folder: Path, **facts: Any) -> None:
-    """Write the record of the results in a folder, with their names and sizes and the version of the package.
-
-    Args:
-        folder: folder of the results.
-        facts: "id", "hashes" of the inputs and "measures", and if known, "inputs" (paths), "settings" (a hash),
-            "weights" (their SHA-256) and "seconds".
-
-    Raises:
-        InputError: if the record cannot be written.
-    """
-    defaults: dict[str, Any] = {"inputs": {}, "settings": "", "seconds": {}}
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    record = defaults | facts | {"version": __version__, "results": sizes}
-    write_json(record, folder / RECORD)
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read the record of a folder of results.
-
-    Args:
-        folder: folder of the results, which need not exist.
-
-    Returns:
-        The facts that `write_record` wrote; empty if the record is missing or damaged.
-    """
-    content = read_or_empty(folder / RECORD, dict)
-    typed = all(isinstance(content.get(key), kind) for key, kind in RECORD_TYPES.items())
-    return content if typed and content["results"] else {}
-
-
-def read_failure(folder: Path) -> str:
-    """Read why the last attempt at a case failed.
-
-    Args:
-        folder: folder of the case, which need not exist.
-
-    Returns:
-        The error message; "" if the attempt did not fail, or error.json is damaged.
-    """
-    return str(read_or_empty(folder / FAILURE, dict).get("error", ""))

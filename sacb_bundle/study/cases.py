@@ -13,18 +13,16 @@ from uuid import uuid4
 from filelock import FileLock
 
 from ..errors import InputError, failure_of
-from ..files import write_json
-from ..registration.result_folder import (
+from ..files import check_name, real_path
+from ..registration.record import (
     FAILURE,
-    REPLACING,
-    UNFINISHED,
-    check_folder,
-    check_not_read,
+    fault_of_record,
     read_failure,
     read_record,
-    replaced_results,
+    write_failure,
     write_record,
 )
+from ..registration.result_folder import REPLACING, UNFINISHED, check_folder, check_not_read, replaced_results
 from .fingerprint import INPUTS, settings_hash
 
 logger = logging.getLogger(__name__)
@@ -65,14 +63,13 @@ class Cases:
         Raises:
             InputError: if a folder cannot be made, or results would replace another file.
         """
-        folders = {(self.output_dir / pair["id"]).resolve() for pair in (*pairs, *others)}
+        for pair in (*pairs, *others):
+            for key in pair.keys() & set(INPUTS):
+                check_name(pair[key])
+        folders = {real_path(self.output_dir / pair["id"]) for pair in (*pairs, *others)}
         for pair in pairs:
             check_folder(self.output_dir / pair["id"], redo_damaged=True)
-            sources = [Path(pair[key]) for key in INPUTS if key in pair]
-            for source in sources:
-                if not _is_text(str(source)):
-                    raise InputError(f"{str(source)!r}: this name is not UTF-8, and cannot be recorded; rename it.")
-            check_not_read(folders, sources)
+            check_not_read(folders, [Path(pair[key]) for key in INPUTS if key in pair])
 
     def release(self) -> None:
         """Release the lock, so that other processes can write here."""
@@ -132,7 +129,7 @@ class Cases:
         """
         logger.error("%s: failed: %s", case, failure["error"])
         try:
-            write_json({"id": case, **failure}, self.output_dir / case / FAILURE)
+            write_failure(self.output_dir / case, case, dict(failure))
         except InputError as error:
             if _no_more_can_be_written(error):
                 raise self._stopped(str(error)) from error
@@ -162,7 +159,7 @@ class Cases:
         folder = self.output_dir / pair["id"]
         record = read_record(folder)
         if not record:
-            return "failed before" if read_failure(folder) else "not done yet"
+            return "failed before" if read_failure(folder) else fault_of_record(folder) or "not done yet"
         if record["settings"] != self.settings:
             return "settings changed"
         for name, size in record["results"].items():
@@ -182,17 +179,9 @@ class Cases:
             pairs: pairs of the complete cases, see `sacb_bundle.data.Pair`.
         """
         for pair in pairs:
-            for name in (FAILURE, REPLACING):
-                (self.output_dir / pair["id"] / name).unlink(missing_ok=True)
-
-
-def _is_text(name: str) -> bool:
-    """Return whether a name can be encoded as UTF-8."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+            folder = self.output_dir / pair["id"]
+            for name in (*([FAILURE] if read_failure(folder) else []), REPLACING):
+                (folder / name).unlink(missing_ok=True)
 
 
 def _no_more_can_be_written(error: BaseException | None) -> bool:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
+import pickle
 import signal
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from typing import Any
 
-from monai.data import DataLoader, Dataset
-from torch.utils.data import Subset
+import torch
+from monai.data import Dataset
 
+from ..checks import check_numbers
 from ..errors import failure_of
 from .memory import release_free_memory
+
+# Seconds after which an idle worker looks whether its parent still lives.
+PARENT_CHECK_SECONDS = 2.0
+# Seconds before a case whose worker was killed is tried again, in which other cases may free memory.
+RETRY_SECONDS = 5.0
+SHUTDOWN_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -49,17 +60,25 @@ class CaseLoader:
 
     A batch holds a list of one value for each item, and "image" as a tensor (1, 2, D, H, W).
 
-    If a worker is killed (by the system when memory runs out, for example), loading continues with new workers. The
-    case that was due is tried once more, in a worker of its own; if that is killed, too, the case counts as failed.
+    A worker that is killed (by the system when memory runs out, for example) is replaced, and its case is tried once
+    more; if that worker is killed, too, the case counts as failed. So does a case that takes too long, whose worker is
+    killed and replaced. The loaders of PyTorch share a pipe among their workers, and can hang when one is killed; here
+    each worker has its own.
 
     Args:
         dataset: cases to load.
-        num_workers: number of worker processes; 0 to load in this process.
+        num_workers: number of worker processes; 0 to load in this process, without a limit of time.
+        read_timeout: seconds to wait for a case; 0 for no limit.
+
+    Raises:
+        InputError: if `read_timeout` is not a number of seconds.
     """
 
-    def __init__(self, dataset: CaseDataset, num_workers: int) -> None:
+    def __init__(self, dataset: CaseDataset, num_workers: int, read_timeout: float = 600) -> None:
+        check_numbers(read_timeout=read_timeout)
         self.dataset = dataset
         self.num_workers = num_workers
+        self.read_timeout = read_timeout
         self.positions: Sequence[int] = range(len(dataset))
 
     def take(self, cases: Sequence[str]) -> None:
@@ -75,73 +94,118 @@ class CaseLoader:
         return len(self.positions)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        done = 0
-        while done < len(self):
-            try:
-                for batch in self.batches(self.positions[done:]):
-                    yield batch
-                    done += 1
-            except RuntimeError as error:
-                if not _is_death_of_worker(error):
-                    raise
-                logger.warning("A worker that loads cases was killed; loading continues. (%s)", error)
-                yield self._alone(self.positions[done])
-                done += 1
+        if not self.num_workers:
+            yield from (_as_batch(self.dataset[position]) for position in self.positions)
+            return
+        waiting = deque(self.positions)
+        # Each worker loads one case ahead, in the order of the cases.
+        busy = deque(_Worker(self.dataset) for _ in range(min(self.num_workers, len(waiting))))
+        try:
+            for worker in busy:
+                worker.start(waiting.popleft())
+            while busy:
+                worker = busy.popleft()
+                try:
+                    item = worker.result(self.read_timeout)
+                finally:
+                    busy.append(worker)
+                if waiting:
+                    worker.start(waiting.popleft())
+                else:
+                    busy.pop().end()
+                yield _as_batch(item)
+        finally:
+            for worker in busy:
+                worker.end()
 
-    def batches(self, positions: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Start to load some cases, in worker processes if there are any.
+
+class _Worker:
+    """A process that loads one case at a time."""
+
+    def __init__(self, dataset: CaseDataset) -> None:
+        self.dataset = dataset
+        self.position = 0
+        self._fork()
+
+    def _fork(self) -> None:
+        """Start the process."""
+        self.connection, theirs = multiprocessing.Pipe()
+        arguments = (self.dataset, theirs, self.connection, os.getpid())
+        self.process = multiprocessing.Process(target=_work, args=arguments, daemon=True)
+        self.process.start()
+        theirs.close()  # so that the end of the process ends the connection
+
+    def start(self, position: int) -> None:
+        """Start to load the case at a position in the dataset."""
+        self.position = position
+        with suppress(OSError):  # if the process was killed while idle, `result` tells
+            self.connection.send(position)
+
+    def result(self, timeout: float) -> dict[str, Any]:
+        """Return the item of the case, or the "id" and "error" of one that failed.
 
         Args:
-            positions: positions of the cases in the dataset, from 0.
-
-        Returns:
-            Iterator over the batches, in the order of the positions. It raises a RuntimeError if a worker is killed.
-        """
-        ahead = {"prefetch_factor": 1} if self.num_workers else {}
-        workers = min(self.num_workers, len(positions))
-        cases: Subset = Subset(self.dataset, positions)
-        batches = DataLoader(cases, batch_size=1, num_workers=workers, collate_fn=_as_batch, **ahead)
-        with _deaths_told_only_to_who_waits():
-            iterator = iter(batches)
-        return iterator
-
-    def _alone(self, position: int) -> dict[str, Any]:
-        """Return the batch of one case, made by a worker of its own.
-
-        Args:
-            position: position of the case in the dataset, from 0.
-
-        Returns:
-            The batch; if the worker is killed, it holds only "id" and "error".
+            timeout: seconds to wait for it; 0 for no limit.
         """
         try:
-            return next(self.batches([position]))
-        except RuntimeError as error:
-            if not _is_death_of_worker(error):
-                raise
-            case = self.dataset.data[position]["id"]
-            return {"id": [case], "error": [f"The worker that loaded it was killed; out of memory? ({error})"]}
+            try:
+                return self._received(timeout)
+            except EOFError as error:
+                logger.warning("A worker that loads cases %s It is replaced.", error)
+                time.sleep(RETRY_SECONDS)
+                self._fork()
+                self.start(self.position)
+                return self._received(timeout)
+        except (EOFError, TimeoutError) as error:
+            self._fork()
+            return {"id": self.dataset.data[self.position]["id"], "error": f"The worker that loaded it {error}"}
+
+    def _received(self, timeout: float) -> dict[str, Any]:
+        """Return the item of the case; end the process if there is none.
+
+        Args:
+            timeout: seconds to wait for it; 0 for no limit.
+
+        Raises:
+            EOFError: if the process was killed.
+            TimeoutError: if it takes too long.
+        """
+        try:
+            if self.connection.poll(timeout or None):
+                item: dict[str, Any] = pickle.loads(self.connection.recv_bytes())
+                return item
+        except (EOFError, OSError) as error:
+            self.end()
+            raise EOFError(f"was killed; out of memory? (exit code {self.process.exitcode})") from error
+        self.end()
+        raise TimeoutError(f"took longer than {timeout:g} s, see read_timeout.")
+
+    def end(self) -> None:
+        """End the process."""
+        self.connection.close()
+        self.process.kill()
+        self.process.join(SHUTDOWN_SECONDS)
 
 
-def _as_batch(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _work(dataset: CaseDataset, connection: Connection, of_parent: Connection, parent: int) -> None:
+    """Load the cases whose positions come from the parent process, and send the items, until the parent ends."""
+    of_parent.close()  # so that the end of the parent ends the connection
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    torch.set_num_threads(1)
+    with suppress(EOFError, OSError):  # the parent has ended
+        while True:
+            while not connection.poll(PARENT_CHECK_SECONDS):
+                if os.getppid() != parent:
+                    return
+            position = connection.recv()
+            try:
+                # Pickled here, since a connection would put tensors into memory that ends with this process.
+                content = pickle.dumps(dataset[position], protocol=pickle.HIGHEST_PROTOCOL)
+            except Exception as error:
+                content = pickle.dumps({"id": dataset.data[position]["id"], **failure_of(error)})
+            connection.send_bytes(content)
+
+
+def _as_batch(item: Mapping[str, Any]) -> dict[str, Any]:
     """Make the batch of one case."""
-    (item,) = items
     return {key: value[None] if key == "image" else [value] for key, value in item.items()}
-
-
-def _is_death_of_worker(error: RuntimeError) -> bool:
-    """Return whether an error of PyTorch's loader is the death of a worker."""
-    return "DataLoader worker" in str(error)
-
-
-@contextmanager
-def _deaths_told_only_to_who_waits() -> Iterator[None]:
-    """Keep PyTorch from raising the death of a worker during other work; the next wait for a batch raises it."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
-        yield
-        return
-    before = signal.getsignal(signal.SIGCHLD)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, before)

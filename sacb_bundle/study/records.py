@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
+from ..data.data_list import LONGEST_ID_BYTES
 from ..errors import InputError
-from ..files import read_json, whole_file
+from ..files import is_text, read_json, whole_file
 from ..metrics import LABEL_SCORES, mean_and_std
 from ..registration.flags import flags_of
-from ..registration.result_folder import read_failure, read_record
+from ..registration.record import (
+    MEASURES,
+    are_deciles,
+    fault_of_record,
+    has_format,
+    is_number,
+    read_failure,
+    read_record,
+)
+from ..tables import write_csv
 
 STUDY, TABLE, LABELS, SUMMARY, REPORT = OWN_FILES = (
     "study.json", "cases.csv", "labels.csv", "summary.json", "report.html"
 )  # fmt: skip
-MEASURES = (
-    "similarity_before", "similarity_after", "folding_percent",
-    "displacement_mean_mm", "displacement_max_mm", "displacement_border_mm", "inverse_failed_percent",
-    "alignment_shift_mm", "alignment_turn_degrees", "alignment_scale",
-)  # fmt: skip
 SCORES = ("dice_before", "dice_after", "hd95_before", "hd95_after", "assd_before", "assd_after", *MEASURES)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,34 +85,71 @@ def read_study(output_dir: Path) -> dict[str, Any]:
         The content: the pairs as "cases", and "trained_on", see `flags_of`, which is None if it was not recorded.
 
     Raises:
-        InputError: if the folder holds no valid study.json.
+        InputError: if the folder holds no study.json of this version.
+    """
+    check_study(output_dir)
+    path = output_dir / STUDY
+    study = read_json(path)
+    if not has_format(study):
+        raise InputError(f"{path}: is of another version; register its pairs with sacb batch --resume.")
+    for pair in study["cases"]:
+        if not all(map(is_text, (*pair.keys(), *pair.values()))):
+            raise InputError(f"{path}: a path of {pair['id']} is not text.")
+    if not _is_trained_on(study.setdefault("trained_on", None)):
+        raise InputError(f"{path}: trained_on does not describe a training.")
+    return study
+
+
+def check_study(output_dir: Path) -> None:
+    """Check that a folder holds a study, of this or another version.
+
+    Args:
+        output_dir: folder of the study.
+
+    Raises:
+        InputError: if it holds no study.json, or that of another program.
     """
     path = output_dir / STUDY
     if not path.is_file():
         raise InputError(f"{output_dir}: not the output folder of a study; it holds no {STUDY}.")
     study = read_json(path)
-    if (
-        not isinstance(study, dict)
-        or not isinstance(study.get("cases"), list)
-        or not all(isinstance(pair, dict) and _is_folder_name(pair.get("id")) for pair in study["cases"])
-        or not isinstance(study.setdefault("trained_on", None), (dict, NoneType))
+    cases = study.get("cases") if isinstance(study, dict) else None
+    if not isinstance(cases, list) or not all(
+        isinstance(pair, dict) and _is_case_name(pair.get("id")) for pair in cases
     ):
         raise InputError(f"{path}: does not describe a study; if the file is yours, choose another folder.")
-    return study
 
 
-def _is_folder_name(value: object) -> bool:
-    """Return whether a value names a folder directly within another, not a path elsewhere."""
-    return isinstance(value, str) and value not in ("", ".", "..") and Path(value).name == value
+def _is_case_name(value: object) -> bool:
+    """Return whether a value names a folder within the study, not a path elsewhere."""
+    return (
+        isinstance(value, str)
+        and value.isprintable()
+        and value not in ("", ".", "..")
+        and Path(value).name == value
+        and len(os.fsencode(value)) <= LONGEST_ID_BYTES
+    )
+
+
+def _is_trained_on(value: object) -> bool:
+    """Return whether a value is what `flags_of` compares with, or None."""
+    return value is None or (
+        isinstance(value, dict)
+        and is_text(value.get("modality"))
+        and is_number(value.get("spacing_mm"), least=1e-9)
+        and (("deciles" in value and value["deciles"] is None) or are_deciles(value.get("deciles")))
+    )
 
 
 def _case_record(folder: Path, pair: dict[str, str], trained_on: dict[str, Any] | None) -> CaseRecord:
-    """Return the record of a case: failed if its last attempt failed, missing if its record is damaged or absent."""
-    error = read_failure(folder)
-    content = {} if error else read_record(folder)
+    """Return the record of a case: failed if its last attempt failed, missing if it has no record that can be used."""
+    linked = folder.is_symlink()
+    error = "" if linked else read_failure(folder)
+    content = {} if linked or error else read_record(folder)
+    fault = "its folder is a link" if linked else "" if content or error else fault_of_record(folder)
+    if fault:
+        logger.warning("%s: left out: %s.", folder.name, fault)
     measures = content.get("measures", {})
-    if any(measures.get(name) is None for name in MEASURES):
-        content, measures = {}, {}
     status = "failed" if error else "done" if content else "missing"
     return CaseRecord(
         id=folder.name,
@@ -130,17 +173,17 @@ def write_table(records: Sequence[CaseRecord], path: Path) -> None:
     Raises:
         InputError: if the file cannot be written.
     """
-    table = io.StringIO(newline="")
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["id", "status", "flags", "error", *SCORES, "seconds", "fixed", "moving"])
-    for record in records:
-        writer.writerow(
-            [record.id, record.status, "; ".join(record.flags), record.error]
-            + [record.measures.get(name) for name in SCORES]
-            + [record.seconds, record.inputs.get("fixed"), record.inputs.get("moving")]
-        )
-    with whole_file(path) as unfinished:
-        unfinished.write_text(table.getvalue(), encoding="utf-8")
+    columns = ["id", "status", "flags", "error", *SCORES, "seconds", "fixed", "moving"]
+    write_csv(
+        path,
+        columns,
+        (
+            {"id": record.id, "status": record.status, "flags": "; ".join(record.flags), "error": record.error}
+            | {name: record.measures.get(name) for name in SCORES}
+            | {"seconds": record.seconds, **record.inputs}
+            for record in records
+        ),
+    )
 
 
 def write_label_table(records: Sequence[CaseRecord], path: Path) -> None:
@@ -153,13 +196,8 @@ def write_label_table(records: Sequence[CaseRecord], path: Path) -> None:
     Raises:
         InputError: if the file cannot be written.
     """
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, ["id", "label", *LABEL_SCORES], lineterminator="\n")
-    writer.writeheader()
-    for record in records:
-        writer.writerows({"id": record.id} | row for row in record.measures.get("labels", []))
-    with whole_file(path) as unfinished:
-        unfinished.write_text(table.getvalue(), encoding="utf-8")
+    rows = ({"id": record.id} | row for record in records for row in record.measures.get("labels", []))
+    write_csv(path, ["id", "label", *LABEL_SCORES], rows)
 
 
 def summary_of(records: Sequence[CaseRecord]) -> dict[str, Any]:

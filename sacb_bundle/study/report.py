@@ -1,4 +1,4 @@
-"""Report of a study as one self-contained HTML file."""
+"""Report of a study as an HTML file, with its pictures unless there are many."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..files import whole_file
+from ..files import check_results, real_path, whole_file
 from ..registration import flags
 from .records import (
     LABELS,
+    OWN_FILES,
     REPORT,
     SUMMARY,
     TABLE,
@@ -50,6 +52,9 @@ COLUMNS = (
     ("largest displacement (mm)", "displacement_max_mm", 1),
 )
 
+# Number of cases from which on the page links to pictures, since browsers read a page as a whole.
+LEAST_CASES_WITH_LINKS = 500
+
 logger = logging.getLogger(__name__)
 
 
@@ -66,6 +71,7 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
         InputError: if the folder holds no study, or cannot be written to.
     """
     output_dir = Path(output_dir)
+    check_results([output_dir / name for name in OWN_FILES], [])
     records = read_records(output_dir)
     write_table(records, output_dir / TABLE)
     write_label_table(records, output_dir / LABELS)
@@ -79,14 +85,14 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
         lstrip_blocks=True,
     ).get_template("report.html")
     page = template.stream(
-        title=output_dir.resolve().name,
+        title=real_path(output_dir).name,
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         summary=summary,
         records=records,
         columns=[column for column in COLUMNS if any(r.measures.get(column[1]) is not None for r in records)],
         limits=flags,
         distributions=_distributions(records),
-        picture=lambda record: _inlined(record.folder / "picture.jpg", "image/jpeg") if record.measures else "",
+        picture=lambda record: _picture(record, inlined=len(records) < LEAST_CASES_WITH_LINKS),
     )
     with whole_file(output_dir / REPORT) as unfinished:
         # Stream the page, so that memory does not grow with the pictures of all cases.
@@ -95,9 +101,12 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
     return records
 
 
-def _inlined(path: Path, kind: str) -> str:
-    """Return a file as a data URL; "" if it is missing."""
-    return _data_url(path.read_bytes(), kind) if path.is_file() else ""
+def _picture(record: CaseRecord, inlined: bool) -> str:
+    """Return the URL of the picture of a case: its data, or its path; "" if there is none, or it is a link."""
+    path = record.folder / "picture.jpg"
+    if not record.measures or path.is_symlink() or not path.is_file():
+        return ""
+    return _data_url(path.read_bytes(), "image/jpeg") if inlined else quote(f"{path.parent.name}/{path.name}")
 
 
 def _data_url(content: bytes, kind: str) -> str:

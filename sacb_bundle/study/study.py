@@ -9,12 +9,12 @@ from ..errors import InputError
 from ..files import check_results, make_folder, write_json
 from ..networks import WeightsInfo
 from ..registration.flags import trained_on
-from ..registration.result_folder import read_record
+from ..registration.record import FORMAT, read_record
 from .cases import Cases
 from .fingerprint import input_hashes
 from .part import Part
 from .plan import Planner
-from .records import OWN_FILES, STUDY, read_study
+from .records import OWN_FILES, STUDY, check_study
 from .report import write_report
 
 Pairs = Sequence[Mapping[str, str]]
@@ -67,7 +67,7 @@ class Study:
                 raise InputError(f"The id {pair['id']!r} is reserved for a file of the study; choose another.")
         check_results([folder / name for name in OWN_FILES], [])
         if any((folder / name).exists() for name in OWN_FILES):
-            read_study(folder)
+            check_study(folder)
         self.cases.check(self.own, others=self.pairs)
 
     def _to_do(self) -> Pairs:
@@ -111,7 +111,7 @@ class Study:
         todo = {pair["id"] for pair in self._to_do()}
         self.cases.tidy([pair for pair in self.own if pair["id"] not in todo])
         if self.part.leads:
-            content = {"cases": list(self.pairs), "trained_on": self.trained_on}
+            content = {"format": FORMAT, "cases": list(self.pairs), "trained_on": self.trained_on}
             write_json(content, self.cases.output_dir / STUDY)
         return sorted(todo)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from monai.transforms import Transform as MonaiTransform
 
+from ..config_text import check_plain_text
 from ..data.atlases import NAMES, atlas_names, read_atlas, shown_names
 from ..errors import InputError
 
@@ -24,9 +25,9 @@ class AtlasPaird(MonaiTransform):
         metadata: path of configs/metadata.json.
 
     Raises:
-        InputError: if "atlas" does not name an atlas in the folder, or its label names differ from those that the
-            client shows from the metadata. The default is the first atlas; a list, as from a client's choices, stands
-            for its first name.
+        InputError: if a text of the client begins as code does in a config, "atlas" does not name an atlas in the
+            folder, or its label names differ from those that the client shows from the metadata. The default is the
+            first atlas; a list, as from a client's choices, stands for its first name.
     """
 
     def __init__(self, atlas_dir: str | Path, metadata: str | Path) -> None:
@@ -37,6 +38,7 @@ class AtlasPaird(MonaiTransform):
         """Add the items of the pair."""
         if not data["image"]:
             raise InputError("There is no scan of this name; the name of a scan is that of its file without .nii.gz.")
+        check_plain_text(dict(data), "the request")
         scan = Path(data["image"])
         names = atlas_names(self.atlas_dir)
         name = data.get("atlas")

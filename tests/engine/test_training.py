@@ -170,6 +170,11 @@ def test_batches_of_pairs(study: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            {"seed": 1, "batch_size": 2, "ncc_window": 7},
+            r"batch_size 1 → 2; loss\.similarity\.window 9 → 7; seed 0 → 1\. Resume",
+        ),
+        ({"network_def#base_channels": 4}, r"network\.base_channels 2 → 4\. Resume"),
         ({"learning_rate": 0.01}, "Resume with the original learning_rate"),
         ({"max_epochs": 3}, r"has completed 4; resume with max_epochs of at least 4, not 3"),
     ],
@@ -241,7 +246,7 @@ def test_an_earlier_training_is_not_replaced(study: Path, trained: Path, tmp_pat
 def test_other_settings_than_those_of_the_weights_are_refused(study: Path, trained: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as error:
         workflow("train", resume=str(trained / "logs" / "last.pt"), modality="ct", **options(study, tmp_path)).run()
-    assert "its training has modality mr, but this run has ct" in str(reason_of(error.value))
+    assert "its training has other settings (old → new): modality mr → ct. Resume" in str(reason_of(error.value))
     assert not (tmp_path / "model.json").exists()
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.networks import SACBNet, load_checkpoint, load_published_checkpoint
+from sacb_bundle.networks import SACBNet, WeightsInfo, load_checkpoint, load_published_checkpoint, write_weights
 from tests.golden_case import CASES, GoldenCase
 
 
@@ -87,3 +87,54 @@ def test_tensor_that_is_no_state_dict(tmp_path: Path) -> None:
     torch.save(torch.zeros(3), tmp_path / "model.pt")
     with pytest.raises(InputError, match="holds a Tensor"):
         load_checkpoint(SACBNet(base_channels=2), tmp_path / "model.pt")
+
+
+UNFIT = {
+    "bool": lambda value: value > 0,
+    "int8": lambda value: value.to(torch.int8),
+    "int64": lambda value: value.to(torch.int64),
+    "complex64": lambda value: value.to(torch.complex64),
+    "NaN or infinite": lambda value: torch.where(value == value.max(), torch.nan, value),
+    "not a plain tensor": lambda value: value.to_sparse(),
+}
+
+
+@pytest.mark.parametrize("fault", [*UNFIT, "infinite", "meta", "too large"])
+def test_values_that_are_no_weights_are_refused_by_name(fault: str, tmp_path: Path) -> None:
+    make, shown = {
+        "infinite": (lambda value: value / 0, "NaN or infinite"),
+        "meta": (lambda value: value.to("meta"), "not a plain tensor"),
+        "too large": (lambda value: torch.full_like(value, 1e300, dtype=torch.float64), "NaN or infinite"),
+    }.get(fault, (UNFIT.get(fault), fault))
+    state = SACBNet(base_channels=2).state_dict()
+    state["sacb.2.weight"] = make(state["sacb.2.weight"])
+    for name, content in (("own", state), ("wrapped", {"network": state})):
+        torch.save(content, tmp_path / f"{name}.pt")
+        with pytest.raises(InputError, match=rf"{name}\.pt: .* unfit values: sacb\.2\.weight \({shown}\)\.$"):
+            load_checkpoint(SACBNet(base_channels=2), tmp_path / f"{name}.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precision_are_converted(dtype: torch.dtype, tmp_path: Path) -> None:
+    state = {name: value.to(dtype) for name, value in SACBNet(base_channels=2).state_dict().items()}
+    torch.save(state, tmp_path / "model.pt")
+    loaded = load_checkpoint(SACBNet(base_channels=2), tmp_path / "model.pt").state_dict()
+    assert all(torch.equal(value, state[name].float()) for name, value in loaded.items())
+
+
+def test_an_error_lists_a_few_names_of_many(tmp_path: Path) -> None:
+    torch.save({"model": {"model": SACBNet(base_channels=2).state_dict()}}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"unknown keys: model; missing keys: .* and \d+ more\.$") as error:
+        load_checkpoint(SACBNet(base_channels=2), tmp_path / "model.pt")
+    assert len(str(error.value)) < 1000
+
+
+def test_equal_weights_have_equal_bytes(tmp_path: Path) -> None:
+    network = SACBNet(base_channels=2)
+    stacked = {name: torch.stack([value, value])[1] for name, value in network.state_dict().items()}
+    for path, state in (("a.pt", network.state_dict()), ("other/b.model.pt", stacked)):
+        write_weights(state, WeightsInfo(), tmp_path / path)
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "other" / "b.model.pt").read_bytes()
+    copied = load_checkpoint(SACBNet(base_channels=2), tmp_path / "a.pt")
+    write_weights(copied.state_dict(), WeightsInfo(), tmp_path / "c.pt")
+    assert (tmp_path / "c.pt").read_bytes() == (tmp_path / "a.pt").read_bytes()

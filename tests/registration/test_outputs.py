@@ -12,8 +12,8 @@ from sacb_bundle.errors import InputError
 from sacb_bundle.registration.outputs import OUTPUTS, Output, check_formats, formats, is_result
 from sacb_bundle.registration.pair import Pair
 from sacb_bundle.registration.prepare import Prepared
+from sacb_bundle.registration.record import read_record
 from sacb_bundle.registration.result import Registration
-from sacb_bundle.registration.result_folder import read_record
 from sacb_bundle.spatial import Grid, Volume
 
 GRID = Grid((16, 16, 16), np.diag([2.0, 2.0, 2.0, 1.0]))

@@ -170,7 +170,7 @@ def test_any_name_and_place(study: Path, model: Path, tmp_path: Path) -> None:
     assert batch(tmp_path / "the out", model, "--pairs", tmp_path / "pairs.csv") == 0
     rows = rows_of(tmp_path / "the out")
     assert {row["status"] for row in rows.values()} == {"done"}
-    assert list(rows) == ["link_to_a b_scan.1", "link_to_Zoë_scan.1", "$1-0", "@pairs"]
+    assert list(rows) == ["link_to_a b_scan.1", "link_to_Zoë_scan.1", "$1-0", "'@pairs"]  # no formula
 
 
 def test_pairs_of_folders(study: Path, model: Path, tmp_path: Path) -> None:
@@ -330,14 +330,14 @@ def test_a_file_of_the_user_is_not_overwritten(name: str, table: Path, model: Pa
     assert not (tmp_path / "scans" / "case 00").exists()
 
 
-def test_weights_that_give_no_field(
+def test_weights_that_are_not_finite(
     table: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = {key: torch.full_like(value, float("nan")) for key, value in torch.load(model, weights_only=True).items()}
     torch.save(state, tmp_path / "nan.pt")
     write_info(WeightsInfo(), tmp_path / "nan.pt")
     assert batch(tmp_path / "out", tmp_path / "nan.pt", "--pairs", table) == 1
-    assert "displacements that are NaN or infinite" in capsys.readouterr().err
+    assert "nan.pt: not a checkpoint of this network. unfit values: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("listed_in", ["case.json", ".replacing.json"])

@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
@@ -95,8 +97,9 @@ class KillsItsProcess:
 
 @pytest.mark.parametrize(("deaths", "failed"), [(1, []), (2, ["b"])])
 def test_a_killed_loading_process_takes_at_most_its_case(
-    deaths: int, failed: list[str], study: Path, tmp_path: Path
+    deaths: int, failed: list[str], study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sacb_bundle.study.loading.RETRY_SECONDS", 0.0)
     image = str(study / "images" / "fixed_0.nii.gz")
     pairs = [{"id": name, "fixed": image, "moving": image} for name in "abcd"]
     loader = CaseLoader(CaseDataset(pairs, KillsItsProcess(tmp_path / "times", deaths)), num_workers=1)
@@ -105,6 +108,54 @@ def test_a_killed_loading_process_takes_at_most_its_case(
     errors = {batch["id"][0]: batch["error"][0] for batch in batches if "error" in batch}
     assert list(errors) == failed
     assert all("was killed; out of memory?" in error for error in errors.values())
+
+
+class Hangs:
+    """A transform that hangs at one case, as on a network drive that does not answer."""
+
+    def __call__(self, pair: dict) -> dict:
+        if pair["id"] == "b":
+            time.sleep(600)
+        return {"id": pair["id"]}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_case_that_hangs_is_one_that_failed(workers: int, study: Path) -> None:
+    image = str(study / "images" / "fixed_0.nii.gz")
+    pairs = [{"id": name, "fixed": image, "moving": image} for name in "abcd"]
+    loader = CaseLoader(CaseDataset(pairs, Hangs()), num_workers=workers, read_timeout=0.5)
+    before = multiprocessing.active_children()
+    batches = list(loader)
+    assert [batch["id"][0] for batch in batches] == ["a", "b", "c", "d"]
+    errors = {batch["id"][0]: batch["error"][0] for batch in batches if "error" in batch}
+    assert errors == {"b": "The worker that loaded it took longer than 0.5 s, see read_timeout."}
+    wait_for(lambda: multiprocessing.active_children() == before)
+
+
+@pytest.mark.parametrize("limit", ["x", -1, float("nan"), None])
+def test_a_limit_that_is_none(limit: object, study: Path) -> None:
+    with pytest.raises(InputError, match="read_timeout is "):
+        CaseLoader(CaseDataset([], Hangs()), num_workers=1, read_timeout=limit)  # type: ignore[arg-type]
+
+
+class KillsWhenSent:
+    """A transform that kills its process while a large item is sent, and nobody receives it."""
+
+    def __call__(self, pair: dict) -> dict:
+        if pair["id"] == "b":
+            Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return {"id": pair["id"], "values": np.zeros(10**8 if pair["id"] == "b" else 1, np.uint8)}
+
+
+def test_a_process_killed_while_it_sends_is_replaced(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sacb_bundle.study.loading.RETRY_SECONDS", 0.0)
+    image = str(study / "images" / "fixed_0.nii.gz")
+    pairs = [{"id": name, "fixed": image, "moving": image} for name in "abcd"]
+    loaded = []
+    for batch_ in CaseLoader(CaseDataset(pairs, KillsWhenSent()), num_workers=2):
+        loaded.append((batch_["id"][0], "error" in batch_))
+        time.sleep(0.5)  # the message waits in the pipe
+    assert loaded == [(name, False) for name in "abcd"]
 
 
 class KillsLate(KillsItsProcess):

@@ -6,12 +6,14 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 from PIL import Image
 
 from sacb_bundle.commands import main
 from sacb_bundle.registration.flags import flags_of
+from sacb_bundle.registration.record import FORMAT
 from sacb_bundle.study.records import read_records
 from sacb_bundle.study.report import write_report
 from tests.study.runs import contents, rows_of
@@ -48,18 +50,26 @@ def output(tmp_path: Path) -> Path:
         },
         "folded": {"measures": MEASURES | {"folding_percent": 12.0, "dice_before": 0.4, "dice_after": 0.45}},
         HOSTILE: {"measures": MEASURES, "inputs": {"fixed": f"/{HOSTILE}", "moving": "m"}},
-        "broken": {"error": f"{HOSTILE}: no such file."},
+        "broken": {"format": FORMAT, "error": f"{HOSTILE}: no such file."},
     }
     for name, content in cases.items():
         folder = tmp_path / "out" / name
         folder.mkdir(parents=True)
-        record = {"id": name, "inputs": {}, "hashes": {}, "settings": "", "results": {"warped.nii.gz": 1}}
+        record = {
+            "format": FORMAT,
+            "id": name,
+            "inputs": {},
+            "hashes": {},
+            "settings": "",
+            "results": {"warped.nii.gz": 1},
+        }
         record["seconds"] = {"prepare": 1.0, "network": 2.0, "finish": 0.5}
         name = "error.json" if "error" in content else "case.json"
         (folder / name).write_text(json.dumps(content if "error" in content else record | content))
         if "measures" in content:
             Image.new("RGB", (40, 20), (200, 30, 30)).save(folder / "picture.jpg")
     study = {
+        "format": FORMAT,
         "cases": [{"id": name, "fixed": "f", "moving": "m"} for name in (*cases, "absent")],
         "trained_on": TRAINED_ON,
     }
@@ -113,6 +123,33 @@ def test_the_page_is_escaped_and_fetches_nothing(output: Path) -> None:
     )
 
 
+def test_pictures_of_many_cases_stay_in_their_folders(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sacb_bundle.study.report.LEAST_CASES_WITH_LINKS", 5)
+    hostile = "javascript:a%2F#b?c"
+    (output / "plain").rename(output / hostile)
+    study = (output / "study.json").read_text().replace('"plain"', json.dumps(hostile))
+    (output / "study.json").write_text(study)
+    (output / "folded" / "picture.jpg").unlink()
+    (output / "folded" / "picture.jpg").symlink_to(output / "study.json")
+    assert main(["report", str(output)]) == 0
+    elements = Elements((output / "report.html").read_text(encoding="utf-8")).found
+    sources = [str(attributes["src"]) for tag, attributes in elements if tag == "img" and attributes.get("loading")]
+    assert sources == ["javascript%3Aa%252F%23b%3Fc/picture.jpg", f"{quote(HOSTILE)}/picture.jpg"]
+    assert all((output / unquote(source)).is_file() for source in sources)
+
+
+def test_a_browser_shows_pictures_in_folders(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sacb_bundle.study.report.LEAST_CASES_WITH_LINKS", 5)
+    assert main(["report", str(output)]) == 0
+    script = (
+        "const shown = [...document.images].filter(image => image.loading === 'lazy');"
+        "for (const image of shown) image.loading = 'eager';"
+        "Promise.all(shown.map(image => image.decode())).then("
+        "() => { document.title = shown.map(image => image.naturalWidth).join(' '); });"
+    )
+    assert "<title>40 40 40</title>" in browsed(output / "report.html", script, output)
+
+
 def browsed(page: Path, script: str, tmp_path: Path) -> str:
     """Return the content of a page in a browser after a script."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
@@ -121,7 +158,12 @@ def browsed(page: Path, script: str, tmp_path: Path) -> str:
     text = page.read_text(encoding="utf-8").replace("</body>", f"<script>{script}</script></body>")
     (tmp_path / "page.html").write_text(text, encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    options += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
+    options += [
+        "--disable-component-update",
+        "--disable-sync",
+        "--virtual-time-budget=20000",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
     command = [browser, *options, "--dump-dom", (tmp_path / "page.html").as_uri()]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
@@ -216,7 +258,7 @@ def test_records_keep_the_order_of_the_list(output: Path) -> None:
 def test_a_case_that_failed_shows_nothing_of_an_earlier_run(output: Path) -> None:
     write_report(output)
     pictures = (output / "report.html").read_text().count("data:image/jpeg")
-    (output / "plain" / "error.json").write_text('{"error": "boom"}')
+    (output / "plain" / "error.json").write_text(json.dumps({"format": FORMAT, "error": "boom"}))
     (record,) = [record for record in write_report(output) if record.id == "plain"]
     assert (record.status, record.measures, record.flags) == ("failed", {}, [])
     assert (output / "report.html").read_text().count("data:image/jpeg") == pictures - 1

@@ -1,0 +1,141 @@
+"""Records that are damaged, of another version or hostile are told apart from those that can be used."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sacb_bundle.commands import main
+from sacb_bundle.registration.record import FORMAT, fault_of_record, read_record
+from sacb_bundle.study import Cases
+from sacb_bundle.study.records import read_records, summary_of, write_label_table, write_table
+from tests.study.runs import rows_of
+from tests.study.test_report import MEASURES, TRAINED_ON
+
+ROW = {"label": 1, "dice_before": 0.5, "dice_after": 0.7, "hd95_before": 3.0, "hd95_after": None}
+ROW |= {"assd_before": 1.0, "assd_after": None}
+RECORD: dict[str, Any] = {
+    "format": FORMAT,
+    "id": "case",
+    "inputs": {"fixed": "/f.nii", "moving": "/m.nii"},
+    "hashes": {"fixed": "aa"},
+    "settings": "bb",
+    "seconds": {"prepare": 1.0},
+    "results": {"warped.nii.gz": 1},
+    "measures": MEASURES
+    | {"labels": [ROW], "left_out": [2], "vanished": []}
+    | {k: v for k, v in ROW.items() if k != "label"},
+}
+STUDY: dict[str, Any] = {
+    "format": FORMAT, "cases": [{"id": "case", "fixed": "/f.nii", "moving": "/m.nii"}], "trained_on": TRAINED_ON
+}  # fmt: skip
+WRONG = [None, True, "x", -1, 1.5, float("nan"), float("inf"), 10**400, [], {}, [1], {"a": 1}, "\ud800", "../../x"]
+# Values that are as good as those of the record, or that nothing reads.
+UNREAD = {"id", "weights", "version"}
+
+
+def places(value: Any, above: tuple = ()) -> Iterator[tuple]:
+    """Yield the path to each value in nested dictionaries and lists."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield (*above, key)
+        yield from places(value[key], (*above, key))
+
+
+def changed(value: Any, place: tuple, new: Any) -> Any:
+    """Return a copy with another value at a place, or without it (`...`)."""
+    value = copy.deepcopy(value)
+    holder = value
+    for key in place[:-1]:
+        holder = holder[key]
+    if new is ...:
+        del holder[place[-1]]
+    else:
+        holder[place[-1]] = new
+    return value
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "warped.nii.gz").write_bytes(b"x")
+    (tmp_path / "study.json").write_text(json.dumps(STUDY))
+    (tmp_path / "case" / "case.json").write_text(json.dumps(RECORD))
+    return tmp_path
+
+
+def test_the_record_itself_is_used(folder: Path) -> None:
+    assert fault_of_record(folder / "case") == ""
+    assert [record.status for record in read_records(folder)] == ["done"]
+
+
+@pytest.mark.parametrize("place", list(places(RECORD)), ids=str)
+def test_every_value_of_a_record_is_checked(place: tuple, folder: Path, tmp_path: Path) -> None:
+    for value in (*WRONG, ...):
+        record = changed(RECORD, place, value)
+        (folder / "case" / "case.json").write_text(json.dumps(record))
+        records = read_records(folder)
+        write_table(records, tmp_path / "cases.csv")
+        write_label_table(records, tmp_path / "labels.csv")
+        json.dumps(summary_of(records), allow_nan=False)
+        used = records[0].status == "done"
+        assert bool(fault_of_record(folder / "case")) != used
+        reason = Cases(folder, {}).reason_to_do(STUDY["cases"][0], dict)
+        assert reason == "settings changed" if used else "case.json is" in reason
+        if value in (True, "x", "\ud800") and place[0] not in UNREAD and value != record["settings"]:
+            assert not used or place[-1] in ("settings", "fixed", "moving", "fixed_modality", "moving_modality")
+
+
+@pytest.mark.parametrize("place", list(places(STUDY)), ids=str)
+def test_every_value_of_a_study_is_checked(place: tuple, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for value in (*WRONG, ..., "a\nb", "a\0b", "x" * 256, "/tmp"):
+        (folder / "study.json").write_text(json.dumps(changed(STUDY, place, value)))
+        assert main(["report", str(folder)]) in (0, 1)
+        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        if place[-1] == "id" and value != "x":
+            assert len(errors) == 1
+            assert "study.json: does not describe a study" in errors[0]
+
+
+@pytest.mark.parametrize("version", [None, 0, FORMAT + 1, True, str(FORMAT)])
+def test_records_of_another_version(
+    version: object, folder: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "case" / "case.json").write_text(json.dumps(RECORD | {"format": version}))
+    with caplog.at_level(logging.WARNING):
+        assert main(["report", str(folder)]) == 0
+    assert "case: left out: case.json is of another version, or damaged." in caplog.text
+    assert rows_of(folder)["case"]["status"] == "missing"
+    assert read_record(folder / "case") == {}
+    (folder / "study.json").write_text(json.dumps(STUDY | {"format": version}))
+    assert main(["report", str(folder)]) == 1
+    assert "study.json: is of another version; register its pairs with sacb batch --resume" in capsys.readouterr().err
+
+
+def test_a_failure_of_another_version(folder: Path) -> None:
+    for version, status in ((None, "done"), (FORMAT, "failed")):
+        (folder / "case" / "error.json").write_text(json.dumps({"format": version, "error": "boom"}))
+        assert [record.status for record in read_records(folder)] == [status]
+
+
+def test_a_folder_elsewhere_is_not_read(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (folder / "case").rename(elsewhere := tmp_path_factory.mktemp("elsewhere") / "case")
+    (folder / "case").symlink_to(elsewhere)
+    assert [record.status for record in read_records(folder)] == ["missing"]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1"])
+def test_spreadsheets_take_no_cell_for_a_formula(text: str, folder: Path) -> None:
+    record = RECORD | {"inputs": {"fixed": text, "moving": "/m"}}
+    (folder / "case" / "case.json").write_text(json.dumps(record))
+    assert main(["report", str(folder)]) == 0
+    with open(folder / "cases.csv", newline="", encoding="utf-8") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["fixed"] == f"'{text}"
+    assert float(row["similarity_after"]) == MEASURES["similarity_after"]
