@@ -66,11 +66,15 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
         type=word,
         metavar="NAME",
         default="auto",
-        help="rule that scales intensities: mr, ct, or auto, which chooses ct if a voxel of the working grid is below "
-        "-500 (default: auto)",
+        help="rule that scales intensities: mr, ct, or auto, which tells from the distribution of the "
+        "intensities (default: auto)",
     )
     verb.add_argument(
-        "--spacing", type=float, metavar="MM", help="spacing of the working grid (default: that of the training)"
+        "--spacing",
+        type=spacing,
+        metavar="MM",
+        default="auto",
+        help="spacing of the working grid (default: auto: that of the training, unless the images are of another size)",
     )
     verb.add_argument(
         "--formats",
@@ -194,6 +198,21 @@ def _recordable(text: str) -> Path:
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return Path(text)
+
+
+def spacing(text: str) -> float | str:
+    """Return a spacing.
+
+    Args:
+        text: value of the option: "auto", or a number of mm.
+
+    Returns:
+        The number, or "auto".
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    return text if text == "auto" else float(text)
 
 
 def number(text: str) -> int:

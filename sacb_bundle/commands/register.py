@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     """
     show_log()
     from ..files import real_path
-    from ..registration.flags import flags_of, trained_on
+    from ..registration.flags import flags_of
     from ..registration.register import Registrar
     from ..registration.result_folder import check_folder, check_not_read
 
@@ -71,7 +71,8 @@ def run(options: argparse.Namespace) -> None:
     }
     result.save(options.output, options.formats, facts=facts)
     _print_measures(measures)
-    for flag in flags_of(measures, trained_on(registrar.info)):
+    print(f"{'verdict':<22}{measures['verdict']:>22} (trust {measures['trust']:.2f})")
+    for flag in flags_of(measures):
         print(f"review: {flag}")
     print(f"results written to {options.output}")
 

@@ -11,6 +11,7 @@ from .instance_norm import instance_norm_leaky_relu
 from .kmeans import initial_centroids, kmeans
 from .lncc import local_ncc
 from .matching import match_similarity
+from .mind import self_similarity
 from .pool import halve
 from .smoothness import squared_differences
 from .warp import compose, upsample_field, warp
@@ -28,6 +29,7 @@ __all__ = [
     "kmeans",
     "local_ncc",
     "match_similarity",
+    "self_similarity",
     "spatial_descriptor",
     "squared_differences",
     "upsample_field",

@@ -1,22 +1,150 @@
-"""Scale intensities to [0, 1] for the network, with one rule for each modality."""
+"""Tell what the intensities of a scan mean, and scale them to [0, 1] for the network, by the rule of the modality."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import label
 
 from ..errors import InputError
 
-# Air in a CT has values below this; MR images, and CTs shifted to positive values, do not.
-CT_BELOW_HU = -500.0
+AIR_HU = -1000.0
+# Air of a CT, with noise, and soft tissue with fat and contrast agent.
+AIR_RANGE_HU = (-1150.0, -850.0)
+TISSUE_RANGE_HU = (-200.0, 300.0)
+LEAST_AIR_SHARE, LEAST_TISSUE_SHARE = 0.02, 0.1
+# A background of a CT lies below this: it is air, or the padding around the field of view.
+HIGHEST_CT_BACKGROUND_HU = -500.0
+# Percentiles of the range that counts, without outliers.
+ROBUST_PERCENTILES = (0.5, 99.5)
+# Intensities are equal within this share of the robust range.
+TOLERANCE_SHARE = 0.02
+# Least share of the faces of an image that a background fills.
+LEAST_BACKGROUND_SHARE = 0.5
+# Intensities further above the darkest one than this multiple of the 99th percentile of the foreground are outliers.
+OUTLIER_FACTOR = 4.0
 
-logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Appearance:
+    """What the intensities of a scan are taken for.
+
+    Attributes:
+        modality: key of `RULES`.
+        background: intensity of the background; None if the faces of the image do not show one.
+        darkest: lowest intensity that counts, which outliers below it and a background above it get.
+        brightest: highest intensity that counts.
+        tolerance: difference of intensities that counts as none.
+    """
+
+    modality: str
+    background: float | None
+    darkest: float
+    brightest: float
+    tolerance: float
+
+    def cleaned(self, image: np.ndarray) -> np.ndarray:
+        """Give the background the lowest intensity, and clip outliers.
+
+        Args:
+            image: intensities (D, H, W).
+
+        Returns:
+            The image (D, H, W) fp32, whose minimum is `darkest`.
+        """
+        image = image.astype(np.float32)
+        if self.background is not None and self.background > self.darkest + self.tolerance:
+            image[_connected_to_faces(np.abs(image - self.background) <= self.tolerance)] = self.darkest
+        return np.clip(image, self.darkest, self.brightest)
+
+
+def appearance_of(image: np.ndarray, modality: str, trained_modality: str, name: str) -> Appearance:
+    """Tell modality, background and range of an image from the distribution of its intensities.
+
+    No single voxel decides. The background is the commonest intensity at the faces of the image, if it fills half of
+    them, be it dark, bright or amid the tissue. A CT shows air at -1000 HU and soft tissue around 0.
+
+    Args:
+        image: intensities (D, H, W) of the whole scan.
+        modality: "auto", or a key of `RULES`, which is taken.
+        trained_modality: modality of the training. "auto" keeps it, unless it is MR or "auto" itself: then the
+            intensities decide between CT and MR.
+        name: name of the image in error messages.
+
+    Returns:
+        What the intensities are taken for.
+
+    Raises:
+        InputError: if the image is constant.
+    """
+    low, high = (float(value) for value in np.percentile(image, ROBUST_PERCENTILES))
+    if high <= low:  # the foreground is tiny
+        low, high = float(image.min()), float(image.max())
+    if high <= low:
+        raise InputError(f"The {name} image is constant: every voxel is {low:g}.")
+    tolerance = TOLERANCE_SHARE * (high - low)
+    background = _background_of(image, low, high, tolerance)
+    if modality == "auto":
+        modality = trained_modality if trained_modality not in ("auto", "mr") else _modality_of(image, background)
+    if modality == "ct":
+        return Appearance(modality, background, AIR_HU, float(np.inf), tolerance)
+    darkest = low
+    if background is not None and background <= low + tolerance:
+        darkest = background
+    elif background is not None:
+        inside = image[np.abs(image - background) > tolerance]
+        darkest = float(np.percentile(inside, ROBUST_PERCENTILES[0])) if inside.size else low
+    foreground = image[image > darkest + tolerance]
+    bright = float(np.percentile(foreground, 99)) if foreground.size else high
+    return Appearance(modality, background, darkest, darkest + OUTLIER_FACTOR * (bright - darkest), tolerance)
+
+
+def _background_of(image: np.ndarray, low: float, high: float, tolerance: float) -> float | None:
+    """Return the commonest intensity at the faces of an image; None if no intensity is common there."""
+    faces = np.concatenate([image.take(place, axis).ravel() for axis in range(3) for place in (0, -1)])
+    counts, edges = np.histogram(faces.clip(low, high), bins=round(1 / TOLERANCE_SHARE), range=(low, high))
+    fullest = int(counts.argmax())
+    within = faces[(faces.clip(low, high) >= edges[fullest]) & (faces.clip(low, high) <= edges[fullest + 1])]
+    background = float(np.median(within))
+    common = float((np.abs(faces - background) <= tolerance).mean())
+    return background if common >= LEAST_BACKGROUND_SHARE else None
+
+
+def _modality_of(image: np.ndarray, background: float | None) -> str:
+    """Return "ct" for an image with air and soft tissue in Hounsfield units, else "mr"."""
+    shown = image if background is None else image[image > background]
+    tissue = _share_within(shown, TISSUE_RANGE_HU)
+    if background is not None:
+        return "ct" if background <= HIGHEST_CT_BACKGROUND_HU and tissue >= LEAST_TISSUE_SHARE else "mr"
+    air = _share_within(image, AIR_RANGE_HU)
+    return "ct" if air >= LEAST_AIR_SHARE and tissue >= LEAST_TISSUE_SHARE else "mr"
+
+
+def _share_within(values: np.ndarray, limits: tuple[float, float]) -> float:
+    """Return the share of values within limits."""
+    return float(((values >= limits[0]) & (values <= limits[1])).mean()) if values.size else 0.0
+
+
+def _connected_to_faces(mask: np.ndarray) -> np.ndarray:
+    """Return the connected components of a mask that touch a face of the array."""
+    components, _ = label(mask)
+    faces = [np.unique(components.take(place, axis)) for axis in range(3) for place in (0, -1)]
+    touching = np.unique(np.concatenate(faces))
+    return np.isin(components, touching[touching > 0])
 
 
 def window(low: float, high: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the rule that maps low to 0 and high to 1, and clips values outside."""
+    """Make the rule that maps low to 0 and high to 1, and clips values outside.
+
+    Args:
+        low: intensity that becomes 0.
+        high: intensity that becomes 1.
+
+    Returns:
+        The rule, for arrays of any shape.
+    """
     return lambda image: np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
 
 
@@ -30,25 +158,16 @@ RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"mr": _from_minimum(99.9
 
 
 def check_modality(modality: str) -> None:
-    """Raise an InputError unless the modality is "auto" or has a rule."""
-    if modality != "auto" and modality not in RULES:
-        raise InputError(f"modality is {modality!r}; it must be one of auto, {', '.join(RULES)}.")
-
-
-def modality_of(image: np.ndarray, modality: str, trained_modality: str) -> str:
-    """Return the modality whose rule scales an image.
+    """Check that there is a rule for a modality.
 
     Args:
-        image: intensities, of any shape.
-        modality: "auto", or a key of `RULES`, which is returned unchanged.
-        trained_modality: modality of the training. "auto" keeps it, unless it is MR or "auto" itself: then CT is chosen
-            for an image with values below -500, and MR for others.
+        modality: "auto", or the name of a modality.
+
+    Raises:
+        InputError: if the modality is neither "auto" nor a key of `RULES`.
     """
-    if modality != "auto":
-        return modality
-    if trained_modality not in ("auto", "mr"):
-        return trained_modality
-    return "ct" if image.min() < CT_BELOW_HU else "mr"
+    if modality != "auto" and modality not in RULES:
+        raise InputError(f"modality is {modality!r}; it must be one of auto, {', '.join(RULES)}.")
 
 
 def scale(image: np.ndarray, modality: str, name: str) -> np.ndarray:

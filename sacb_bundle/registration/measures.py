@@ -15,12 +15,11 @@ from ..metrics import LABEL_SCORES, LabelMapScores, folding_percentage, score_la
 from ..ops import local_ncc
 from ..spatial import Transform, Volume, canonical, round_trip_error
 from .prepare import motion
+from .trust import FOREGROUND, evidence_of
 
 if TYPE_CHECKING:
     from .result import Registration
 
-# Scaled intensity above which a voxel is foreground.
-FOREGROUND = 0.05
 # Error of the inverse, in voxels of the working grid, above which a point counts as not inverted.
 LARGEST_INVERSE_ERROR_VOXELS = 0.5
 LATTICE_STEPS = 16
@@ -40,6 +39,8 @@ def measures_of_images(result: Registration) -> dict[str, Any]:
         - inverse_failed_percent: share of 16 x 16 x 16 points that end more than half a voxel from themselves after
           transform and inverse;
         - alignment_shift_mm, alignment_turn_degrees, alignment_scale;
+        - the evidence that the images agree, see `sacb_bundle.registration.trust.evidence_of`;
+        - alignment_alone: whether the field was replaced by zeros, since it brought the images no closer;
         - fixed_modality, moving_modality: "mr", "ct" or another;
         - fixed_deciles, moving_deciles: deciles of the scaled foreground intensities;
         - fixed_spacing, moving_spacing: spacing of the images, in mm; spacing: that of the working grid.
@@ -49,8 +50,10 @@ def measures_of_images(result: Registration) -> dict[str, Any]:
     return {
         **similarity(moving, result.warped_on_working_grid, fixed),
         **displacement(result.transform, result.field),
+        **evidence_of(prepared),
+        "alignment_alone": result.alignment_alone,
         **{f"alignment_{name}": value for name, value in motion(prepared.initial, prepared.grid).items()},
-        **{f"{role}_modality": prepared.modalities[role] for role in ("moving", "fixed")},
+        **{f"{role}_modality": prepared.appearances[role].modality for role in ("moving", "fixed")},
         **{f"{role}_deciles": deciles(image) for role, image in zip(("moving", "fixed"), prepared.images, strict=True)},
         "moving_spacing": list(pair.moving.grid.spacing),
         "fixed_spacing": list(pair.fixed.grid.spacing),

@@ -11,21 +11,27 @@ import numpy as np
 from ..errors import InputError
 from ..spatial import (
     INITIAL,
+    Body,
     Grid,
     Transform,
     Volume,
     align,
     averaged,
+    body_of,
     canonical,
     common_part,
+    fitting_spacing,
     foreground,
     resample,
+    thinned,
     working_grid,
 )
-from .intensities import check_modality, modality_of, scale
+from .intensities import Appearance, appearance_of, check_modality, scale
 from .pair import ROLES, Pair
 
-LEAST_SPACING_MM, LARGEST_SPACING_MM = 0.1, 20.0
+LEAST_SPACING_MM, LARGEST_SPACING_MM = 0.01, 100.0
+# Voxels along each axis that tell what an image shows.
+MOST_VOXELS_LOOKED_AT = 96
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +41,11 @@ class Settings:
     """Settings that prepare a pair for a network.
 
     Attributes:
-        spacing_mm: spacing of the working grid, usually that of the training.
+        trained_spacing_mm: spacing of the training.
         size_divisor: number by which each size must be divisible.
         trained_modality: modality of the training, see `intensities`.
+        spacing_mm: spacing of the working grid; "auto" for that of the training, unless the images are of another
+            size, see `sacb_bundle.spatial.fitting_spacing`.
         initial: alignment before the network, see `sacb_bundle.spatial.align`; or "auto": "none" for images that
             share a grid, which are taken as aligned, and "affine" for others.
         modality: "auto", or the modality of both images.
@@ -46,17 +54,18 @@ class Settings:
         InputError: if a value is invalid.
     """
 
-    spacing_mm: float
+    trained_spacing_mm: float
     size_divisor: int
     trained_modality: str = "mr"
+    spacing_mm: float | str = "auto"
     initial: str = "affine"
     modality: str = "auto"
 
     def __post_init__(self) -> None:
-        number = type(self.spacing_mm) in (int, float)
-        if not number or not LEAST_SPACING_MM <= self.spacing_mm <= LARGEST_SPACING_MM:
+        spacing = self.trained_spacing_mm if self.spacing_mm == "auto" else self.spacing_mm
+        if type(spacing) not in (int, float) or not LEAST_SPACING_MM <= float(spacing) <= LARGEST_SPACING_MM:
             raise InputError(
-                f"spacing is {self.spacing_mm!r}; it must be a number of mm from {LEAST_SPACING_MM} to "
+                f"spacing is {self.spacing_mm!r}; it must be auto, or a number of mm from {LEAST_SPACING_MM} to "
                 f"{LARGEST_SPACING_MM}."
             )
         if self.initial not in (*INITIAL, "auto"):
@@ -73,13 +82,72 @@ class Prepared:
         images: (2, D, H, W) fp32 in [0, 1], moving and fixed on the working grid; the moving image is aligned.
         grid: working grid.
         initial: 4x4 matrix from fixed to moving world coordinates in mm, RAS.
-        modalities: modality of "fixed" and "moving".
+        appearances: what the intensities of "fixed" and "moving" are taken for.
+        sources: the cleaned images "fixed" and "moving", averaged for the working grid, on grids of their own.
     """
 
     images: np.ndarray
     grid: Grid
     initial: np.ndarray
-    modalities: dict[str, str]
+    appearances: dict[str, Appearance]
+    sources: dict[str, Volume]
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """An image and its mask, with axes closest to RAS, and what they show.
+
+    Attributes:
+        image: image.
+        mask: mask on its grid, or None.
+        appearance: what its intensities are taken for.
+        body: position and size of what it shows.
+    """
+
+    image: Volume
+    mask: Volume | None
+    appearance: Appearance
+    body: Body
+
+    @classmethod
+    def of(cls, pair: Pair, role: str, settings: Settings) -> Scan:
+        """Look at an image of a pair.
+
+        Args:
+            pair: pair of images.
+            role: "fixed" or "moving".
+            settings: settings of the modality.
+
+        Returns:
+            The image, and what it shows.
+
+        Raises:
+            InputError: if the image is constant.
+        """
+        # Use one order of the axes, so that the result does not depend on the orientation of the file.
+        image, mask = (volume and canonical(volume) for volume in (getattr(pair, role), getattr(pair, f"{role}_mask")))
+        few = thinned(image, MOST_VOXELS_LOOKED_AT)
+        appearance = appearance_of(few.values, settings.modality, settings.trained_modality, role)
+        values = appearance.cleaned(few.values)
+        if mask is not None:
+            values = np.where(thinned(mask, MOST_VOXELS_LOOKED_AT).values != 0, values, appearance.darkest)
+        return cls(image, mask, appearance, body_of(Volume(values, few.grid)))
+
+    def averaged(self, spacing_mm: float) -> tuple[Volume, Volume | None]:
+        """Average image and mask for a grid of a spacing.
+
+        Args:
+            spacing_mm: spacing of the grid that they will be sampled on.
+
+        Returns:
+            The image, cleaned and with background outside its mask, and the mask or None, on one grid.
+        """
+        image, mask = self.image, self.mask
+        if mask is not None:
+            image = Volume(np.where(mask.values != 0, image.values, self.appearance.darkest), image.grid)
+            mask = averaged(Volume((mask.values != 0).astype(np.uint8), mask.grid), spacing_mm)
+        image = averaged(image, spacing_mm)
+        return Volume(self.appearance.cleaned(image.values), image.grid), mask
 
 
 def prepare(pair: Pair, settings: Settings, align: Callable[..., np.ndarray] = align) -> Prepared:
@@ -94,51 +162,41 @@ def prepare(pair: Pair, settings: Settings, align: Callable[..., np.ndarray] = a
         The prepared pair.
 
     Raises:
-        InputError: if the images do not overlap, or one is almost empty.
+        InputError: if the images do not overlap, or one is constant or almost empty.
     """
-    # Use one order of the axes, so that the result does not depend on the orientation of the file.
-    volumes = {role: volume and canonical(volume) for role, volume in vars(pair).items() if role != "names"}
-    images = {role: _masked(volumes[role], volumes[f"{role}_mask"], settings.spacing_mm) for role in ROLES}
-    masks = {role: _averaged_mask(volumes[f"{role}_mask"], settings.spacing_mm) for role in ROLES}
+    scans = {role: Scan.of(pair, role, settings) for role in ROLES}
+    spacing = settings.spacing_mm
+    if isinstance(spacing, str):
+        voxels = max(min(scan.image.grid.spacing) for scan in scans.values())
+        spacing = fitting_spacing(settings.trained_spacing_mm, scans["fixed"].body.size, voxels)
+    (fixed, fixed_mask), (moving, moving_mask) = (scans[role].averaged(spacing) for role in ROLES)
     kind = settings.initial
     if kind == "auto":
         kind = "none" if pair.moving.grid.coincides_with(pair.fixed.grid) else "affine"
-    initial = align(images["fixed"], images["moving"], kind, masks["fixed"], masks["moving"])
+    initial = align(fixed, moving, kind, fixed_mask, moving_mask)
 
-    shown = {role: masks[role] or foreground(images[role]) for role in ROLES}
-    common = common_part(shown["fixed"], shown["moving"], initial)
-    grid = working_grid(common or shown["fixed"], settings.spacing_mm, settings.size_divisor)
+    shown = fixed_mask or foreground(fixed)
+    common = common_part(shown, moving_mask or foreground(moving), initial)
+    grid = working_grid(common or shown, spacing, settings.size_divisor)
     report(grid, initial, common is not None)
 
-    transforms = {"fixed": Transform(), "moving": Transform(initial)}
-    on_grid = {role: resample(transforms[role], grid, [images[role]]).images[0].values for role in ROLES}
+    on_grid = {
+        "moving": resample(Transform(initial), grid, [moving]).images[0].values,
+        "fixed": resample(Transform(), grid, [fixed]).images[0].values,
+    }
     if common is not None:
         kept = resample(Transform(), grid, labels=[common]).labels[0].values > 0
         on_grid = {role: np.where(kept, image, image.min()) for role, image in on_grid.items()}
 
-    modalities = {
-        role: modality_of(image, settings.modality, settings.trained_modality) for role, image in on_grid.items()
-    }
-    if settings.trained_modality != "auto" and set(modalities.values()) != {settings.trained_modality}:
+    appearances = {role: scan.appearance for role, scan in scans.items()}
+    if any(look.modality != settings.trained_modality != "auto" for look in appearances.values()):
         logger.warning(
             "The network was trained on %s, but fixed is %s and moving is %s. The result may be worse than the "
             "alignment alone (initial.tfm); compare them.",
-            settings.trained_modality.upper(), modalities["fixed"].upper(), modalities["moving"].upper(),
+            settings.trained_modality.upper(), *(appearances[role].modality.upper() for role in ROLES),
         )  # fmt: skip
-    scaled = [scale(on_grid[role], modalities[role], role) for role in ("moving", "fixed")]
-    return Prepared(np.stack(scaled), grid, initial, modalities)
-
-
-def _masked(image: Volume, mask: Volume | None, spacing_mm: float) -> Volume:
-    """Return an image averaged for a working grid of a spacing, with its minimum outside the mask."""
-    if mask is None:
-        return averaged(image, spacing_mm)
-    return averaged(Volume(np.where(mask.values != 0, image.values, image.values.min()), image.grid), spacing_mm)
-
-
-def _averaged_mask(mask: Volume | None, spacing_mm: float) -> Volume | None:
-    """Return a mask on the grid of the image that `_masked` returns."""
-    return None if mask is None else averaged(Volume((mask.values != 0).astype(np.uint8), mask.grid), spacing_mm)
+    scaled = [scale(image, appearances[role].modality, role) for role, image in on_grid.items()]
+    return Prepared(np.stack(scaled), grid, initial, appearances, {"fixed": fixed, "moving": moving})
 
 
 def report(grid: Grid, initial: np.ndarray, only_common: bool) -> None:

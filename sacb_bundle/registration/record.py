@@ -23,6 +23,7 @@ MEASURES = (
     "similarity_before", "similarity_after", "folding_percent",
     "displacement_mean_mm", "displacement_max_mm", "displacement_border_mm", "inverse_failed_percent",
     "alignment_shift_mm", "alignment_turn_degrees", "alignment_scale",
+    "mutual_information", "way_back_percent", "mirrored_ratio", "trust",
 )  # fmt: skip
 LARGEST_NUMBER = 1e15
 
@@ -212,7 +213,8 @@ _FACTS: dict[str, Callable[[object], bool]] = {
 }
 _MEASURES: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(MEASURES, is_number),
-    "spacing": _is_positive,
+    **dict.fromkeys(("spacing", "alignment_scale"), _is_positive),
+    "alignment_alone": lambda value: isinstance(value, bool),
     **dict.fromkeys(("fixed_modality", "moving_modality"), is_text),
     **dict.fromkeys(("fixed_deciles", "moving_deciles"), lambda value: value == [] or are_deciles(value)),
     **dict.fromkeys(("fixed_spacing", "moving_spacing"), _list_of(_is_positive, length=3)),

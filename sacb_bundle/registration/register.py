@@ -25,7 +25,8 @@ class Registrar:
         weights: file of weights, with a JSON file of the same name beside it that says how to use them; by default,
             the shipped weights.
         device: device to compute on; by default, a GPU if there is one.
-        spacing: spacing of the working grid in mm; by default, that of the training.
+        spacing: spacing of the working grid in mm; "auto" for that of the training, or one that fits the images if they
+            are of another size.
         initial: alignment before the network: "none" for aligned images, "center", "rigid" or "affine".
         modality: rule that scales intensities: "mr", "ct", another of `intensities.RULES`, or "auto" to choose for each
             image.
@@ -49,7 +50,7 @@ class Registrar:
         weights: str | Path | None = None,
         *,
         device: str | torch.device | None = None,
-        spacing: float | None = None,
+        spacing: float | str = "auto",
         initial: str = "affine",
         modality: str = "auto",
         label_interpolation: str = "nearest",
@@ -63,9 +64,10 @@ class Registrar:
         self.network, self.info = load_network(self.weights, self.device)
         self.weights_hash = file_hash(self.weights)
         self.settings = Settings(
-            spacing_mm=self.info.spacing_mm if spacing is None else spacing,
+            trained_spacing_mm=self.info.spacing_mm,
             size_divisor=self.network.size_divisor,  # type: ignore[arg-type]
             trained_modality=self.info.modality,
+            spacing_mm=spacing,
             initial=initial,
             modality=modality,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +40,9 @@ from .picture import draw
 from .prepare import Prepared
 from .record import write_record
 from .result_folder import check_folder, replaced_results
+from .trust import field_helps, verdict_of
+
+logger = logging.getLogger(__name__)
 
 
 class Registration:
@@ -54,6 +58,7 @@ class Registration:
 
     Attributes:
         transform: transform from fixed to moving world coordinates in mm, RAS: alignment and displacement field.
+        alignment_alone: whether the displacement field was replaced by zeros, since it brought the images no closer.
 
     Raises:
         InputError: if the field is not finite.
@@ -81,11 +86,24 @@ class Registration:
         self.weights = weights
         self.measured: dict[str, Any] = {}
         self.moving_source = pair.moving if moving_source is None else moving_source
-        self.transform = Transform(prepared.initial, DisplacementField.from_voxels(field, prepared.grid))
+        self.alignment_alone = not self._field_helps()
+        if self.alignment_alone:
+            self.field = torch.zeros_like(field)
+            del self.warped_on_working_grid
+            logger.warning(
+                "The displacement field brought the images no closer than the alignment alone, so the result is the "
+                "alignment alone."
+            )
+        self.transform = Transform(prepared.initial, DisplacementField.from_voxels(self.field, prepared.grid))
 
     def __repr__(self) -> str:
         fixed, moving = self.pair.names
         return f"<Registration of {moving} onto {fixed}: {self.fixed_grid}>"
+
+    def _field_helps(self) -> bool:
+        """Tell whether the displacement field brings the images closer, see `sacb_bundle.registration.trust`."""
+        moving, fixed = torch.from_numpy(self.prepared.images).to(self.field.device).split(1)
+        return field_helps(fixed, moving, self.warped_on_working_grid)
 
     @property
     def fixed_grid(self) -> Grid:
@@ -223,13 +241,15 @@ class Registration:
             labels: label values to score; by default all of the fixed label map.
 
         Returns:
-            The measures of `measures_of_images`, and of `summary_of_labels` if there are both label maps.
+            The measures of `measures_of_images`, and of `summary_of_labels` if there are both label maps; and
+            "verdict": "good", "doubtful" or "failed", see `sacb_bundle.registration.trust.verdict_of`.
 
         Raises:
             InputError: if a label map is invalid, or on the wrong grid.
         """
         scores = self.label_scores(fixed_labels, moving_labels, labels)
         self.measured = measures_of_images(self) | ({} if scores is None else summary_of_labels(scores))
+        self.measured["verdict"] = verdict_of(self.measured)
         return dict(self.measured)
 
     def label_scores(

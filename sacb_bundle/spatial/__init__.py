@@ -1,15 +1,18 @@
 """Coordinates: the only package that relates voxels, world coordinates (RAS, mm) and ITK's coordinates (LPS, mm)."""
 
-from .alignment import INITIAL, align, foreground
+from .alignment import INITIAL, align
 from .alignment_cache import AlignmentCache
+from .alignment_start import StartSearch
+from .body import Body, body_of, foreground
 from .common_part import common_part
 from .displacement_field import DisplacementField
 from .grid import Grid, check_same_grid
 from .image_types import as_volume, in_type_of, source_name
 from .inverse import inverse_error, invert, round_trip_error
+from .mutual_information import MutualInformation
 from .nifti import NIFTI_ENDINGS
 from .points import warp_points, with_points_moved
-from .resampling import Resampled, averaged, check_label_interpolation, resample
+from .resampling import Resampled, averaged, check_label_interpolation, resample, thinned
 from .series import Series, TrailingAxes, as_series, series_dtype, warp_series
 from .series_results import series_in_type_of, write_series
 from .transform import Transform
@@ -25,17 +28,20 @@ from .volume_files import (
     volume_name,
     write_volume,
 )
-from .working_grid import working_grid
+from .working_grid import fitting_spacing, working_grid
 
 __all__ = [
     "INITIAL",
     "NIFTI_ENDINGS",
     "VOLUME_ENDINGS",
     "AlignmentCache",
+    "Body",
     "DisplacementField",
     "Grid",
+    "MutualInformation",
     "Resampled",
     "Series",
+    "StartSearch",
     "TrailingAxes",
     "Transform",
     "Volume",
@@ -47,11 +53,13 @@ __all__ = [
     "as_series",
     "as_volume",
     "averaged",
+    "body_of",
     "canonical",
     "check_label_interpolation",
     "check_same_grid",
     "common_part",
     "content_hash",
+    "fitting_spacing",
     "foreground",
     "hash_of_voxels",
     "in_type_of",
@@ -68,6 +76,7 @@ __all__ = [
     "series_dtype",
     "series_in_type_of",
     "source_name",
+    "thinned",
     "volume_name",
     "warp_points",
     "warp_series",

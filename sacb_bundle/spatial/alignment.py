@@ -11,26 +11,28 @@ import SimpleITK as sitk
 from scipy.ndimage import distance_transform_edt
 
 from ..errors import InputError
+from .alignment_start import StartSearch
+from .body import body_of, foreground
+from .grid import RAS_TO_LPS, Grid
 from .itk import itk_image, itk_mask, to_ras
 from .resampling import averaged
 from .transform import Transform
-from .volume import Volume
+from .volume import Volume, canonical
 
 ITK_THREADS = Lock()
 INITIAL = ("none", "center", "rigid", "affine")
-# Images are averaged to about this spacing, which is fine enough for alignment.
+# Images are averaged to this spacing, which is fine enough for alignment, or until a body has this size in voxels.
 SPACING_MM = 3.0
+SIZE_VOXELS = 36
 SHRINK_FACTORS = (2, 1)
 # ITK needs this size along each axis to smooth an image.
 LEAST_SIZE_VOXELS = 4
 # Number of voxels sampled to compare the images.
 NUM_SAMPLES = 50_000
 SEED = 1
-# Share of the range of intensities above which a voxel is foreground.
-FOREGROUND_SHARE = 0.05
 # Margin of background around the foreground that an affine alignment uses.
-MARGIN_MM = 10.0
-# Least share of the fixed image that must overlap the moving image.
+MARGIN_VOXELS = 10 / 3
+# Least share of the smaller image that must overlap the other.
 LEAST_OVERLAP_SHARE = 0.05
 
 
@@ -43,54 +45,85 @@ def align(
 ) -> np.ndarray:
     """Find the affine transform from fixed to moving world coordinates that aligns the images.
 
-    The transform maximises Mattes' mutual information (SimpleITK). The search starts from the centres of mass or the
-    centres of the images, whichever is better. It runs on one thread, so that the result is reproducible bit by bit.
+    The transform maximises Mattes' mutual information (SimpleITK). A search over all turns finds where it starts, see
+    `sacb_bundle.spatial.alignment_start`. The result is reproducible bit by bit, and does not depend on the order in
+    which the voxels are stored.
 
     Args:
-        fixed: fixed image.
-        moving: moving image.
+        fixed: fixed image, whose minimum is its background.
+        moving: moving image, likewise.
         initial: "none" (identity), "center" (translation), "rigid" (translation and rotation) or "affine".
         fixed_mask: mask of the part of the fixed image that counts, used unchanged. By default, the whole image counts,
-            and for the affine step the foreground with a margin of 10 mm.
+            and for the affine step the foreground with a margin of 3.3 voxels.
         moving_mask: mask of the part of the moving image that counts, with the same default.
 
     Returns:
         The 4x4 matrix, in mm, RAS.
 
     Raises:
-        InputError: if `initial` is invalid, an image is too small, or the aligned images hardly overlap.
+        InputError: if `initial` is invalid, an image shows nothing, or the aligned images hardly overlap.
     """
     if initial not in INITIAL:
         raise InputError(f"initial is {initial!r}; it must be one of {', '.join(INITIAL)}.")
     matrix = np.eye(4)
     if initial != "none":
-        with _one_thread():
-            matrix = _maximise_mutual_information(fixed, moving, initial, fixed_mask, moving_mask)
-    overlap = Transform(matrix).share_inside(fixed.grid, moving.grid)
+        coarse_fixed, coarse_moving = _coarse(fixed, fixed_mask), _coarse(moving, moving_mask)
+        search = StartSearch(coarse_fixed, coarse_moving, scales=initial == "affine")
+        start = search.best_shift() if initial == "center" else search.best()
+        matrix = start.matrix
+        if initial != "center":
+            # Place the moving image where the start puts it; the rest is a small change.
+            there = np.linalg.inv(matrix)
+            moved_mask = moving_mask and _moved(moving_mask, there)
+            with _one_thread():
+                matrix = matrix @ _maximise_mutual_information(
+                    coarse_fixed, _moved(coarse_moving, there), initial, fixed_mask, moved_mask, start.centre
+                )
+    overlap = max(
+        Transform(matrix).share_inside(fixed.grid, moving.grid),
+        Transform(np.linalg.inv(matrix)).share_inside(moving.grid, fixed.grid),
+    )
     if overlap < LEAST_OVERLAP_SHARE:
         raise InputError(
-            f"After the initial alignment ({initial}), {overlap:.0%} of the fixed image overlaps the moving image; "
+            f"After the initial alignment ({initial}), {overlap:.0%} of the smaller image overlaps the other; "
             f"at least {LEAST_OVERLAP_SHARE:.0%} must. Do both show the same part of the body?"
             + (' Try the initial alignment "affine".' if initial == "none" else "")
         )
     return matrix
 
 
+def _coarse(image: Volume, mask: Volume | None) -> Volume:
+    """Average an image, with background outside its mask, and at least four slices along each axis."""
+    if mask is not None:
+        image = Volume(np.where(mask.values > 0, image.values, image.values.min()), image.grid)
+    image = canonical(image)  # one order of the axes, so that the samples do not depend on that of the file
+    image = averaged(image, min(SPACING_MM, body_of(image).size / SIZE_VOXELS))
+    missing = [max(0, LEAST_SIZE_VOXELS - size) for size in image.grid.shape]
+    before = [number // 2 for number in missing]
+    values = np.pad(image.values, list(zip(before, np.subtract(missing, before), strict=True)), mode="edge")
+    shift = np.eye(4)
+    shift[:3, 3] = np.negative(before)
+    return Volume(values, Grid(values.shape, image.grid.affine @ shift))
+
+
+def _moved(volume: Volume, matrix: np.ndarray) -> Volume:
+    """Return the same voxels at another place in the world."""
+    return Volume(volume.values, Grid(volume.grid.shape, matrix @ volume.grid.affine))
+
+
 def _maximise_mutual_information(
-    fixed: Volume, moving: Volume, initial: str, fixed_mask: Volume | None, moving_mask: Volume | None
+    fixed: Volume,
+    moving: Volume,
+    initial: str,
+    fixed_mask: Volume | None,
+    moving_mask: Volume | None,
+    centre: np.ndarray,
 ) -> np.ndarray:
-    """Search for the transform of `align`, for any `initial` except "none".
+    """Search from the identity for the "rigid" or "affine" transform of `align`.
 
     Raises:
-        InputError: if an image is too small, or the images do not overlap.
+        InputError: if the images do not overlap.
     """
-    fixed, moving = averaged(fixed, SPACING_MM), averaged(moving, SPACING_MM)
-    for name, image in (("fixed", fixed), ("moving", moving)):
-        if min(image.grid.shape) < LEAST_SIZE_VOXELS:
-            raise InputError(
-                f"The {name} image has {min(image.grid.shape)} voxels along an axis at {SPACING_MM:g} mm, but the "
-                f'alignment needs {LEAST_SIZE_VOXELS}; choose the initial alignment "none".'
-            )
     images = itk_image(_without_extremes(fixed)), itk_image(_without_extremes(moving))
     registration = sitk.ImageRegistrationMethod()
     registration.SetMetricAsMattesMutualInformation(32)
@@ -102,14 +135,21 @@ def _maximise_mutual_information(
         registration.SetMetricFixedMask(itk_mask(fixed_mask))
     if moving_mask is not None:
         registration.SetMetricMovingMask(itk_mask(moving_mask))
-    transform: sitk.Transform = _best_start(registration, *images)
-    if initial in ("rigid", "affine"):
-        transform = _optimised(registration, *images, sitk.Euler3DTransform(transform))
-    if initial == "affine":
-        # Background near the body shows where the body ends; background further away gives no information on its size.
-        registration.SetMetricFixedMask(itk_mask(fixed_mask or widened(foreground(fixed), MARGIN_MM)))
-        registration.SetMetricMovingMask(itk_mask(moving_mask or widened(foreground(moving), MARGIN_MM)))
-        transform = _optimised(registration, *images, _as_affine(transform))
+    start = sitk.Euler3DTransform()
+    start.SetCenter((RAS_TO_LPS @ centre).tolist())
+    try:
+        transform = _optimised(registration, *images, start)
+        if initial == "affine":
+            # Background near the body shows where the body ends; background further away gives no information on its
+            # size.
+            margin = MARGIN_VOXELS * min(SPACING_MM, body_of(fixed).size / SIZE_VOXELS)
+            registration.SetMetricFixedMask(itk_mask(fixed_mask or widened(foreground(fixed), margin)))
+            registration.SetMetricMovingMask(itk_mask(moving_mask or widened(foreground(moving), margin)))
+            transform = _optimised(registration, *images, _as_affine(transform))
+    except RuntimeError as error:  # too few of the sampled voxels map into the moving image
+        raise InputError(
+            "The images, or their masks, do not overlap enough to be aligned. Do both show the same part of the body?"
+        ) from error
     return to_ras(transform)
 
 
@@ -134,52 +174,10 @@ def _without_extremes(volume: Volume) -> Volume:
     return Volume(np.clip(volume.values, low, high), volume.grid) if high > low else volume
 
 
-def foreground(volume: Volume) -> Volume:
-    """Return a mask of the voxels that are brighter than the background.
-
-    Args:
-        volume: image of any type of real numbers.
-    """
-    low, high = volume.values.min(), np.percentile(volume.values, 99.5)
-    return Volume(volume.values > low + FOREGROUND_SHARE * (high - low), volume.grid)
-
-
 def widened(mask: Volume, margin: float) -> Volume:
     """Dilate a mask by a margin in mm."""
     distance = distance_transform_edt(mask.values == 0, sampling=mask.grid.spacing)
     return Volume(distance <= margin, mask.grid)
-
-
-def _best_start(
-    registration: sitk.ImageRegistrationMethod, fixed: sitk.Image, moving: sitk.Image
-) -> sitk.Euler3DTransform:
-    """Return the translation between the centres of mass or of the images, whichever has higher mutual information.
-
-    Raises:
-        InputError: if the images do not overlap after either.
-    """
-    lifted = [sitk.Cast(image, sitk.sitkFloat32) - _least(image) for image in (fixed, moving)]
-    starts: list[tuple[float, int, sitk.Transform]] = []
-    for kind in (sitk.CenteredTransformInitializerFilter.MOMENTS, sitk.CenteredTransformInitializerFilter.GEOMETRY):
-        transform = sitk.CenteredTransformInitializer(*lifted, sitk.Euler3DTransform(), kind)
-        registration.SetInitialTransform(transform, inPlace=False)
-        try:
-            starts.append((registration.MetricEvaluate(fixed, moving), len(starts), transform))
-        except RuntimeError:  # too few of the sampled voxels map into the moving image
-            continue
-    if not starts:
-        raise InputError(
-            "The images, or their masks, do not overlap when their centres of mass or their centres are aligned."
-        )
-    return sitk.Euler3DTransform(min(starts)[2])
-
-
-def _least(image: sitk.Image) -> float:
-    """Return the smallest value of an image.
-
-    Subtracting it gives an image a valid centre of mass even if air is negative, as in a CT.
-    """
-    return float(sitk.GetArrayViewFromImage(image).min())
 
 
 def _optimised(

@@ -227,6 +227,21 @@ def averaged(volume: Volume, spacing: float) -> Volume:
     return Volume(values, Grid(values.shape, volume.grid.affine @ to_fine))
 
 
+def thinned(volume: Volume, most_voxels: int) -> Volume:
+    """Keep every n-th voxel along each axis.
+
+    Args:
+        volume: volume of any type.
+        most_voxels: largest size of the result along each axis.
+
+    Returns:
+        The volume of the voxels that are left, in the same place; its values are a view.
+    """
+    steps = [-(-size // most_voxels) for size in volume.grid.shape]
+    values = volume.values[tuple(slice(None, None, step) for step in steps)]
+    return Volume(values, Grid(values.shape, volume.grid.affine @ np.diag([*steps, 1.0])))
+
+
 def _to_tensor(values: np.ndarray, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Convert an array of any byte order to a tensor."""
     native = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="), copy=False))

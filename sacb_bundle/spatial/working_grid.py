@@ -9,6 +9,28 @@ from .volume import Volume
 
 # Margin around the foreground; rounding up the sizes adds to it.
 MARGIN_VOXELS = 2
+# Sizes of a body, in voxels of the working grid, at which the spacing of the training is kept, and that of others.
+LEAST_BODY_VOXELS, BODY_VOXELS, LARGEST_BODY_VOXELS = 40, 60, 140
+
+
+def fitting_spacing(trained_mm: float, body_mm: float, voxels_mm: float) -> float:
+    """Choose the spacing of a working grid by the size of the body and of the voxels.
+
+    The spacing of the training is kept, unless the body would be much smaller or larger in voxels than usual, as a
+    mouse or an abdomen for weights that were trained on brains. The grid is never finer than the images.
+
+    Args:
+        trained_mm: spacing of the training.
+        body_mm: size of the body in the fixed image, see `sacb_bundle.spatial.Body`.
+        voxels_mm: smallest side of a voxel, of the coarser image.
+
+    Returns:
+        The spacing in mm, with two significant digits if it is not that of the training.
+    """
+    spacing = trained_mm
+    if not LEAST_BODY_VOXELS <= body_mm / trained_mm <= LARGEST_BODY_VOXELS:
+        spacing = max(body_mm / BODY_VOXELS, voxels_mm)
+    return spacing if spacing == trained_mm else float(f"{spacing:.2g}")
 
 
 def working_grid(shown: Volume, spacing: float, divisor: int) -> Grid:
@@ -25,6 +47,9 @@ def working_grid(shown: Volume, spacing: float, divisor: int) -> Grid:
         shown: mask of the foreground of the fixed image.
         spacing: spacing of the grid, in mm.
         divisor: number by which each size must be divisible.
+
+    Returns:
+        The grid.
     """
     low, high = shown.grid.corners.min(axis=0), shown.grid.corners.max(axis=0)
     anchor = low

@@ -17,13 +17,12 @@ from ..metrics import LABEL_SCORES, mean_and_std
 from ..registration.flags import flags_of
 from ..registration.record import (
     MEASURES,
-    are_deciles,
     fault_of_record,
     has_format,
-    is_number,
     read_failure,
     read_record,
 )
+from ..registration.trust import VERDICTS, verdict_of
 from ..tables import write_csv
 
 STUDY, TABLE, LABELS, SUMMARY, REPORT = OWN_FILES = (
@@ -45,6 +44,7 @@ class CaseRecord:
         inputs: paths of the images by role.
         measures: measures of the case, see `sacb_bundle.transforms.MeasureRegistrationd`.
         seconds: run time.
+        verdict: "good", "doubtful" or "failed", see `sacb_bundle.registration.trust.verdict_of`; "" if not done.
         flags: reasons to review the case.
         error: reason the case failed.
     """
@@ -55,6 +55,7 @@ class CaseRecord:
     inputs: dict[str, str]
     measures: dict[str, Any]
     seconds: float | None
+    verdict: str
     flags: list[str]
     error: str
 
@@ -72,7 +73,7 @@ def read_records(output_dir: Path) -> list[CaseRecord]:
         InputError: if the folder holds no study.
     """
     study = read_study(output_dir)
-    return [_case_record(output_dir / pair["id"], pair, study["trained_on"]) for pair in study["cases"]]
+    return [_case_record(output_dir / pair["id"], pair) for pair in study["cases"]]
 
 
 def read_study(output_dir: Path) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def read_study(output_dir: Path) -> dict[str, Any]:
         output_dir: folder of the study.
 
     Returns:
-        The content: the pairs as "cases", and "trained_on", see `flags_of`, which is None if it was not recorded.
+        The content: the pairs as "cases".
 
     Raises:
         InputError: if the folder holds no study.json of this version.
@@ -95,8 +96,6 @@ def read_study(output_dir: Path) -> dict[str, Any]:
     for pair in study["cases"]:
         if not all(map(is_text, (*pair.keys(), *pair.values()))):
             raise InputError(f"{path}: a path of {pair['id']} is not text.")
-    if not _is_trained_on(study.setdefault("trained_on", None)):
-        raise InputError(f"{path}: trained_on does not describe a training.")
     return study
 
 
@@ -131,17 +130,7 @@ def _is_case_name(value: object) -> bool:
     )
 
 
-def _is_trained_on(value: object) -> bool:
-    """Return whether a value is what `flags_of` compares with, or None."""
-    return value is None or (
-        isinstance(value, dict)
-        and is_text(value.get("modality"))
-        and is_number(value.get("spacing_mm"), least=1e-9)
-        and (("deciles" in value and value["deciles"] is None) or are_deciles(value.get("deciles")))
-    )
-
-
-def _case_record(folder: Path, pair: dict[str, str], trained_on: dict[str, Any] | None) -> CaseRecord:
+def _case_record(folder: Path, pair: dict[str, str]) -> CaseRecord:
     """Return the record of a case: failed if its last attempt failed, missing if it has no record that can be used."""
     linked = folder.is_symlink()
     error = "" if linked else read_failure(folder)
@@ -158,7 +147,8 @@ def _case_record(folder: Path, pair: dict[str, str], trained_on: dict[str, Any] 
         inputs={role: content.get("inputs", pair).get(role, "") for role in ("fixed", "moving")},
         measures=measures,
         seconds=sum(content["seconds"].values()) if "seconds" in content else None,
-        flags=flags_of(measures, trained_on) if status == "done" else [],
+        verdict=verdict_of(measures) if status == "done" else "",
+        flags=flags_of(measures) if status == "done" else [],
         error=error,
     )
 
@@ -173,12 +163,13 @@ def write_table(records: Sequence[CaseRecord], path: Path) -> None:
     Raises:
         InputError: if the file cannot be written.
     """
-    columns = ["id", "status", "flags", "error", *SCORES, "seconds", "fixed", "moving"]
+    columns = ["id", "status", "verdict", "flags", "error", *SCORES, "seconds", "fixed", "moving"]
     write_csv(
         path,
         columns,
         (
-            {"id": record.id, "status": record.status, "flags": "; ".join(record.flags), "error": record.error}
+            {"id": record.id, "status": record.status, "verdict": record.verdict, "error": record.error}
+            | {"flags": "; ".join(record.flags)}
             | {name: record.measures.get(name) for name in SCORES}
             | {"seconds": record.seconds, **record.inputs}
             for record in records
@@ -207,9 +198,9 @@ def summary_of(records: Sequence[CaseRecord]) -> dict[str, Any]:
         records: records of the cases, see `read_records`.
 
     Returns:
-        The content of summary.json: the numbers of "cases", of those "done" and of those "scored" by label maps; the
-        ids of those "failed" and "missing"; the flags of those "flagged", by id; and "mean" and "std" of each of
-        `SCORES` and of "seconds", over the cases that are done.
+        The content of summary.json: the numbers of "cases", of those "done", of done ones of each verdict ("verdicts"),
+        and of those "scored" by label maps; the ids of those "failed" and "missing"; the flags of those "flagged", by
+        id; and "mean" and "std" of each of `SCORES` and of "seconds", over the cases that are done.
     """
     done = [record for record in records if record.status == "done"]
     values = {
@@ -221,6 +212,7 @@ def summary_of(records: Sequence[CaseRecord]) -> dict[str, Any]:
         "done": len(done),
         "failed": sorted(record.id for record in records if record.status == "failed"),
         "missing": sorted(record.id for record in records if record.status == "missing"),
+        "verdicts": {verdict: [record.verdict for record in done].count(verdict) for verdict in VERDICTS},
         "flagged": {record.id: record.flags for record in done if record.flags},
         "scored": len(values["dice_after"]),
         **{name: mean_and_std(of_score) for name, of_score in values.items()},

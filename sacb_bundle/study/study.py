@@ -7,8 +7,6 @@ from contextlib import suppress
 
 from ..errors import InputError
 from ..files import check_results, make_folder, write_json
-from ..networks import WeightsInfo
-from ..registration.flags import trained_on
 from ..registration.record import FORMAT, read_record
 from .cases import Cases
 from .fingerprint import input_hashes
@@ -29,16 +27,14 @@ class Study:
         pairs: pairs, see `sacb_bundle.data.Pair`.
         cases: case folders.
         planner: planner that estimates time and disk space.
-        weights: description of the training, for the flags.
         resume: whether to keep cases that are complete, with the same inputs and settings.
     """
 
-    def __init__(self, pairs: Pairs, cases: Cases, planner: Planner, weights: WeightsInfo, resume: bool) -> None:
+    def __init__(self, pairs: Pairs, cases: Cases, planner: Planner, resume: bool) -> None:
         self.pairs = pairs
         self.cases = cases
         self.finish, self.fail, self.release = cases.finish, cases.fail, cases.release
         self.planner = planner
-        self.trained_on = trained_on(weights)
         self.resume = resume
         self.part = Part.of_environment()
         self.own = pairs[self.part.rank :: self.part.size]
@@ -111,7 +107,7 @@ class Study:
         todo = {pair["id"] for pair in self._to_do()}
         self.cases.tidy([pair for pair in self.own if pair["id"] not in todo])
         if self.part.leads:
-            content = {"format": FORMAT, "cases": list(self.pairs), "trained_on": self.trained_on}
+            content = {"format": FORMAT, "cases": list(self.pairs)}
             write_json(content, self.cases.output_dir / STUDY)
         return sorted(todo)
 

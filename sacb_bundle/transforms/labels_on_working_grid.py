@@ -23,7 +23,7 @@ class LabelsOnWorkingGridd(MonaiTransform):
         pair, prepared = data["pair"], data["prepared"]
         left_out = ("pair", "prepared", "fixed_labels", "moving_labels")
         rest = {key: value for key, value in data.items() if key not in left_out}
-        kinds = set(prepared.modalities.values())
+        kinds = {appearance.modality for appearance in prepared.appearances.values()}
         rest["modality"] = kinds.pop() if len(kinds) == 1 else "auto"
         if pair.fixed_labels is None or pair.moving_labels is None:
             return rest

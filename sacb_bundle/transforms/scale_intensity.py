@@ -9,7 +9,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from ..registration.intensities import check_modality, modality_of, scale
+from ..registration.intensities import appearance_of, check_modality, scale
 
 
 class ScaleIntensityd(MapTransform):
@@ -32,7 +32,9 @@ class ScaleIntensityd(MapTransform):
         """Scale the images."""
         result = dict(data)
         for key in self.key_iterator(result):
-            image = result[key].as_subclass(torch.Tensor).numpy()
-            result["modality"] = modality_of(image, self.modality, "auto")
-            result[key] = torch.from_numpy(scale(image, result["modality"], str(data.get("path", key))))
+            image = result[key].as_subclass(torch.Tensor)[0].numpy()
+            name = str(data.get("path", key))
+            appearance = appearance_of(image, self.modality, "auto", name)
+            result["modality"] = appearance.modality
+            result[key] = torch.from_numpy(scale(appearance.cleaned(image), appearance.modality, name))[None]
         return result

@@ -1,0 +1,143 @@
+"""Tell whether a registration can be trusted, by measures that the displacement field was not fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..ops import self_similarity
+from ..spatial import MutualInformation, StartSearch, Volume
+from .prepare import Prepared
+
+# Scaled intensity above which a voxel is foreground.
+FOREGROUND = 0.05
+NUM_POINTS = 60_000
+NUM_PLACES = 2000
+# Trust is a logistic function of the logarithm of the mutual information in nats, of the way there and back as a share
+# of the body, and of the logarithm of the scale; its weights were fitted to real pairs, right and wrong ones
+# (docs/robustness.md).
+OFFSET, PER_LOG_INFORMATION, PER_WAY_BACK, PER_LOG_SCALE = 7.8, 1.5, -20.4, -4.4
+LEAST_INFORMATION, LARGEST_WAY_BACK = 0.005, 0.4
+VERDICTS = ("good", "doubtful", "failed")
+GOOD_FROM, FAILED_BELOW = 0.5, 0.2
+LARGEST_SCALE = 1.8
+# Score of the mirrored moving image, relative to the image as it is, from which left and right look swapped.
+MIRRORED_FROM = 1.05
+# A displacement field must lower the distance of the self-similarities at least to this share.
+LARGEST_DISTANCE_SHARE = 0.95
+# Loss of Dice by the displacement field that is a doubt.
+LARGEST_LOSS = 0.05
+# Distance of the voxels whose self-similarities are compared, along each axis.
+STEP_VOXELS = 2
+
+
+def evidence_of(prepared: Prepared) -> dict[str, float]:
+    """Measure whether aligned images show the same thing.
+
+    Args:
+        prepared: pair on its working grid.
+
+    Returns:
+        - mutual_information: of the aligned images, in nats, over the foreground of the fixed one;
+        - way_back_percent: distance, in percent of the size of the body, of places that go to the moving image by the
+          alignment and back by another one that was found the other way round, without knowledge of the first; the
+          mean over the body;
+        - mirrored_ratio: score of the mirrored moving image relative to the score of the image as it is;
+        - trust: 0 to 1, how much the agreement resembles that of right pairs rather than that of wrong ones.
+    """
+    moving, fixed = (Volume(image, prepared.grid) for image in prepared.images)
+    shown = fixed.values > FOREGROUND
+    if not shown.any():
+        return {"mutual_information": 0.0, "way_back_percent": 100.0, "mirrored_ratio": 0.0, "trust": 0.0}
+    information = float(MutualInformation(fixed, moving, shown, NUM_POINTS)([np.eye(4)])[0])
+    way_back = _way_back(prepared, shown)
+    scale = float(np.cbrt(np.linalg.det(prepared.initial[:3, :3])))
+    logit = (
+        OFFSET
+        + PER_LOG_INFORMATION * np.log(max(information, LEAST_INFORMATION))
+        + PER_WAY_BACK * min(way_back, LARGEST_WAY_BACK)
+        + PER_LOG_SCALE * abs(np.log(scale))
+    )
+    return {
+        "mutual_information": information,
+        "way_back_percent": 100 * way_back,
+        "mirrored_ratio": StartSearch(fixed, moving, scales=False).mirrored_ratio(),
+        "trust": float(1 / (1 + np.exp(-logit))),
+    }
+
+
+def _way_back(prepared: Prepared, shown: np.ndarray) -> float:
+    """Return the mean distance of places from where they come back to, as a share of the size of the body."""
+    search = StartSearch(prepared.sources["moving"], prepared.sources["fixed"], scales=True)
+    indices = np.argwhere(shown)
+    places = prepared.grid.to_world(indices[:: max(1, len(indices) // NUM_PLACES)])
+    matrix = search.best().matrix @ prepared.initial
+    distances = np.linalg.norm(places @ matrix[:3, :3].T + matrix[:3, 3] - places, axis=1)
+    return float(distances.mean() / search.bodies[1].size)
+
+
+def field_helps(fixed: torch.Tensor, moving: torch.Tensor, warped: torch.Tensor) -> bool:
+    """Tell whether a displacement field brought images closer, by their self-similarities.
+
+    The local correlation that a network maximises can rise when it ruins a pair of two contrasts. The self-similarities
+    depend little on the contrast, and the network was not trained on them.
+
+    Args:
+        fixed: fixed image (1, D, H, W) in [0, 1].
+        moving: aligned moving image, likewise.
+        warped: moving image after the displacement field, likewise.
+
+    Returns:
+        Whether the mean squared distance of the self-similarities over the foreground of the fixed image fell.
+    """
+    step = STEP_VOXELS
+    shown = fixed[0, ::step, ::step, ::step] > FOREGROUND
+    if not shown.any():
+        return False
+    with torch.no_grad():
+        target = self_similarity(fixed[None], step)
+        before, after = (
+            float((self_similarity(image[None], step) - target).square().mean(dim=1)[0][shown].mean())
+            for image in (moving, warped)
+        )
+    return after <= LARGEST_DISTANCE_SHARE * before
+
+
+def verdict_of(measures: Mapping[str, Any]) -> str:
+    """Judge a registration.
+
+    Args:
+        measures: measures of the registration, see `sacb_bundle.registration.result.Registration.measures`.
+
+    Returns:
+        "good"; "doubtful", if something speaks against it, see `doubts_of`; or "failed", if the images do not agree.
+    """
+    if measures["trust"] < FAILED_BELOW or abs(np.log(measures["alignment_scale"])) > np.log(LARGEST_SCALE):
+        return "failed"
+    return "doubtful" if doubts_of(measures) else "good"
+
+
+def doubts_of(measures: Mapping[str, Any]) -> list[str]:
+    """List what speaks against a registration.
+
+    Args:
+        measures: measures of the registration.
+
+    Returns:
+        The reasons, in words; empty for a good registration.
+    """
+    doubts = []
+    if measures["trust"] < GOOD_FROM:
+        doubts.append(f"the images agree hardly better than unrelated ones (trust {measures['trust']:.2f})")
+    if abs(np.log(measures["alignment_scale"])) > np.log(LARGEST_SCALE):
+        doubts.append(f"the alignment scales by {measures['alignment_scale']:.2f}")
+    if measures["mirrored_ratio"] > MIRRORED_FROM:
+        doubts.append("left and right look swapped in one of the headers")
+    if "labels" in measures and not measures["labels"]:
+        doubts.append("the label maps have no value in common")
+    if measures.get("dice_after") is not None and measures["dice_after"] < measures["dice_before"] - LARGEST_LOSS:
+        doubts.append(f"Dice falls: {measures['dice_before']:.3f} to {measures['dice_after']:.3f}")
+    return doubts

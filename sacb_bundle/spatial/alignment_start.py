@@ -1,0 +1,283 @@
+"""Find where an alignment starts: the best turn, shift and scale of the moving image, of all turns."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy.ndimage import binary_dilation
+from scipy.spatial.transform import Rotation
+
+from ..ops import local_ncc
+from .body import body_of, foreground
+from .mutual_information import MutualInformation
+from .resampling import averaged, resample
+from .transform import Transform
+from .volume import Volume
+
+# Voxels along the side of a body, and points of each image: to try all turns, and to judge the best ones.
+COARSE_VOXELS, COARSE_POINTS = 24, 2000
+FINE_VOXELS, FINE_POINTS = 64, 8000
+MARGIN_VOXELS = 2
+# Window of the local correlation, in voxels.
+LOCAL_WINDOW = 5
+# Turns about the axes and diagonals of a cube, between those that map axes onto axes.
+FINER_TURN_DEGREES = 35.0
+NUM_REFINED, NUM_JUDGED = 8, 3
+# Starts closer than this are the same one.
+LEAST_APART_DEGREES = 20.0
+FIRST_STEP_DEGREES, LEAST_STEP_DEGREES = 16.0, 2.0
+FIRST_STEP_SHARE = 1 / 12
+FIRST_STEP_FACTOR = 1.1
+MOST_ROUNDS = 14
+# A start that scores so much better than all turns before they are refined is the right one.
+CLEAR_ADVANTAGE = 1.5
+# A turn counts only if it scores so much better than the orientation in the headers.
+LEAST_ADVANTAGE = 1.5
+# Ratio of the sizes of two bodies that is natural variation, and the largest change of scale of a start.
+SAME_SIZE = (0.75, 1.33)
+LARGEST_FACTOR = 1.25
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A similarity transform from the fixed to the moving image: a turn about a centre, a scale and a shift.
+
+    Attributes:
+        turn: rotation matrix (3, 3), or a rotation and a reflection.
+        ratio: ratio of the sizes of the bodies, or 1.
+        factor: change of scale on top of it.
+        centre: centre of the turn in the fixed image, in mm, RAS.
+        target: point of the moving image that the centre is mapped to, in mm, RAS.
+    """
+
+    turn: np.ndarray
+    ratio: float
+    centre: np.ndarray
+    target: np.ndarray
+    factor: float = 1.0
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The 4x4 matrix from fixed to moving world coordinates, in mm, RAS."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.ratio * self.factor * self.turn
+        matrix[:3, 3] = self.target - matrix[:3, :3] @ self.centre
+        return matrix
+
+
+class BothWays:
+    """Mutual information at the points of both images, averaged, so that all of both bodies counts.
+
+    Args:
+        fixed: fixed image, whose minimum is its background.
+        moving: moving image, likewise.
+        sizes: sizes of the two bodies in mm.
+        num_voxels: voxels along the side of a body, to which the images are averaged.
+        num_points: largest number of points of each image.
+    """
+
+    def __init__(self, fixed: Volume, moving: Volume, sizes: Sequence[float], num_voxels: int, num_points: int) -> None:
+        images = [averaged(image, size / num_voxels) for image, size in zip((fixed, moving), sizes, strict=True)]
+        shown = [binary_dilation(foreground(image).values, iterations=MARGIN_VOXELS) for image in images]
+        self.images = [Volume(_between_percentiles(image.values), image.grid) for image in images]
+        self.shown = shown[0]
+        self.forward = MutualInformation(images[0], images[1], shown[0], num_points)
+        self.backward = MutualInformation(images[1], images[0], shown[1], num_points)
+
+    def __call__(self, starts: Sequence[Start]) -> np.ndarray:
+        """Score starts.
+
+        Args:
+            starts: N starts.
+
+        Returns:
+            The score of each, (N,).
+        """
+        matrices = [start.matrix for start in starts]
+        return (self.forward(matrices) + self.backward([np.linalg.inv(matrix) for matrix in matrices])) / 2
+
+    def local_correlation(self, start: Start) -> float:
+        """Measure how well details agree, in images of one contrast or of two.
+
+        Args:
+            start: start.
+
+        Returns:
+            The mean squared local correlation over the body in the fixed image; 0 counts outside the moving image.
+        """
+        fixed, moving = self.images
+        inside = Volume(np.ones(moving.grid.shape, np.int32), moving.grid)
+        placed = resample(Transform(start.matrix), fixed.grid, [moving], [inside])
+        pair = [torch.from_numpy(np.ascontiguousarray(image.values))[None, None] for image in (fixed, placed.images[0])]
+        window = min(LOCAL_WINDOW, (min(fixed.grid.shape) - 1) // 2 * 2 + 1)  # odd, and inside the image
+        with torch.no_grad():
+            correlation = local_ncc(pair[1], pair[0], window)[0, 0].numpy()
+        return float(np.where(placed.labels[0].values > 0, correlation, 0)[self.shown].mean())
+
+
+class StartSearch:
+    """Search for the turn, shift and scale at which two images have the most mutual information.
+
+    Args:
+        fixed: fixed image, whose minimum is its background.
+        moving: moving image, likewise.
+        scales: whether the images may differ in size.
+    """
+
+    def __init__(self, fixed: Volume, moving: Volume, scales: bool) -> None:
+        self.images = fixed, moving
+        self.bodies = body_of(fixed), body_of(moving)
+        self.scales = scales
+        self.sizes = [body.size for body in self.bodies]
+        self.coarse_score = BothWays(fixed, moving, self.sizes, COARSE_VOXELS, COARSE_POINTS)
+
+    @cached_property
+    def fine_score(self) -> BothWays:
+        """Score that judges the best starts."""
+        return BothWays(*self.images, self.sizes, FINE_VOXELS, FINE_POINTS)
+
+    def best(self) -> Start:
+        """Find the best start.
+
+        The orientation in the headers is refined first. It is taken if it is clearly better than 360 turns that cover
+        all orientations; else the best of these are refined, and judged at a finer resolution.
+
+        Returns:
+            The start: in the orientation of the headers, unless another one is clearly better.
+        """
+        in_headers = self.refined(self.centred([np.eye(3)], in_place=True), 1)[0]
+        turned = self.centred(_all_turns())
+        scores = self.coarse_score(turned)
+        others = [not _close(start.turn, np.eye(3)) for start in turned]
+        if in_headers[0] >= CLEAR_ADVANTAGE * scores[others].max():
+            return in_headers[1]
+        best = [start for _, start in self.refined(turned, NUM_REFINED, scores)]
+        finalists = self._improved(_apart([in_headers[1], *best], 1 + NUM_JUDGED), self.fine_score)
+        judged = [score * self.fine_score.local_correlation(start) for score, start in finalists]
+        winner = int(np.argmax(judged))
+        return finalists[winner if judged[winner] > LEAST_ADVANTAGE * judged[0] else 0][1]
+
+    def best_shift(self) -> Start:
+        """Find the better of the two starts that only shift: by the centres of mass, or by the middles of the bodies.
+
+        Returns:
+            The start, not refined.
+        """
+        shifts = [start for start in self.centred([np.eye(3)]) if start.ratio == 1]
+        return shifts[int(self.coarse_score(shifts).argmax())]
+
+    def mirrored_ratio(self) -> float:
+        """Compare the moving image with its mirror image, both near the place in the world.
+
+        Returns:
+            The score of the image with left and right swapped, relative to the score of the image as it is.
+        """
+        fixed, moving = self.bodies
+        turns = np.eye(3), np.diag([-1.0, 1.0, 1.0])
+        (own, _), (mirrored, _) = self._improved(
+            [Start(turn, 1.0, fixed.mass, moving.mass) for turn in turns], self.fine_score
+        )
+        return mirrored / max(own, 1e-9)
+
+    def centred(self, turns: Sequence[np.ndarray], in_place: bool = False) -> list[Start]:
+        """List the starts of orientations.
+
+        Args:
+            turns: rotation matrices (3, 3), or rotations and reflections.
+            in_place: whether to add the starts that turn the image about its place in the world.
+
+        Returns:
+            A start for each orientation, scale and shift.
+        """
+        fixed, moving = self.bodies
+        ratio = moving.size / fixed.size
+        ratios = [1.0] if not self.scales or SAME_SIZE[0] <= ratio <= SAME_SIZE[1] else [1.0, ratio]
+        shifts = [(fixed.mass, moving.mass), (fixed.middle, moving.middle)]
+        shifts += [(fixed.mass, fixed.mass)] if in_place else []
+        return [Start(turn, ratio, *shift) for turn in turns for ratio in ratios for shift in shifts]
+
+    def refined(
+        self, starts: Sequence[Start], number: int, scores: np.ndarray | None = None
+    ) -> list[tuple[float, Start]]:
+        """Refine the best starts, step by step.
+
+        Args:
+            starts: starts.
+            number: number of starts to refine, of those that are not close to each other.
+            scores: scores of the starts, if they are known.
+
+        Returns:
+            The scores and refined starts, best first.
+        """
+        scores = self.coarse_score(starts) if scores is None else scores
+        ranked = [starts[index] for index in np.argsort(-scores, kind="stable")]
+        return sorted(self._improved(_apart(ranked, number), self.coarse_score), key=lambda item: -item[0])
+
+    def _improved(self, starts: list[Start], score: BothWays) -> list[tuple[float, Start]]:
+        """Improve starts by steps in each parameter, which become smaller when none helps."""
+        scores = score(starts).tolist()
+        steps = [1.0] * len(starts)
+        for _ in range(MOST_ROUNDS):
+            active = [i for i, step in enumerate(steps) if step * FIRST_STEP_DEGREES >= LEAST_STEP_DEGREES]
+            if not active:
+                break
+            near = [self._neighbours(starts[i], steps[i]) for i in active]
+            found = score([start for group in near for start in group])
+            for i, group, group_scores in zip(active, near, np.split(found, len(active)), strict=True):
+                best = int(group_scores.argmax())
+                if group_scores[best] > scores[i]:
+                    scores[i], starts[i] = float(group_scores[best]), group[best]
+                else:
+                    steps[i] /= 2
+        return list(zip(scores, starts, strict=True))
+
+    def _neighbours(self, start: Start, step: float) -> list[Start]:
+        """Return a start with each parameter changed by a step, in both directions."""
+        near = []
+        shift = step * FIRST_STEP_SHARE * self.bodies[1].size
+        for axis, sign in itertools.product(np.eye(3), (1, -1)):
+            turn = Rotation.from_rotvec(sign * step * FIRST_STEP_DEGREES * axis, degrees=True).as_matrix()
+            near.append(replace(start, turn=start.turn @ turn))
+            near.append(replace(start, target=start.target + sign * shift * axis))
+        if self.scales:
+            for change in (step, -step):
+                factor = start.factor * FIRST_STEP_FACTOR**change
+                near.append(replace(start, factor=float(np.clip(factor, 1 / LARGEST_FACTOR, LARGEST_FACTOR))))
+        return near
+
+
+def _all_turns() -> list[np.ndarray]:
+    """Return 360 rotation matrices: those that map axes onto axes, each with 15 finer turns; the identity first."""
+    axis_turns = sorted(Rotation.create_group("O").as_matrix(), key=lambda turn: -round(np.trace(turn)))
+    corners = [np.array(signs) / 3**0.5 for signs in itertools.product((1, -1), repeat=3)]
+    directions = [*np.eye(3), *-np.eye(3), *corners]
+    finer = [Rotation.from_rotvec(FINER_TURN_DEGREES * axis, degrees=True).as_matrix() for axis in directions]
+    return [fine @ turn for fine in (np.eye(3), *finer) for turn in axis_turns]
+
+
+def _between_percentiles(values: np.ndarray) -> np.ndarray:
+    """Scale an image from its minimum to the 99th percentile of its foreground, to [0, 1]."""
+    values = values - values.min()
+    foreground = values[values > 0]
+    return np.clip(values / np.percentile(foreground, 99), 0, 1).astype(np.float32) if foreground.size else values
+
+
+def _apart(starts: Sequence[Start], number: int | None = None) -> list[Start]:
+    """Return the first starts whose orientations are not close to those before."""
+    chosen: list[Start] = []
+    for start in starts:
+        if not any(_close(start.turn, other.turn) for other in chosen):
+            chosen.append(start)
+        if len(chosen) == number:
+            break
+    return chosen
+
+
+def _close(first: np.ndarray, second: np.ndarray) -> bool:
+    """Return whether two orientations are the same but for a small turn."""
+    return float((np.trace(first.T @ second) - 1) / 2) > np.cos(np.radians(LEAST_APART_DEGREES))
