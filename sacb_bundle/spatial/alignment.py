@@ -31,7 +31,7 @@ LEAST_SIZE_VOXELS = 4
 NUM_SAMPLES = 50_000
 SEED = 1
 # Margin of background around the foreground that an affine alignment uses.
-MARGIN_VOXELS = 10 / 3
+MARGIN_VOXELS = 4.5
 # Least share of the smaller image that must overlap the other.
 LEAST_OVERLAP_SHARE = 0.05
 
@@ -54,7 +54,7 @@ def align(
         moving: moving image, likewise.
         initial: "none" (identity), "center" (translation), "rigid" (translation and rotation) or "affine".
         fixed_mask: mask of the part of the fixed image that counts, used unchanged. By default, the whole image counts,
-            and for the affine step the foreground with a margin of 3.3 voxels.
+            and for the affine step the foreground with a margin of 4.5 voxels of at most 3 mm.
         moving_mask: mask of the part of the moving image that counts, with the same default.
 
     Returns:

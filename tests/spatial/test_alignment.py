@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from sacb_bundle.data import phantom_pair
 from sacb_bundle.errors import InputError
 from sacb_bundle.spatial import (
     AlignmentCache,
     Grid,
+    StartSearch,
     Transform,
     Volume,
     align,
@@ -33,6 +36,15 @@ def brain() -> Volume:
 def moved(volume: Volume, matrix: np.ndarray) -> Volume:
     """Return the same voxels at another position in the world."""
     return Volume(volume.values, Grid(volume.grid.shape, matrix @ volume.grid.affine))
+
+
+def brain_in(volume: Volume, orientation: str) -> Volume:
+    """Return a volume with the same world and another order and direction of its axes."""
+    wanted = nib.orientations.axcodes2ornt(orientation)
+    change = nib.orientations.ornt_transform(nib.orientations.io_orientation(volume.grid.affine), wanted)
+    values = nib.orientations.apply_orientation(volume.values, change)
+    affine = volume.grid.affine @ nib.orientations.inv_ornt_aff(change, volume.grid.shape)
+    return Volume(np.ascontiguousarray(values), Grid(values.shape, affine))
 
 
 def rigid() -> np.ndarray:
@@ -68,10 +80,47 @@ def test_a_mask_says_what_counts(brain: Volume) -> None:
     assert np.abs(corners @ (found - rigid()).T).max() < 1
 
 
+@pytest.mark.parametrize(
+    ("axis", "degrees"), [((0, 0, 1), 90), ((0, 0, 1), 180), ((1, 0, 0), 120), ((1, 1, 0), 180), ((2, -1, 3), 70)]
+)
+def test_finds_an_image_that_was_turned(brain: Volume, axis: tuple[int, int, int], degrees: float) -> None:
+    matrix = np.eye(4)
+    direction = np.array(axis) / np.linalg.norm(axis)
+    matrix[:3, :3] = Rotation.from_rotvec(degrees * direction, degrees=True).as_matrix()
+    matrix[:3, 3] = (80, -40, 60)
+    places = brain.grid.to_world(np.argwhere(brain.values > 0)[::100])
+    found = align(brain, moved(brain, matrix), "affine")
+    distances = np.linalg.norm((places @ (found - matrix)[:3, :3].T) + (found - matrix)[:3, 3], axis=1)
+    assert distances.max() < 1.0
+
+
+@pytest.mark.parametrize("factor", [0.1, 3.0])
+def test_finds_an_image_of_another_size(brain: Volume, factor: float) -> None:
+    small = moved(brain, np.diag([factor, factor, factor, 1]))
+    found = align(brain, small, "affine")
+    assert np.cbrt(np.linalg.det(found[:3, :3])) == pytest.approx(factor, rel=0.02)
+    assert np.cbrt(np.linalg.det(align(small, small, "affine")[:3, :3])) == pytest.approx(1, rel=0.01)
+
+
+def test_a_mirrored_image_scores_higher_when_mirrored_back(brain: Volume) -> None:
+    uneven = Volume(brain.values * np.linspace(0.4, 1, brain.grid.shape[0])[:, None, None], brain.grid)
+    uneven.values[36:, :30, 20:] = 0
+    mirrored = Volume(uneven.values[::-1].copy(), uneven.grid)
+    assert StartSearch(uneven, mirrored, scales=False).mirrored_ratio() > 1.2
+    assert StartSearch(uneven, uneven, scales=False).mirrored_ratio() < 0.8
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "PIR", "ASL"])
+def test_alignment_does_not_depend_on_how_a_scan_is_stored(brain: Volume, orientation: str) -> None:
+    stored = brain_in(brain, orientation)
+    expected = align(brain, moved(brain, rigid()), "affine")
+    np.testing.assert_allclose(align(stored, moved(stored, rigid()), "affine"), expected, rtol=0, atol=1e-6)
+
+
 def test_images_that_do_not_overlap_are_refused(brain: Volume) -> None:
     far = np.eye(4)
     far[0, 3] = 500
-    with pytest.raises(InputError, match=r"0% of the fixed image overlaps the moving image.*Try the initial alignment"):
+    with pytest.raises(InputError, match=r"0% of the smaller image overlaps the other.*Try the initial alignment"):
         align(brain, moved(brain, far), "none")
     with pytest.raises(InputError, match="must be one of none, center, rigid, affine"):
         align(brain, brain, "elastic")
