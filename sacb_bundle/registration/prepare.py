@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from ..errors import InputError
 from ..spatial import (
@@ -19,6 +20,7 @@ from ..spatial import (
     averaged,
     body_of,
     canonical,
+    check_memory,
     common_part,
     fitting_spacing,
     foreground,
@@ -178,12 +180,18 @@ def prepare(pair: Pair, settings: Settings, align: Callable[..., np.ndarray] = a
     shown = fixed_mask or foreground(fixed)
     common = common_part(shown, moving_mask or foreground(moving), initial)
     grid = working_grid(common or shown, spacing, settings.size_divisor)
+    check_memory(grid)
     report(grid, initial, common is not None)
 
     on_grid = {
         "moving": resample(Transform(initial), grid, [moving]).images[0].values,
         "fixed": resample(Transform(), grid, [fixed]).images[0].values,
     }
+    # Where a field of view ends, continue both images: an edge in one alone would draw the other to it.
+    seen = _seen_by_both(grid, fixed.grid, moving.grid, initial)
+    if not seen.all() and seen.any():
+        nearest = distance_transform_edt(~seen, return_distances=False, return_indices=True)
+        on_grid = {role: image[tuple(nearest)] for role, image in on_grid.items()}
     if common is not None:
         kept = resample(Transform(), grid, labels=[common]).labels[0].values > 0
         on_grid = {role: np.where(kept, image, image.min()) for role, image in on_grid.items()}
@@ -197,6 +205,15 @@ def prepare(pair: Pair, settings: Settings, align: Callable[..., np.ndarray] = a
         )  # fmt: skip
     scaled = [scale(image, appearances[role].modality, role) for role, image in on_grid.items()]
     return Prepared(np.stack(scaled), grid, initial, appearances, {"fixed": fixed, "moving": moving})
+
+
+def _seen_by_both(grid: Grid, fixed: Grid, moving: Grid, initial: np.ndarray) -> np.ndarray:
+    """Return which voxels of a grid lie in the fields of view of both images, bool (D, H, W)."""
+    seen = np.ones(grid.shape, bool)
+    for transform, image in ((Transform(), fixed), (Transform(initial), moving)):
+        field_of_view = Volume(np.ones(image.shape, np.int32), image)
+        seen &= resample(transform, grid, labels=[field_of_view]).labels[0].values > 0
+    return seen
 
 
 def report(grid: Grid, initial: np.ndarray, only_common: bool) -> None:

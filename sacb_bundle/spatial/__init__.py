@@ -28,7 +28,7 @@ from .volume_files import (
     volume_name,
     write_volume,
 )
-from .working_grid import fitting_spacing, working_grid
+from .working_grid import check_memory, fitting_spacing, working_grid
 
 __all__ = [
     "INITIAL",
@@ -56,6 +56,7 @@ __all__ = [
     "body_of",
     "canonical",
     "check_label_interpolation",
+    "check_memory",
     "check_same_grid",
     "common_part",
     "content_hash",

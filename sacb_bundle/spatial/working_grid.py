@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
+from ..errors import InputError
 from .grid import Grid
 from .volume import Volume
 
@@ -11,6 +14,8 @@ from .volume import Volume
 MARGIN_VOXELS = 2
 # Sizes of a body, in voxels of the working grid, at which the spacing of the training is kept, and that of others.
 LEAST_BODY_VOXELS, BODY_VOXELS, LARGEST_BODY_VOXELS = 40, 60, 140
+# Memory of preparation and network, measured on a CPU (docs/performance.md).
+BYTES_PER_VOXEL = 250.0
 
 
 def fitting_spacing(trained_mm: float, body_mm: float, voxels_mm: float) -> float:
@@ -31,6 +36,24 @@ def fitting_spacing(trained_mm: float, body_mm: float, voxels_mm: float) -> floa
     if not LEAST_BODY_VOXELS <= body_mm / trained_mm <= LARGEST_BODY_VOXELS:
         spacing = max(body_mm / BODY_VOXELS, voxels_mm)
     return spacing if spacing == trained_mm else float(f"{spacing:.2g}")
+
+
+def check_memory(grid: Grid) -> None:
+    """Check that a pair on a working grid can be held in memory.
+
+    Args:
+        grid: working grid.
+
+    Raises:
+        InputError: if it needs more memory than the machine has.
+    """
+    needed = float(np.prod(grid.shape, dtype=np.float64)) * BYTES_PER_VOXEL
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > present:
+        raise InputError(
+            f"A working grid of {grid} needs about {needed / 1e9:.3g} GB of memory, but the machine has "
+            f"{present / 1e9:.3g} GB. Choose a larger spacing (--spacing), or check the units of the images."
+        )
 
 
 def working_grid(shown: Volume, spacing: float, divisor: int) -> Grid:
