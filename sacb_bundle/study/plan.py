@@ -12,7 +12,7 @@ import torch
 
 from ..data.checks import check_scan_grids, grid_of
 from ..errors import InputError
-from ..spatial import Grid
+from ..spatial import Grid, check_memory, fitting_spacing
 
 # Seconds of one CPU core, measured (docs/performance.md), including the scoring of 134 labels. On a GPU the time of the
 # network is negligible.
@@ -65,13 +65,15 @@ class Planner:
     """Estimate the registration of pairs with given settings.
 
     Attributes:
-        spacing: spacing of the working grid in mm.
+        spacing: spacing of the working grid in mm, or "auto".
+        trained_spacing_mm: spacing of the training, for "auto".
         initial: alignment before the network.
         device: device to compute on.
         jobs: number of processes that load, and of cases written at a time.
     """
 
-    spacing: float
+    spacing: float | str
+    trained_spacing_mm: float
     initial: str
     device: str | torch.device
     jobs: int
@@ -93,15 +95,15 @@ class Planner:
         for pair in pairs:
             try:
                 check_scan_grids(pair, grids)
+                fixed, moving = (grid_of(pair[role], grids) for role in ("fixed", "moving"))
+                on_working_grid = self._voxels_on_working_grid(fixed, moving)
             except InputError as error:
                 problems[pair["id"]] = str(error)
                 continue
-            fixed = grid_of(pair["fixed"], grids)
             voxels = float(np.prod(fixed.shape))
             sizes["x".join(map(str, fixed.shape))] += 1
             if torch.device(self.device).type == "cpu":
-                extent = np.prod(np.array(fixed.shape) * fixed.spacing) / self.spacing**3
-                network += NETWORK_SECONDS_PER_VOXEL * float(extent)
+                network += NETWORK_SECONDS_PER_VOXEL * on_working_grid
             others += OTHER_SECONDS_PER_VOXEL * voxels + ALIGNMENT_SECONDS * (self.initial != "none")
             disk += BYTES_PER_VOXEL * voxels
         # On the CPU, the network uses all cores that loading and writing leave free.
@@ -114,6 +116,21 @@ class Planner:
             seconds=(network + others) / shared,
             disk=disk,
         )
+
+    def _voxels_on_working_grid(self, fixed: Grid, moving: Grid) -> float:
+        """Return the number of voxels of a working grid over the whole fixed image.
+
+        Raises:
+            InputError: if even half of each side cannot be held in memory; a body fills at least that.
+        """
+        sides = np.array(fixed.shape) * fixed.spacing
+        spacing = self.spacing
+        if isinstance(spacing, str):
+            finest = max(min(fixed.spacing), min(moving.spacing))
+            spacing = fitting_spacing(self.trained_spacing_mm, float(np.median(sides)), finest)
+        half = tuple(int(np.ceil(side / spacing / 2)) for side in sides)
+        check_memory(Grid(half, np.diag([spacing, spacing, spacing, 1.0])))
+        return float(np.prod(sides / spacing))
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,10 @@ from sacb_bundle.study.plan import duration
 from tests.conftest import write
 
 
+def planner(spacing: float | str = 2.0, initial: str = "none", device: str = "cpu", jobs: int = 1) -> Planner:
+    return Planner(spacing=spacing, trained_spacing_mm=2.0, initial=initial, device=device, jobs=jobs)
+
+
 @pytest.fixture
 def pairs(tmp_path: Path) -> list[dict[str, str]]:
     large = str(write(tmp_path / "large.nii.gz", np.zeros((20, 20, 20), np.uint8)))
@@ -28,7 +32,7 @@ def pairs(tmp_path: Path) -> list[dict[str, str]]:
 
 
 def test_problems_are_found_by_headers(pairs: list[dict[str, str]]) -> None:
-    plan = Planner(spacing=2.0, initial="none", device="cpu", jobs=1).plan(pairs)
+    plan = planner().plan(pairs)
     assert plan.pairs == 7
     assert plan.sizes == {"20x20x20": 1, "10x10x10": 1}
     assert plan.without_labels == 6
@@ -42,16 +46,24 @@ def test_problems_are_found_by_headers(pairs: list[dict[str, str]]) -> None:
 
 def test_more_takes_longer(pairs: list[dict[str, str]]) -> None:
     def seconds(number: int = 1, initial: str = "none", jobs: int = 1, device: str = "cpu") -> float:
-        return Planner(spacing=2.0, initial=initial, device=device, jobs=jobs).plan(pairs[:1] * number).seconds
+        return planner(initial=initial, device=device, jobs=jobs).plan(pairs[:1] * number).seconds
 
     assert seconds(10) == pytest.approx(10 * seconds())
     assert seconds(initial="affine") > seconds()
     assert seconds(2, "affine", 1, "cuda") > seconds(2, "affine", 2, "cuda")
 
 
+def test_a_grid_that_cannot_be_held_is_a_problem(tmp_path: Path) -> None:
+    """Micrometres that are taken for millimetres."""
+    image = str(write(tmp_path / "image.nii.gz", np.ones((80, 96, 80), np.uint8), np.diag([2000.0, 2000, 2000, 1])))
+    pair = {"id": "large", "fixed": image, "moving": image}
+    assert "GB of memory" in planner(spacing=2.0).plan([pair]).problems["large"]
+    assert planner(spacing="auto").plan([pair]).problems == {}
+
+
 def test_a_long_list_of_problems_is_cut(tmp_path: Path) -> None:
     missing = [{"id": str(number), "fixed": "/gone.nii", "moving": "/gone.nii"} for number in range(30)]
-    text = str(Planner(spacing=2.0, initial="none", device="cpu", jobs=1).plan(missing))
+    text = str(planner().plan(missing))
     assert text.count("no such file") == 10
     assert "and 20 more" in text
 
