@@ -19,7 +19,11 @@ def test_data_sets_pass_the_checks(name: str, real_data: Path) -> None:
     dataset = read_dataset(real_data / name)
     assert has_labels(dataset.val)
     prepare = PrepareSubjectd(
-        [*dataset.train, *dataset.val], initial="none", spacing_mm=2.0, size_divisor=16, cache_dir="nowhere"
+        [*dataset.train, *dataset.val],
+        initial="none",
+        spacing_mm=2.0,
+        size_divisor=16,
+        cache_dir="nowhere",
     )
     assert all(prepare(subject)["image"].ndim == 4 for subject in (*dataset.train, *dataset.val))
 

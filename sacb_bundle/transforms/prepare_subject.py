@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from monai.transforms import Transform as MonaiTransform
 
-from ..data.common_grid import CommonGrid
+from ..registration.common_grid import CommonGrid
 from ..spatial import check_same_grid, read_image, read_label_map
 
 KEYS: tuple[Hashable, ...] = ("image", "label")
@@ -20,7 +20,7 @@ class PrepareSubjectd(MonaiTransform):
 
     Args:
         subjects: all subjects, each with the path "image".
-        settings: further arguments of `sacb_bundle.data.common_grid.CommonGrid`.
+        settings: further arguments of `sacb_bundle.registration.common_grid.CommonGrid`.
 
     Attributes:
         spacing_mm: spacing of the resulting grid.
@@ -39,6 +39,6 @@ class PrepareSubjectd(MonaiTransform):
         label_maps = [read_label_map(data["label"])] if "label" in data else []
         for label_map in label_maps:
             check_same_grid(data["label"], label_map.grid, data["image"], image.grid)
-        volumes = self.common_grid.place(image, label_maps)
+        volumes = self.common_grid.place(image, label_maps, data["image"])
         arrays = [np.ascontiguousarray(volume.values, dtype=np.float32)[None] for volume in volumes]
         return {**data, **dict(zip(KEYS, map(torch.from_numpy, arrays), strict=False)), "path": data["image"]}

@@ -21,6 +21,7 @@ from ..spatial import (
     resample,
     working_grid,
 )
+from .intensities import appearance_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class CommonGrid:
         spacing_mm: spacing of the working grid.
         size_divisor: number by which each size of the working grid must be divisible.
         cache_dir: folder where alignments are kept for the next run.
+        modality: "auto", or the modality of all images, see `intensities`.
 
     Attributes:
         grid: working grid of the first subject; None if the subjects share a grid.
@@ -47,9 +49,16 @@ class CommonGrid:
     """
 
     def __init__(
-        self, paths: Sequence[str], initial: str, spacing_mm: float, size_divisor: int, cache_dir: str | Path
+        self,
+        paths: Sequence[str],
+        initial: str,
+        spacing_mm: float,
+        size_divisor: int,
+        cache_dir: str | Path,
+        modality: str = "auto",
     ) -> None:
         self.initial = initial
+        self.modality = modality
         self.spacing_mm = float(spacing_mm)
         self.alignments = AlignmentCache(cache_dir)
         self.grid = None
@@ -61,19 +70,20 @@ class CommonGrid:
         if initial == "none":
             for path, grid in zip(paths, grids, strict=True):
                 check_same_grid(path, grid, paths[0], grids[0])
-        self.first = averaged(canonical(read_image(paths[0])), self.spacing_mm)
+        self.first = self._cleaned(averaged(canonical(read_image(paths[0])), self.spacing_mm), paths[0])
         self.grid = working_grid(foreground(self.first), self.spacing_mm, size_divisor)
         logger.warning(
             "The subjects do not share a grid, so each is aligned to %s (%s) and interpolated on %s.",
             paths[0], initial, self.grid,
         )  # fmt: skip
 
-    def place(self, image: Volume, label_maps: Sequence[Volume]) -> list[Volume]:
+    def place(self, image: Volume, label_maps: Sequence[Volume], name: str) -> list[Volume]:
         """Bring a subject to the common grid.
 
         Args:
             image: image of the subject.
             label_maps: its label maps (int32), on the grid of the image.
+            name: name of the image in error messages.
 
         Returns:
             The image and the label maps, with axes closest to RAS.
@@ -85,6 +95,11 @@ class CommonGrid:
         if self.grid is None:
             return [image, *label_maps]
         image = averaged(image, self.spacing_mm)
-        matrix = self.alignments.align(self.first, image, self.initial)
+        matrix = self.alignments.align(self.first, self._cleaned(image, name), self.initial)
         placed = resample(Transform(matrix), self.grid, [image], label_maps)
         return [*placed.images, *placed.labels]
+
+    def _cleaned(self, image: Volume, name: str) -> Volume:
+        """Give the background of an image the lowest intensity, and clip outliers."""
+        appearance = appearance_of(image.values, self.modality, "auto", name)
+        return Volume(appearance.cleaned(image.values), image.grid)
