@@ -281,7 +281,7 @@ def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str
     apply = ["apply", "--output", str(folder / "out"), "--input", moving]
     transform = str(registered / "transform.nii.gz")
     return {
-        "0% of the fixed image overlaps the moving image": [
+        "0% of the smaller image overlaps the other": [
             *register, "--moving", str(folder / "far.nii.gz"), "--initial", "none"
         ],
         "one 3-D volume is needed": [*register, "--moving", str(folder / "flat.nii.gz")],

@@ -69,7 +69,7 @@ def test_every_overlay_trains_evaluates_and_registers(overlay: str, scans: Path,
     result = Registrar(model, device="cpu", initial="none")(
         scans / "images" / "a.nii.gz", scans / "images" / "b.nii.gz"
     )
-    assert result.prepared.modalities == {"fixed": "ct", "moving": "ct"}
+    assert [appearance.modality for appearance in result.prepared.appearances.values()] == ["ct", "ct"]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -65,7 +65,7 @@ class Settings:
         spacing = self.trained_spacing_mm if self.spacing_mm == "auto" else self.spacing_mm
         if type(spacing) not in (int, float) or not LEAST_SPACING_MM <= float(spacing) <= LARGEST_SPACING_MM:
             raise InputError(
-                f"spacing is {self.spacing_mm!r}; it must be auto, or a number of mm from {LEAST_SPACING_MM} to "
+                f"spacing is {spacing!r}; it must be auto, or a number of mm from {LEAST_SPACING_MM} to "
                 f"{LARGEST_SPACING_MM}."
             )
         if self.initial not in (*INITIAL, "auto"):

@@ -83,7 +83,7 @@ def test_a_known_deformation_of_the_world_is_written_the_same_for_every_copy(
     fixed = stored_anew(subjects[0], tmp_path / "fixed.nii.gz", *COPIES[copy])
     moving = stored_anew(subjects[1], tmp_path / "moving.nii.gz", *COPIES["PIR"])
     pair = as_pair({"fixed": fixed, "moving": moving})
-    prepared = prepare(pair, Settings(spacing_mm=2.0, size_divisor=16, initial="none"))
+    prepared = prepare(pair, Settings(trained_spacing_mm=2.0, size_divisor=16, initial="none"))
     working = prepared.grid
     vectors = smooth(working.to_world(indices(working.shape))).T.reshape(3, *working.shape)
     field = DisplacementField(torch.from_numpy(vectors).float(), working).in_voxels_of(working)
