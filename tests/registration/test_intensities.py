@@ -133,6 +133,13 @@ def test_padding_of_a_ct_is_air() -> None:
     assert cleaned[-3024].max() == 900
 
 
+def test_the_background_of_a_clipped_ct_is_air() -> None:
+    image = ct().clip(-125, 275)
+    cleaned = appearance_of(image, "ct", "mr", "fixed").cleaned(image)
+    assert np.array_equal(cleaned[~HEAD], np.full((~HEAD).sum(), -1000))
+    assert np.array_equal(cleaned[HEAD], image[HEAD])
+
+
 def test_tissue_at_the_faces_of_a_ct_is_no_background() -> None:
     image = crop(np.where(RADIUS < 4, -1000, 40).astype(np.float32))
     appearance = appearance_of(image, "ct", "mr", "fixed")
