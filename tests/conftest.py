@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +14,7 @@ if not torch.cuda.is_available():
     os.environ |= {"TRITON_INTERPRET": "1", "SACB_FUSED": "0"}
 
 from sacb_bundle.data import phantom_pair
+from sacb_bundle.files import shipped_weights
 
 
 def write(path: Path, values: np.ndarray, affine: np.ndarray | None = None) -> Path:
@@ -31,6 +33,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write(root / "images" / f"{role}_{number}.nii.gz", image)
             write(root / "labels" / f"{role}_{number}.nii.gz", labels)
     return root
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy the weights that ship, whose fields bring phantoms closer; those of an untrained network are left out."""
+    folder = tmp_path_factory.mktemp("model")
+    for path in (shipped_weights(), shipped_weights().with_suffix(".json")):
+        shutil.copy(path, folder)
+    return folder / "model.pt"
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -72,6 +73,18 @@ def test_register_writes_on_the_grid_of_the_fixed_image(scans: Path, registered:
     before = dice(fixed, np.asarray(moving.dataobj), range(1, 8))
     after = dice(fixed, voxels(registered / "warped_labels.nii.gz"), range(1, 8))
     assert np.mean(list(after.values())) > np.mean(list(before.values())) + 0.1
+
+
+def test_register_prints_the_verdict(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [f"--{role}={scans / role}.nii.gz" for role in ("fixed", "moving")]
+    arguments += ["--output", str(tmp_path / "out"), "--device", "cpu", "--initial", "center"]
+    for spacing, expected in (("4", 4.0), ("auto", 2.0)):
+        assert main(["register", *arguments, "--spacing", spacing]) == 0
+        measures = json.loads((tmp_path / "out" / "case.json").read_text())["measures"]
+        assert measures["spacing"] == expected
+        assert measures["verdict"] == "good"
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("verdict")]
+        assert line.split() == ["verdict", "good", "(trust", f"{measures['trust']:.2f})"]
 
 
 def test_apply_gives_what_register_gave(scans: Path, registered: Path, tmp_path: Path) -> None:
@@ -281,7 +294,7 @@ def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str
     apply = ["apply", "--output", str(folder / "out"), "--input", moving]
     transform = str(registered / "transform.nii.gz")
     return {
-        "0% of the fixed image overlaps the moving image": [
+        "0% of the smaller image overlaps the other": [
             *register, "--moving", str(folder / "far.nii.gz"), "--initial", "none"
         ],
         "one 3-D volume is needed": [*register, "--moving", str(folder / "flat.nii.gz")],
@@ -345,6 +358,7 @@ def test_bad_input_is_one_error_and_nothing_is_written(
     [
         ["register", "--fixed", "nothing.nii.gz", "--moving", "nothing.nii.gz", "--output", "out"],
         ["register", "--output", "out"],
+        ["register", "--fixed", __file__, "--moving", __file__, "--output", "out", "--spacing", "fine"],
         ["apply", "--initial", "affine"],
         ["batch", "--images", ".", "--output", "out", "--device", "$__import__('os').system('true')"],
         ["train", "--dataset", ".", "--modality", "$print(1)"],

@@ -12,20 +12,6 @@ from tests.test_layers import FILES, PACKAGE
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-# Files whose docstrings are still incomplete. Remove a file from the list when it is complete; add none.
-PENDING = {
-    "registration/flags.py",
-    "registration/intensities.py",
-    "registration/measures.py",
-    "registration/prepare.py",
-    "spatial/alignment.py",
-    "spatial/common_part.py",
-    "spatial/nifti.py",
-    "spatial/volume.py",
-    "spatial/volume_files.py",
-    "spatial/working_grid.py",
-    "study/study.py",
-}
 # Methods of `torch.autograd.Function`, whose contract PyTorch documents.
 METHODS_OF_AUTOGRAD = {"forward", "backward", "setup_context"}
 TITLE = re.compile(r"^(Args|Attributes|Example|Raises|Returns|Yields):$", re.MULTILINE)
@@ -140,11 +126,6 @@ def test_what_needs_no_section_passes(source: str) -> None:
 def test_public_functions_describe_arguments_results_and_errors() -> None:
     incomplete = {}
     for path in FILES:
-        name = path.relative_to(PACKAGE).as_posix()
-        if name not in PENDING and (lacks := lacks_in(path.read_text(encoding="utf-8"))):
-            incomplete[name] = lacks
+        if lacks := lacks_in(path.read_text(encoding="utf-8")):
+            incomplete[path.relative_to(PACKAGE).as_posix()] = lacks
     assert incomplete == {}
-
-
-def test_pending_files_exist() -> None:
-    assert {name for name in PENDING if not (PACKAGE / name).is_file()} == set()

@@ -88,15 +88,18 @@ def appearance_of(image: np.ndarray, modality: str, trained_modality: str, name:
     background = _background_of(image, low, high, tolerance)
     if modality == "auto":
         modality = trained_modality if trained_modality not in ("auto", "mr") else _modality_of(image, background)
+    is_lowest = background is not None and background <= low + tolerance
     if modality == "ct":
+        if background is not None and not is_lowest and background > HIGHEST_CT_BACKGROUND_HU:
+            background = None  # it is tissue at the faces of a crop
         return Appearance(modality, background, AIR_HU, float(np.inf), tolerance)
+    inside = image if background is None else image[np.abs(image - background) > tolerance]
     darkest = low
-    if background is not None and background <= low + tolerance:
+    if background is not None and is_lowest:
         darkest = background
-    elif background is not None:
-        inside = image[np.abs(image - background) > tolerance]
-        darkest = float(np.percentile(inside, ROBUST_PERCENTILES[0])) if inside.size else low
-    foreground = image[image > darkest + tolerance]
+    elif background is not None and inside.size:
+        darkest = float(np.percentile(inside, ROBUST_PERCENTILES[0]))
+    foreground = inside[inside > darkest + tolerance]
     bright = float(np.percentile(foreground, 99)) if foreground.size else high
     return Appearance(modality, background, darkest, darkest + OUTLIER_FACTOR * (bright - darkest), tolerance)
 

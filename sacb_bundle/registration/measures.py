@@ -31,6 +31,9 @@ SIMILARITY_STEP_VOXELS = 2
 def measures_of_images(result: Registration) -> dict[str, Any]:
     """Measure a registration by its images and its displacement field, on the working grid.
 
+    Args:
+        result: registration to measure.
+
     Returns:
         - similarity_before, similarity_after: local normalised cross-correlation (window 9), mean over every second
           voxel of the fixed image's foreground, after the alignment alone and with the displacement field;
@@ -61,7 +64,16 @@ def measures_of_images(result: Registration) -> dict[str, Any]:
 
 
 def similarity(moving: torch.Tensor, warped: torch.Tensor, fixed: torch.Tensor) -> dict[str, float]:
-    """Return the similarity of (1, D, H, W) images to the fixed image, before and after registration."""
+    """Measure the similarity to the fixed image, before and after registration.
+
+    Args:
+        moving: aligned moving image (1, D, H, W) in [0, 1].
+        warped: moving image after the displacement field, likewise.
+        fixed: fixed image, likewise.
+
+    Returns:
+        similarity_before and similarity_after, see `measures_of_images`; 0 if the fixed image has no foreground.
+    """
     step = SIMILARITY_STEP_VOXELS
     shown = (fixed > FOREGROUND)[None, :, ::step, ::step, ::step]
     if not shown.any():
@@ -74,7 +86,15 @@ def similarity(moving: torch.Tensor, warped: torch.Tensor, fixed: torch.Tensor) 
 
 
 def displacement(transform: Transform, field: torch.Tensor) -> dict[str, float]:
-    """Measure a displacement field (3, D, H, W) in voxels, and the transform that holds it in mm.
+    """Measure a displacement field.
+
+    Args:
+        transform: transform that holds the field in mm.
+        field: the same field (3, D, H, W), in voxels.
+
+    Returns:
+        The spacing, the folding, the displacements and the share of points without an inverse, see
+        `measures_of_images`.
 
     Raises:
         ValueError: if the transform has no displacement field.
@@ -96,7 +116,14 @@ def displacement(transform: Transform, field: torch.Tensor) -> dict[str, float]:
 
 
 def deciles(image: np.ndarray) -> list[float]:
-    """Return the nine deciles of the foreground of an image scaled to [0, 1]; empty if there is no foreground."""
+    """Compute the nine deciles of the intensities of the foreground.
+
+    Args:
+        image: image in [0, 1], of any shape.
+
+    Returns:
+        The deciles, rounded to four digits; empty if there is no foreground.
+    """
     values = image[image > FOREGROUND]
     return [round(float(value), 4) for value in np.quantile(values, np.arange(1, 10) / 10)] if values.size else []
 
@@ -111,6 +138,9 @@ def score_label_maps(
         before: moving label map after the alignment alone, on the same grid.
         after: warped moving label map, on the same grid.
         labels: label values to score; None for all of the fixed label map.
+
+    Returns:
+        The scores of each label.
 
     Raises:
         InputError: if there are more than 1000 labels to score.
@@ -133,7 +163,10 @@ def score_label_maps(
 
 
 def summary_of_labels(scores: LabelMapScores) -> dict[str, Any]:
-    """Return label scores in types that JSON can hold.
+    """Sum label scores up, in types that JSON can hold.
+
+    Args:
+        scores: scores of each label.
 
     Returns:
         - dice_before, dice_after, hd95_before, hd95_after, assd_before, assd_after (mm): mean over the labels in both

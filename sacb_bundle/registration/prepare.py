@@ -67,7 +67,7 @@ class Settings:
         spacing = self.trained_spacing_mm if self.spacing_mm == "auto" else self.spacing_mm
         if type(spacing) not in (int, float) or not LEAST_SPACING_MM <= float(spacing) <= LARGEST_SPACING_MM:
             raise InputError(
-                f"spacing is {self.spacing_mm!r}; it must be auto, or a number of mm from {LEAST_SPACING_MM} to "
+                f"spacing is {spacing!r}; it must be auto, or a number of mm from {LEAST_SPACING_MM} to "
                 f"{LARGEST_SPACING_MM}."
             )
         if self.initial not in (*INITIAL, "auto"):
@@ -217,7 +217,13 @@ def _seen_by_both(grid: Grid, fixed: Grid, moving: Grid, initial: np.ndarray) ->
 
 
 def report(grid: Grid, initial: np.ndarray, only_common: bool) -> None:
-    """Log the working grid and the alignment."""
+    """Log the working grid and the alignment.
+
+    Args:
+        grid: working grid.
+        initial: 4x4 matrix from fixed to moving world coordinates in mm, RAS.
+        only_common: whether only the part that both images show is registered.
+    """
     logger.info("working grid: %s", grid)
     logger.info("alignment: shift %.1f mm, rotation %.1f degrees, scale %.3f", *motion(initial, grid).values())
     if only_common:
@@ -225,7 +231,15 @@ def report(grid: Grid, initial: np.ndarray, only_common: bool) -> None:
 
 
 def motion(initial: np.ndarray, grid: Grid) -> dict[str, float]:
-    """Return the shift (mm) of the centre of a grid by an affine transform, its rotation (degrees) and its scale."""
+    """Describe how far an alignment moves an image.
+
+    Args:
+        initial: 4x4 matrix from fixed to moving world coordinates in mm, RAS.
+        grid: grid whose centre is shifted.
+
+    Returns:
+        "shift_mm" of the centre, "turn_degrees" and "scale".
+    """
     centre = grid.corners.mean(axis=0)
     left, sizes, right = np.linalg.svd(initial[:3, :3])
     return {

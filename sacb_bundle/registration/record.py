@@ -17,7 +17,7 @@ RECORD = "case.json"
 # Reason that a case of a study failed.
 FAILURE = "error.json"
 # Number of the format of these files and of study.json. Raise it when the meaning of a value changes.
-FORMAT = 1
+FORMAT = 2
 # Measures of every pair that are numbers, see `measures.measures_of_images`.
 MEASURES = (
     "similarity_before", "similarity_after", "folding_percent",

@@ -175,7 +175,15 @@ def _without_extremes(volume: Volume) -> Volume:
 
 
 def widened(mask: Volume, margin: float) -> Volume:
-    """Dilate a mask by a margin in mm."""
+    """Dilate a mask.
+
+    Args:
+        mask: mask of any type.
+        margin: margin in mm.
+
+    Returns:
+        The dilated mask, bool, on the same grid.
+    """
     distance = distance_transform_edt(mask.values == 0, sampling=mask.grid.spacing)
     return Volume(distance <= margin, mask.grid)
 

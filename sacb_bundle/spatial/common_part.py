@@ -18,7 +18,7 @@ MARGIN_MM = 6.0
 
 
 def common_part(fixed: Volume, moving: Volume, initial: np.ndarray) -> Volume | None:
-    """Return a mask of the part that both images show, with a margin, or None if they show the same part.
+    """Find the part that both images show.
 
     A head and a brain without skull have nothing in common outside the brain, so no displacement field can match them
     there.
@@ -27,6 +27,9 @@ def common_part(fixed: Volume, moving: Volume, initial: np.ndarray) -> Volume | 
         fixed: mask of the foreground of the fixed image.
         moving: mask of the foreground of the moving image.
         initial: 4x4 matrix from fixed to moving world coordinates, in mm, RAS.
+
+    Returns:
+        A mask of that part with a margin, on the fixed image's grid; None if the images show the same part.
 
     Raises:
         InputError: if the foregrounds do not overlap.

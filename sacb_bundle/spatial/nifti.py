@@ -17,12 +17,26 @@ COMPRESSION_LEVEL = 3
 
 
 def is_nifti(path: Path) -> bool:
-    """Return whether the name of a file is that of a NIfTI file."""
+    """Tell by its name whether a file is a NIfTI file.
+
+    Args:
+        path: path of the file.
+
+    Returns:
+        Whether it is.
+    """
     return path.name.lower().endswith(NIFTI_ENDINGS)
 
 
 def is_compressed(path: Path) -> bool:
-    """Return whether the name of a file is that of a compressed file."""
+    """Tell by its name whether a file is compressed.
+
+    Args:
+        path: path of the file.
+
+    Returns:
+        Whether it is.
+    """
     return path.name.lower().endswith(".gz")
 
 
@@ -33,6 +47,9 @@ def nifti_image(values: np.ndarray, grid: Grid, kind: type = nib.Nifti1Image) ->
         values: (D, H, W) array, or one with more axes.
         grid: grid of the first three axes.
         kind: class of the result, `nibabel.Nifti1Image` or `nibabel.Nifti2Image`.
+
+    Returns:
+        The image.
     """
     image = kind(values, grid.affine, dtype=values.dtype)
     image.set_sform(grid.affine, code=1)
@@ -42,7 +59,12 @@ def nifti_image(values: np.ndarray, grid: Grid, kind: type = nib.Nifti1Image) ->
 
 
 def write_nifti(image: nib.Nifti1Image, path: Path) -> None:
-    """Write a NIfTI file so that it appears whole or not at all."""
+    """Write a NIfTI file so that it appears whole or not at all.
+
+    Args:
+        image: image to write.
+        path: path of the file; it is compressed if its name ends in .gz.
+    """
     with whole_file(path) as unfinished:
         if not is_compressed(path):
             nib.save(image, unfinished)
@@ -55,5 +77,11 @@ def compressing(file: object) -> igzip.IGzipFile:
     """Open a stream that compresses what is written to it.
 
     The stream has neither a name nor a time in its header, so that the same voxels are the same bytes.
+
+    Args:
+        file: open binary file to write to.
+
+    Returns:
+        The stream.
     """
     return igzip.IGzipFile(filename="", mode="wb", compresslevel=COMPRESSION_LEVEL, fileobj=file, mtime=0)

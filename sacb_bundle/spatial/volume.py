@@ -49,6 +49,9 @@ def checked_volume(values: np.ndarray, affine: np.ndarray, name: str, sha256: st
         name: name of the image in error messages.
         sha256: hash of the content.
 
+    Returns:
+        The volume.
+
     Raises:
         InputError: if the voxels are not real numbers, there is more or less than one 3-D volume, or the axes of the
             affine are not at right angles.
@@ -59,13 +62,29 @@ def checked_volume(values: np.ndarray, affine: np.ndarray, name: str, sha256: st
 
 
 def check_real(dtype: np.dtype, name: str) -> None:
-    """Raise an InputError unless voxels of a type are real numbers."""
+    """Check that voxels are real numbers.
+
+    Args:
+        dtype: type of the voxels.
+        name: name of the image in error messages.
+
+    Raises:
+        InputError: if they are not.
+    """
     if dtype.kind not in "iuf":
         raise InputError(f"{name}: its voxels are of type {dtype}; real numbers are needed.")
 
 
 def checked_grid(shape: tuple[int, ...], affine: np.ndarray, name: str) -> Grid:
-    """Return the grid of one 3-D volume, without trailing axes of length 1.
+    """Make the grid of one 3-D volume, and check it.
+
+    Args:
+        shape: shape of the array, possibly with trailing axes of length 1, which are dropped.
+        affine: 4x4 matrix from voxel indices to world coordinates, in mm, RAS.
+        name: name of the image in error messages.
+
+    Returns:
+        The grid.
 
     Raises:
         InputError: if the shape is not that of one 3-D volume, or the axes of the affine are not at right angles.
@@ -77,22 +96,43 @@ def checked_grid(shape: tuple[int, ...], affine: np.ndarray, name: str) -> Grid:
 
 
 def without_trailing_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Drop axes of length 1 after the third axis from the end of a shape."""
+    """Drop axes of length 1 after the third axis from the end of a shape.
+
+    Args:
+        shape: shape of an array.
+
+    Returns:
+        The shape without them.
+    """
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     return shape
 
 
 def hint_at_apply(is_series: bool) -> str:
-    """Return what the message for an image of several 3-D volumes adds."""
+    """Say what to do with an image of several 3-D volumes.
+
+    Args:
+        is_series: whether the image is one.
+
+    Returns:
+        The end of an error message; "" for another image.
+    """
     return "; to warp a series, register one of its volumes and give the series to `sacb apply`" if is_series else ""
 
 
 def checked_affine(affine: np.ndarray, name: str) -> np.ndarray:
-    """Return an affine as fp64 if it has an inverse and no shear.
+    """Check that an affine has an inverse and no shear.
+
+    Args:
+        affine: 4x4 matrix from voxel indices to world coordinates, in mm, RAS.
+        name: name of the image in error messages.
+
+    Returns:
+        The affine as fp64.
 
     Raises:
-        InputError: otherwise.
+        InputError: if it has none, or shear.
     """
     matrix = affine[:3, :3]
     if not np.isfinite(affine).all() or np.linalg.matrix_rank(matrix) < 3:
@@ -108,11 +148,14 @@ def checked_affine(affine: np.ndarray, name: str) -> np.ndarray:
 
 
 def as_finite(volume: Volume, name: object) -> Volume:
-    """Return a volume whose voxels can be interpolated.
+    """Check that the voxels of a volume can be interpolated.
 
     Args:
         volume: image of any type of real numbers.
         name: file or name of the image in error messages.
+
+    Returns:
+        The volume.
 
     Raises:
         InputError: if voxels are NaN, infinite, or too large for fp32.
@@ -125,11 +168,14 @@ def as_finite(volume: Volume, name: object) -> Volume:
 
 
 def as_image(volume: Volume, name: object) -> Volume:
-    """Return a volume that can be registered.
+    """Check that a volume can be registered.
 
     Args:
         volume: image of any type of real numbers.
         name: file or name of the image in error messages.
+
+    Returns:
+        The volume.
 
     Raises:
         InputError: if voxels are NaN, infinite, or too large for fp32, or if all voxels are equal.
@@ -225,10 +271,13 @@ def canonical(volume: Volume) -> Volume:
 
 
 def hash_of_voxels(volume: Volume) -> str:
-    """Return the SHA-256, in hexadecimal, of the voxels of a volume, their type and its grid.
+    """Hash the voxels of a volume, their type and its grid.
 
     Args:
         volume: volume of any type of real numbers.
+
+    Returns:
+        The SHA-256, in hexadecimal.
     """
     digest = hashlib.sha256(np.ascontiguousarray(volume.values).data)
     digest.update(repr((volume.grid.shape, volume.grid.affine.tolist(), volume.values.dtype.str)).encode())

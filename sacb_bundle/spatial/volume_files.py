@@ -118,13 +118,16 @@ def read_grid(path: str | Path) -> Grid:
 
 
 def content_hash(path: str | Path) -> str:
-    """Return the SHA-256, in hexadecimal, of what a file holds: the `sha256` of the volume that is read from it.
+    """Hash what a file holds.
 
     It is the hash of the bytes of a file, or of the voxels and the grid in the formats that SimpleITK reads (.mha,
     .mhd, .nrrd, .nhdr), some of which keep voxels in other files.
 
     Args:
         path: path of the file.
+
+    Returns:
+        The SHA-256, in hexadecimal: the `sha256` of the volume that is read from the file.
 
     Raises:
         InputError: if the file cannot be read.
@@ -136,10 +139,13 @@ def content_hash(path: str | Path) -> str:
 
 
 def volume_name(path: str | Path) -> str:
-    """Return the name of a file without the ending of its format.
+    """Name a file without the ending of its format.
 
     Args:
         path: path of the file, which need not exist.
+
+    Returns:
+        The name.
     """
     name = Path(path).name
     endings = sorted(VOLUME_ENDINGS, key=len, reverse=True)
@@ -161,7 +167,13 @@ def write_volume(volume: Volume, path: str | Path) -> None:
 
 @contextmanager
 def reading_image(path: Path) -> Iterator[None]:
-    """Read an image file.
+    """Read an image file in the block of a `with` statement.
+
+    Args:
+        path: path of the file.
+
+    Yields:
+        Nothing.
 
     Raises:
         InputError: if there is no such file, or it is damaged.
@@ -173,7 +185,13 @@ def reading_image(path: Path) -> Iterator[None]:
 
 @contextmanager
 def reading_voxels(name: str) -> Iterator[None]:
-    """Read the header or the voxels of an image of this name in error messages.
+    """Read the header or the voxels of an image in the block of a `with` statement.
+
+    Args:
+        name: name of the image in error messages.
+
+    Yields:
+        Nothing.
 
     Raises:
         InputError: if they cannot be read.
@@ -230,6 +248,13 @@ def _itk_reader(path: Path) -> sitk.ImageFileReader:
 
 def volume_of_itk(image: sitk.Image, name: str) -> Volume:
     """Convert an ITK image of one 3-D volume, possibly with trailing axes of length 1.
+
+    Args:
+        image: ITK image.
+        name: name of the image in error messages.
+
+    Returns:
+        The volume.
 
     Raises:
         InputError: for the same reasons as in `checked_volume`.

@@ -112,7 +112,11 @@ class Study:
         return sorted(todo)
 
     def summarise(self) -> dict[str, float]:
-        """Wait for all processes, then write the tables and the report in one of them."""
+        """Wait for all processes, then write the tables and the report in one of them.
+
+        Returns:
+            Nothing to log: an empty dictionary.
+        """
         self.part.wait_for_others()
         if self.part.leads:
             write_report(self.cases.output_dir)

@@ -4,7 +4,147 @@ import numpy as np
 import pytest
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.registration.intensities import RULES, modality_of, scale, window
+from sacb_bundle.registration.intensities import RULES, Appearance, appearance_of, scale, window
+
+SIZE = 32
+RADIUS = np.linalg.norm(np.indices((SIZE, SIZE, SIZE)) - (SIZE - 1) / 2, axis=0)
+HEAD = RADIUS < 13
+BRIGHT, DARK = 150.0, 50.0
+
+
+def head(background: float = 0.0, low: float = DARK, high: float = BRIGHT) -> np.ndarray:
+    """Draw a ball whose intensities are spread evenly between two values, on a background with a little noise."""
+    generator = np.random.default_rng(0)
+    tissue = generator.uniform(low, high, HEAD.shape)
+    return np.where(HEAD, tissue, background + generator.normal(0, 0.1, HEAD.shape)).astype(np.float32)
+
+
+def ct(background: float = -1000.0, air: float = -1000.0) -> np.ndarray:
+    """Draw a body of soft tissue, with bone and lungs, in air, and beyond the field of view the background."""
+    image = head(air, -50.0, 80.0)
+    image[RADIUS < 4] = -800
+    image[(RADIUS > 11) & HEAD] = 900
+    image[RADIUS > 17] = background
+    return image
+
+
+def changed(image: np.ndarray, value: float, number: int, inside: bool = True) -> np.ndarray:
+    """Give some voxels of the head, or of the background, another value."""
+    places = np.flatnonzero(HEAD if inside else ~HEAD)
+    image = image.copy()
+    image.flat[np.random.default_rng(1).choice(places, number, replace=False)] = value
+    return image
+
+
+def crop(image: np.ndarray) -> np.ndarray:
+    """Cut a block out of the head, which shows no background."""
+    return image[9:23, 9:23, 9:23]
+
+
+# Image, and what it is taken for: modality, background, lowest and highest intensity that count.
+APPEARANCES: dict[str, tuple[np.ndarray, str, float | None, float, float]] = {
+    "dark background": (head(), "mr", 0, 0, 600),
+    "bright background": (head(500), "mr", 500, 50, 450),
+    "background amid z-scores": (head(0, -2, 2), "mr", 0, -2, 14),
+    "dark outliers": (changed(head(), -4000, 9), "mr", 0, 0, 600),
+    "hot voxels": (changed(head(), 30_000, 9), "mr", 0, 0, 600),
+    "all negative": (head(-2000, -1900, -1800), "mr", -2000, -2000, -1200),
+    "all negative, bright background": (head(-1000, -2000, -1400), "mr", -1000, -2000, 400),
+    "ringing below -500": (changed(head(0, 500, 3000), -700, 100, inside=False), "mr", 0, 0, 12_000),
+    "inverted": (255 - head(0, 100, 255), "mr", 255, 0, 620),
+    "crop": (crop(head()), "mr", None, 50, 450),
+    "CT": (ct(), "ct", -1000, -1000, np.inf),
+    "CT with padding": (ct(-3024), "ct", -3024, -1000, np.inf),
+    "CT with hot voxels": (changed(ct(), 30_000, 9), "ct", -1000, -1000, np.inf),
+    "CT above zero": (ct() + 1000, "mr", 0, 0, np.nan),
+}
+
+
+@pytest.mark.parametrize("name", APPEARANCES)
+def test_what_intensities_mean(name: str) -> None:
+    image, modality, background, darkest, brightest = APPEARANCES[name]
+    for stored in (image, np.ascontiguousarray(image[::-1].transpose(2, 0, 1))):
+        for trained_modality in ("mr", "auto"):
+            appearance = appearance_of(stored, "auto", trained_modality, "fixed")
+            assert appearance.modality == modality
+            near = pytest.approx(background, abs=appearance.tolerance)
+            assert appearance.background is None if background is None else appearance.background == near
+            assert appearance.darkest == pytest.approx(darkest, abs=appearance.tolerance)
+            if not np.isnan(brightest):
+                assert appearance.brightest == pytest.approx(brightest, abs=8 * appearance.tolerance)
+
+
+def test_a_modality_that_is_named_is_taken() -> None:
+    for image in (head(), ct()):
+        assert appearance_of(image, "ct", "mr", "fixed").modality == "ct"
+        assert appearance_of(image, "mr", "ct", "fixed").modality == "mr"
+        # Weights that were trained on another modality than MR keep it.
+        assert appearance_of(image, "auto", "ct", "fixed").modality == "ct"
+
+
+@pytest.mark.parametrize("value", [0, -1000, 7.5])
+def test_a_constant_image_is_refused(value: float) -> None:
+    with pytest.raises(InputError, match=f"The moving image is constant: every voxel is {value:g}"):
+        appearance_of(np.full((8, 8, 8), value), "auto", "mr", "moving")
+
+
+def test_a_tiny_foreground_counts() -> None:
+    image = np.zeros((16, 16, 16), np.float32)
+    image[8, 8, 8] = 255
+    appearance = appearance_of(image, "auto", "mr", "fixed")
+    assert (appearance.background, appearance.darkest, appearance.brightest) == (0, 0, 4 * 255)
+
+
+@pytest.mark.parametrize("background", [500.0, 100.0, 0.0])
+def test_a_background_gets_the_lowest_intensity(background: float) -> None:
+    image = head(background)
+    cleaned = appearance_of(image, "auto", "mr", "fixed").cleaned(image)
+    assert cleaned.dtype == np.float32
+    assert np.ptp(cleaned[~HEAD]) < 1
+    assert cleaned[~HEAD].max() <= cleaned[HEAD].min() + 0.1
+    core = RADIUS < 11  # a voxel at the surface may have the intensity of the background by chance
+    np.testing.assert_allclose(cleaned[core], image[core], atol=1)
+
+
+def test_tissue_of_the_intensity_of_the_background_stays() -> None:
+    image = head(100, 140, 200)
+    image[HEAD & (RADIUS > 8)] = 50
+    image[RADIUS < 3] = 100
+    cleaned = appearance_of(image, "auto", "mr", "fixed").cleaned(image)
+    assert (cleaned[RADIUS < 3] == 100).all()
+    assert cleaned[~HEAD].max() == cleaned.min() == 50
+
+
+def test_outliers_are_clipped() -> None:
+    image = changed(changed(head(), -4000, 5), 30_000, 5)
+    appearance = appearance_of(image, "auto", "mr", "fixed")
+    cleaned = appearance.cleaned(image)
+    assert (cleaned.min(), cleaned.max()) == pytest.approx((appearance.darkest, appearance.brightest))
+    usual = np.abs(image) < 1000
+    np.testing.assert_allclose(cleaned[usual], image[usual], atol=0.5)
+
+
+def test_padding_of_a_ct_is_air() -> None:
+    cleaned = {
+        padding: appearance_of(ct(padding), "auto", "mr", "fixed").cleaned(ct(padding)) for padding in (-1000, -3024)
+    }
+    assert np.array_equal(cleaned[-1000], cleaned[-3024])
+    assert cleaned[-3024].min() == -1000
+    assert cleaned[-3024].max() == 900
+
+
+def test_the_background_of_a_clipped_ct_is_air() -> None:
+    image = ct().clip(-125, 275)
+    cleaned = appearance_of(image, "ct", "mr", "fixed").cleaned(image)
+    assert np.array_equal(cleaned[~HEAD], np.full((~HEAD).sum(), -1000))
+    assert np.array_equal(cleaned[HEAD], image[HEAD])
+
+
+def test_tissue_at_the_faces_of_a_ct_is_no_background() -> None:
+    image = crop(np.where(RADIUS < 4, -1000, 40).astype(np.float32))
+    appearance = appearance_of(image, "ct", "mr", "fixed")
+    assert appearance == Appearance("ct", None, -1000, np.inf, appearance.tolerance)
+    assert np.array_equal(appearance.cleaned(image), image)
 
 
 def test_mr_goes_from_the_minimum_to_a_percentile() -> None:
@@ -23,17 +163,7 @@ def test_a_rule_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RULES, "abdomen", window(-200, 400))
     assert scale(np.array([-200, 100, 400], np.float32), "abdomen", "fixed").tolist() == [0, 0.5, 1]
     # Weights trained with a custom modality keep it.
-    assert modality_of(np.zeros(3), "auto", "abdomen") == "abdomen"
-
-
-@pytest.mark.parametrize(("lowest", "expected"), [(-1000, "ct"), (-500, "mr"), (0, "mr")])
-def test_the_modality_of_an_image(lowest: float, expected: str) -> None:
-    image = np.array([lowest, 100])
-    for trained_modality in ("mr", "auto"):
-        assert modality_of(image, "auto", trained_modality) == expected
-    # Weights that were trained by another rule keep it.
-    assert modality_of(image, "auto", "ct") == "ct"
-    assert modality_of(image, "ct", "mr") == "ct"
+    assert appearance_of(head(), "auto", "abdomen", "fixed").modality == "abdomen"
 
 
 def test_an_image_that_shows_next_to_nothing_is_refused() -> None:

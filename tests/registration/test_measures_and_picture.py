@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,14 @@ import torch
 from PIL import Image
 
 from sacb_bundle.metrics import dice
+from sacb_bundle.ops import warp
+from sacb_bundle.registration.flags import flags_of
+from sacb_bundle.registration.intensities import appearance_of
 from sacb_bundle.registration.outputs import write_picture
 from sacb_bundle.registration.pair import Pair
 from sacb_bundle.registration.prepare import Prepared, motion
 from sacb_bundle.registration.result import Registration
+from sacb_bundle.registration.trust import evidence_of, verdict_of
 from sacb_bundle.spatial import Grid, Volume
 
 SHAPE = (32, 40, 24)
@@ -20,16 +25,20 @@ GRID = Grid(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))
 
 
 def case(field: torch.Tensor, labels: bool = True) -> Registration:
-    """Register a box, one voxel further right in the moving image, with a field in voxels."""
-    images = {}
-    for role, start in (("fixed", 8), ("moving", 9)):
-        images[role] = np.zeros(SHAPE, np.float32)
-        images[role][start : start + 12, 10:28, 6:18] = np.random.default_rng(0).random((12, 18, 12)) / 2 + 0.5
+    """Register a box onto what a field, in voxels, makes of it; the labels are 1 in the box."""
+    moving = torch.zeros(1, 1, *SHAPE)
+    texture = np.random.default_rng(0).random((12, 18, 12)) / 2 + 0.5
+    moving[0, 0, 9:21, 10:28, 6:18] = torch.from_numpy(texture)
+    images = {"fixed": warp(moving, field[None])[0, 0].numpy(), "moving": moving[0, 0].numpy()}
     volumes = {role: Volume(image, GRID) for role, image in images.items()}
     if labels:
-        volumes |= {f"{role}_labels": Volume((image > 0).astype(np.int32), GRID) for role, image in images.items()}
-    prepared = Prepared(np.stack([images["moving"], images["fixed"]]), GRID, np.eye(4), {"fixed": "mr", "moving": "ct"})
-    return Registration(Pair(**volumes), prepared, field)
+        volumes |= {f"{role}_labels": Volume((image > 0.1).astype(np.int32), GRID) for role, image in images.items()}
+    pair = Pair(**volumes)
+    appearances = {"fixed": "mr", "moving": "ct"}
+    appearances = {role: appearance_of(images[role], kind, "mr", role) for role, kind in appearances.items()}
+    sources = {"fixed": pair.fixed, "moving": pair.moving}
+    prepared = Prepared(np.stack([images["moving"], images["fixed"]]), GRID, np.eye(4), appearances, sources)
+    return Registration(pair, prepared, field)
 
 
 def shift(voxels: float) -> torch.Tensor:
@@ -52,11 +61,14 @@ def test_measures_of_a_perfect_registration() -> None:
     assert measures["fixed_deciles"] == pytest.approx(np.linspace(0.55, 0.95, 9), abs=0.02)
     assert measures["moving_spacing"] == [2.0, 2.0, 2.0]
     assert measures["spacing"] == 2.0
-    fixed, moving = (result.prepared.images[place] > 0 for place in (1, 0))
+    fixed, moving = (result.prepared.images[place] > 0.1 for place in (1, 0))
     assert measures["dice_before"] == pytest.approx(dice(fixed.astype(int), moving.astype(int), [1])[1])
     assert (measures["dice_after"], measures["hd95_after"], measures["assd_after"]) == (1.0, 0.0, 0.0)
     assert measures["hd95_before"] > 0
     assert (measures["left_out"], measures["vanished"]) == ([], [])
+    assert not measures["alignment_alone"]
+    assert measures.items() >= evidence_of(result.prepared).items()
+    assert measures["verdict"] == verdict_of(measures)
 
 
 def test_measures_of_a_field_that_folds() -> None:
@@ -67,6 +79,23 @@ def test_measures_of_a_field_that_folds() -> None:
     assert measures["inverse_failed_percent"] > 1
     assert measures["displacement_border_mm"] > 5
     assert "dice_after" not in measures
+
+
+def test_a_field_that_brings_the_images_no_closer_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    good = case(shift(1.0), labels=False)
+    with caplog.at_level(logging.WARNING):
+        result = Registration(good.pair, good.prepared, shift(-1.0))
+    assert "so the result is the alignment alone" in caplog.text
+    assert result.alignment_alone
+    assert not result.field.any()
+    torch.testing.assert_close(result.warped_on_working_grid[0], torch.from_numpy(result.prepared.images[0]))
+    places = GRID.lattice(4)
+    np.testing.assert_allclose(result.transform.map_points(places), result.alignment.map_points(places), atol=1e-5)
+    measures = result.measures()
+    assert measures["alignment_alone"]
+    assert measures["similarity_after"] == pytest.approx(measures["similarity_before"], abs=1e-5)
+    assert measures["displacement_max_mm"] == 0
+    assert "the alignment alone: the displacement field brought the images no closer" in flags_of(measures)
 
 
 def test_only_labels_that_are_named_count() -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from sacb_bundle.errors import InputError
+from sacb_bundle.registration.intensities import appearance_of
 from sacb_bundle.registration.outputs import OUTPUTS, Output, check_formats, formats, is_result
-from sacb_bundle.registration.pair import Pair
+from sacb_bundle.registration.pair import ROLES, Pair
 from sacb_bundle.registration.prepare import Prepared
 from sacb_bundle.registration.record import read_record
 from sacb_bundle.registration.result import Registration
@@ -23,10 +24,9 @@ GRID = Grid((16, 16, 16), np.diag([2.0, 2.0, 2.0, 1.0]))
 def result() -> Registration:
     image = np.random.default_rng(0).random((16, 16, 16), np.float32)
     pair = Pair(Volume(image, GRID), Volume(image, GRID), names=("{fixed}", "b"))
-    modalities = {"fixed": "mr", "moving": "mr"}
-    return Registration(
-        pair, Prepared(np.stack([image, image]), GRID, np.eye(4), modalities), torch.zeros(3, 16, 16, 16)
-    )
+    appearances = dict.fromkeys(ROLES, appearance_of(image, "mr", "mr", "fixed"))
+    prepared = Prepared(np.stack([image, image]), GRID, np.eye(4), appearances, dict.fromkeys(ROLES, pair.fixed))
+    return Registration(pair, prepared, torch.zeros(3, 16, 16, 16))
 
 
 def test_every_output_is_a_result_and_protected(result: Registration, tmp_path: Path) -> None:

@@ -231,8 +231,8 @@ def test_the_transform_in_the_file_is_that_in_memory(by_command: Path, result: s
         ({"device": "tpu"}, "device is 'tpu', which is not available"),
         ({"initial": "elastic"}, "initial is 'elastic'; it must be one of none, center, rigid, affine"),
         ({"modality": "us"}, "modality is 'us'; it must be one of auto, mr, ct"),
-        ({"spacing": "2"}, "spacing is '2'; it must be a number of mm"),
-        ({"spacing": 0}, "spacing is 0; it must be a number of mm"),
+        ({"spacing": "2"}, "spacing is '2'; it must be auto, or a number of mm"),
+        ({"spacing": 0}, "spacing is 0; it must be auto, or a number of mm"),
         ({"label_interpolation": "cubic"}, "label_interpolation is 'cubic'"),
     ],
 )

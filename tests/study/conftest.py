@@ -5,20 +5,8 @@ from pathlib import Path
 
 import nibabel as nib
 import pytest
-import torch
 
-from sacb_bundle.networks import SACBNet, WeightsInfo, write_info
 from tests.conftest import write
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a network that moves every voxel a little."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "model.pt"
-    torch.save(SACBNet().state_dict(), path)
-    write_info(WeightsInfo(), path)
-    return path
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from sacb_bundle.study.fingerprint import input_hashes, scan_hash, settings_hash
 from sacb_bundle.transforms import PreparePaird, ScaleIntensityd
 from tests.engine.workflows import ROOT
 
-SETTINGS = {"spacing_mm": 2.0, "size_divisor": 16}
+SETTINGS = {"trained_spacing_mm": 2.0, "size_divisor": 16}
 DIFFERENT: list[dict[str, Any]] = [
     {"network": SACBNet()},
     {"network": SACBNet(num_clusters=5)},

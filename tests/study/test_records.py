@@ -17,7 +17,7 @@ from sacb_bundle.registration.record import FORMAT, fault_of_record, read_record
 from sacb_bundle.study import Cases
 from sacb_bundle.study.records import read_records, summary_of, write_label_table, write_table
 from tests.study.runs import rows_of
-from tests.study.test_report import MEASURES, TRAINED_ON
+from tests.study.test_report import MEASURES
 
 ROW = {"label": 1, "dice_before": 0.5, "dice_after": 0.7, "hd95_before": 3.0, "hd95_after": None}
 ROW |= {"assd_before": 1.0, "assd_after": None}
@@ -33,9 +33,7 @@ RECORD: dict[str, Any] = {
     | {"labels": [ROW], "left_out": [2], "vanished": []}
     | {k: v for k, v in ROW.items() if k != "label"},
 }
-STUDY: dict[str, Any] = {
-    "format": FORMAT, "cases": [{"id": "case", "fixed": "/f.nii", "moving": "/m.nii"}], "trained_on": TRAINED_ON
-}  # fmt: skip
+STUDY: dict[str, Any] = {"format": FORMAT, "cases": [{"id": "case", "fixed": "/f.nii", "moving": "/m.nii"}]}
 WRONG = [None, True, "x", -1, 1.5, float("nan"), float("inf"), 10**400, [], {}, [1], {"a": 1}, "\ud800", "../../x"]
 # Values that are as good as those of the record, or that nothing reads.
 UNREAD = {"id", "weights", "version"}
@@ -89,7 +87,19 @@ def test_every_value_of_a_record_is_checked(place: tuple, folder: Path, tmp_path
         reason = Cases(folder, {}).reason_to_do(STUDY["cases"][0], dict)
         assert reason == "settings changed" if used else "case.json is" in reason
         if value in (True, "x", "\ud800") and place[0] not in UNREAD and value != record["settings"]:
-            assert not used or place[-1] in ("settings", "fixed", "moving", "fixed_modality", "moving_modality")
+            texts = ("settings", "fixed", "moving", "fixed_modality", "moving_modality")
+            assert not used or place[-1] in texts or (place[-1] == "alignment_alone" and value is True)
+
+
+@pytest.mark.parametrize(
+    "name", ["mutual_information", "way_back_percent", "mirrored_ratio", "trust", "alignment_alone"]
+)
+def test_records_without_the_evidence_are_damaged(name: str, folder: Path) -> None:
+    for value in (..., None, "1", [1.0], 1.0 if name == "alignment_alone" else True):
+        record = changed(RECORD, ("measures", name), value)
+        (folder / "case" / "case.json").write_text(json.dumps(record))
+        assert fault_of_record(folder / "case") == f"case.json is damaged: {name}"
+        assert [(case.status, case.verdict) for case in read_records(folder)] == [("missing", "")]
 
 
 @pytest.mark.parametrize("place", list(places(STUDY)), ids=str)
