@@ -11,6 +11,7 @@ import argparse
 import itertools
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from sacb_bundle.spatial import read_label_map
 HEADS = "ms_wholehead_t1_t2_flair"
 SETS = (
     "btcv_abdomen_ct", "chaos_abdomen_mr_t2", "openkbp_hn_ct_3mm", "acdc_cardiac_cine", "mouse_brain_fvb_invivo",
-    "oasis_malf_2mm", "hippocampus_msd",
+    "oasis_malf_2mm", "hippocampus_msd", HEADS,
 )  # fmt: skip
 # Sets that show one part of the body.
 ALIKE = {"btcv_abdomen_ct", "chaos_abdomen_mr_t2"}
@@ -55,31 +56,33 @@ class Trial:
     device: str | None
 
 
-def trials(data: Path, number: int, device: str | None) -> list[Trial]:
+def trials(data: Path, sets: Sequence[str], number: int, device: str | None) -> list[Trial]:
     """List the pairs.
 
     Args:
         data: folder of the sets.
+        sets: names of the sets, those that take longest first.
         number: largest number of right pairs of each set.
         device: device, or None for the default.
 
     Returns:
-        The pairs, those that take longest first.
+        The pairs.
     """
     fewer = max(1, number // WRONG_SHARE)
+    labelled = [name for name in sets if name != HEADS]
     listed: list[tuple[str, Subject, Subject]] = []
-    for name in SETS:
+    for name in labelled:
         right = pairs(data, name, number)
         listed += [(f"right: {name}", *pair) for pair in right]
         for kind in ("turned", "mirrored", "shuffled"):
             listed += [(f"wrong: {kind}", *pair) for pair in right[:fewer]]
-    for first, second in itertools.permutations(SETS, 2):
+    for first, second in itertools.permutations(labelled, 2):
         if {first, second} != ALIKE:
-            fixed, moving = subjects(data, first), subjects(data, second)
-            listed += [("wrong: another part", fixed[i], moving[i]) for i in range(max(1, number // 20))]
-    heads = itertools.permutations(subjects(data, HEADS), 2)
-    same = [pair for pair in heads if pair[0].image.name[:9] == pair[1].image.name[:9]]
-    listed += [(f"right: {HEADS}, one person", *pair) for pair in same[:number]]
+            listed.append(("wrong: another part", subjects(data, first)[0], subjects(data, second)[0]))
+    if HEADS in sets:
+        heads = itertools.permutations(subjects(data, HEADS), 2)
+        same = [pair for pair in heads if pair[0].image.name[:9] == pair[1].image.name[:9]]
+        listed += [(f"right: {HEADS}, one person", *pair) for pair in same[:number]]
     return [Trial(*pair, i, device) for i, pair in enumerate(listed)]
 
 
@@ -177,6 +180,7 @@ def main() -> None:
     """Run the measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder of the sets")
+    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS, metavar="NAME", help="sets (default: all)")
     parser.add_argument(
         "--pairs", type=int, default=24, help="right pairs of each set; a third as many wrong (default: 24)"
     )
@@ -185,9 +189,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file for the table")
     options = parser.parse_args()
     answers, mistakes = [], []
-    for trial, verdict, evidence in in_processes(
-        run_trial, trials(options.data, options.pairs, options.device), options.jobs
-    ):
+    listed = trials(options.data, options.sets, options.pairs, options.device)
+    for trial, verdict, evidence in in_processes(run_trial, listed, options.jobs):
         answers.append((trial.kind, verdict))
         if is_mistake(trial.kind, verdict):
             names = " onto ".join(subject.image.name for subject in (trial.moving, trial.fixed))
