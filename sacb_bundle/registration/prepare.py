@@ -169,7 +169,8 @@ def prepare(pair: Pair, settings: Settings, align: Callable[..., np.ndarray] = a
     scans = {role: Scan.of(pair, role, settings) for role in ROLES}
     spacing = settings.spacing_mm
     if isinstance(spacing, str):
-        voxels = max(min(scan.image.grid.spacing) for scan in scans.values())
+        size = scans["fixed"].body.size  # to which the alignment scales the moving image
+        voxels = max(min(scan.image.grid.spacing) * size / scan.body.size for scan in scans.values())
         spacing = fitting_spacing(settings.trained_spacing_mm, scans["fixed"].body.size, voxels)
     (fixed, fixed_mask), (moving, moving_mask) = (scans[role].averaged(spacing) for role in ROLES)
     kind = settings.initial

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..ops import self_similarity
-from ..spatial import MutualInformation, StartSearch, Volume
+from ..spatial import Grid, MutualInformation, StartSearch, Volume
 from .prepare import Prepared
 
 # Scaled intensity above which a voxel is foreground.
@@ -28,6 +28,9 @@ LARGEST_SCALE = 1.8
 MIRRORED_FROM = 1.05
 # A displacement field must lower the distance of the self-similarities at least to this share.
 LARGEST_DISTANCE_SHARE = 0.95
+# It must also raise the mutual information to this share. It doubles for right pairs; a field that pulls the tissues of
+# an inverted brain apart leaves it as it was.
+LEAST_INFORMATION_SHARE = 1.1
 # Loss of Dice by the displacement field that is a doubt.
 LARGEST_LOSS = 0.05
 # Distance of the voxels whose self-similarities are compared, along each axis.
@@ -52,7 +55,7 @@ def evidence_of(prepared: Prepared) -> dict[str, float]:
     shown = fixed.values > FOREGROUND
     if not shown.any():
         return {"mutual_information": 0.0, "way_back_percent": 100.0, "mirrored_ratio": 0.0, "trust": 0.0}
-    information = float(MutualInformation(fixed, moving, shown, NUM_POINTS)([np.eye(4)])[0])
+    information = _mutual_information(fixed, moving)
     way_back = _way_back(prepared, shown)
     scale = float(np.cbrt(np.linalg.det(prepared.initial[:3, :3])))
     logit = (
@@ -80,10 +83,10 @@ def _way_back(prepared: Prepared, shown: np.ndarray) -> float:
 
 
 def field_helps(fixed: torch.Tensor, moving: torch.Tensor, warped: torch.Tensor) -> bool:
-    """Tell whether a displacement field brought images closer, by their self-similarities.
+    """Tell whether a displacement field brought images closer, by measures that it was not fitted to.
 
     The local correlation that a network maximises can rise when it ruins a pair of two contrasts. The self-similarities
-    depend little on the contrast, and the network was not trained on them.
+    and the mutual information depend little on the contrast, and the network was not trained on them.
 
     Args:
         fixed: fixed image (1, D, H, W) in [0, 1].
@@ -91,7 +94,8 @@ def field_helps(fixed: torch.Tensor, moving: torch.Tensor, warped: torch.Tensor)
         warped: moving image after the displacement field, likewise.
 
     Returns:
-        Whether the mean squared distance of the self-similarities over the foreground of the fixed image fell.
+        Whether, over the foreground of the fixed image, the mean squared distance of the self-similarities fell, and
+        the mutual information rose.
     """
     step = STEP_VOXELS
     shown = fixed[0, ::step, ::step, ::step] > FOREGROUND
@@ -103,7 +107,17 @@ def field_helps(fixed: torch.Tensor, moving: torch.Tensor, warped: torch.Tensor)
             float((self_similarity(image[None], step) - target).square().mean(dim=1)[0][shown].mean())
             for image in (moving, warped)
         )
-    return after <= LARGEST_DISTANCE_SHARE * before
+    if after > LARGEST_DISTANCE_SHARE * before:
+        return False
+    grid = Grid(fixed.shape[1:], np.eye(4))
+    reference, *images = (Volume(image[0].cpu().numpy(), grid) for image in (fixed, moving, warped))
+    before, after = (_mutual_information(reference, image) for image in images)
+    return after >= LEAST_INFORMATION_SHARE * before
+
+
+def _mutual_information(fixed: Volume, moving: Volume) -> float:
+    """Return the mutual information of images on one grid, in nats, over the foreground of the fixed one."""
+    return float(MutualInformation(fixed, moving, fixed.values > FOREGROUND, NUM_POINTS)([np.eye(4)])[0])
 
 
 def verdict_of(measures: Mapping[str, Any]) -> str:

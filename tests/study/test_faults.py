@@ -154,7 +154,7 @@ def test_a_process_killed_while_it_sends_is_replaced(study: Path, monkeypatch: p
     loaded = []
     for batch_ in CaseLoader(CaseDataset(pairs, KillsWhenSent()), num_workers=2):
         loaded.append((batch_["id"][0], "error" in batch_))
-        time.sleep(0.5)  # the message waits in the pipe
+        time.sleep(1)  # the message waits in the pipe
     assert loaded == [(name, False) for name in "abcd"]
 
 
