@@ -105,7 +105,7 @@ def test_inference_of_images_without_labels_and_of_any_size(weights: str, tmp_pa
 
 
 def test_evaluation_scores_what_inference_writes(study: Path, weights: str, registered: Path, tmp_path: Path) -> None:
-    workflow("evaluate", dataset_dir=str(study), checkpoint=weights, output_dir=str(tmp_path)).run()
+    workflow("evaluate", "oasis", dataset_dir=str(study), checkpoint=weights, output_dir=str(tmp_path)).run()
     with open(tmp_path / "metrics.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     fixed = voxels(study / "labels" / "moving_2.nii.gz")

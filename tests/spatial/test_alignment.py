@@ -80,6 +80,7 @@ def test_a_mask_says_what_counts(brain: Volume) -> None:
     assert np.abs(corners @ (found - rigid()).T).max() < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("axis", "degrees"), [((0, 0, 1), 90), ((0, 0, 1), 180), ((1, 0, 0), 120), ((1, 1, 0), 180), ((2, -1, 3), 70)]
 )

@@ -96,6 +96,7 @@ def test_an_interrupted_study_tells_what_is_done(
     assert "2 of 4 cases are done" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_resume_does_what_is_not_complete_and_says_why(
     table: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +132,7 @@ def test_resume_does_what_is_not_complete_and_says_why(
     assert "case 01 (settings changed)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_results_of_before_go_when_a_case_is_done_anew(table: Path, model: Path, tmp_path: Path) -> None:
     assert batch(tmp_path / "out", model, "--pairs", table, "--formats", "tfm") == 0
     assert (tmp_path / "out" / "case 00" / "transform.tfm").is_file()
@@ -173,6 +175,7 @@ def test_any_name_and_place(study: Path, model: Path, tmp_path: Path) -> None:
     assert list(rows) == ["link_to_a b_scan.1", "link_to_Zoë_scan.1", "$1-0", "'@pairs"]  # no formula
 
 
+@pytest.mark.slow
 def test_pairs_of_folders(study: Path, model: Path, tmp_path: Path) -> None:
     for folder, role, numbers in (("a", "fixed", (0, 1)), ("b", "moving", (1, 2))):
         for number in numbers:
@@ -223,6 +226,7 @@ def test_which_pairs_must_be_said_once(
     assert "which pairs?" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_scans_among_the_results_are_refused(
     table: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,6 +239,7 @@ def test_scans_among_the_results_are_refused(
     assert contents(tmp_path / "out") == before
 
 
+@pytest.mark.slow
 def test_ranks_share_a_study(table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an array of independent jobs: the report is written after all of them."""
     out = tmp_path / "out"
@@ -267,6 +272,7 @@ def test_an_invalid_rank(table: Path, model: Path, tmp_path: Path, monkeypatch, 
     assert "RANK is '2' and WORLD_SIZE '2'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_missing_input_fails_its_case_alone_and_its_results_stay(
     table: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -229,6 +229,7 @@ def killing(operation: Callable, steps: Iterator[int]) -> Callable:
     return run
 
 
+@pytest.mark.slow
 def test_a_registration_beside_a_study_keeps_its_files(
     table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +260,7 @@ def test_a_registration_into_a_folder_that_cannot_be_replaced(
         assert len(list(small_disk.iterdir())) == len(RESULTS) - 1
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_write_one_study(
     table: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
