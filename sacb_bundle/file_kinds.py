@@ -1,4 +1,4 @@
-"""What a file holds, as its first bytes tell: for messages about files that are not what their names say."""
+"""Tell from its first bytes what a file holds, for messages about files whose names are wrong."""
 
 from __future__ import annotations
 

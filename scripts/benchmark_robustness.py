@@ -61,7 +61,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the program did with a case.
+    """Outcome of a case.
 
     Attributes:
         reference: mean Dice of the untouched pair.

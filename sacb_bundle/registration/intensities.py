@@ -29,7 +29,7 @@ OUTLIER_FACTOR = 4.0
 
 @dataclass(frozen=True)
 class Appearance:
-    """What the intensities of a scan are taken for.
+    """Modality, background and range of a scan, as its intensities tell.
 
     Attributes:
         modality: key of `RULES`.

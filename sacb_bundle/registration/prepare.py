@@ -188,7 +188,7 @@ def prepare(pair: Pair, settings: Settings, align: Callable[..., np.ndarray] = a
         "moving": resample(Transform(initial), grid, [moving]).images[0].values,
         "fixed": resample(Transform(), grid, [fixed]).images[0].values,
     }
-    # Where a field of view ends, continue both images: an edge in one alone would draw the other to it.
+    # Continue both images beyond a field of view: an edge in one alone would draw the other to it.
     seen = _seen_by_both(grid, fixed.grid, moving.grid, initial)
     if not seen.all() and seen.any():
         nearest = distance_transform_edt(~seen, return_distances=False, return_indices=True)

@@ -1,4 +1,4 @@
-"""Reading of gzip files, by ISA-L."""
+"""Read gzip files with ISA-L."""
 
 from __future__ import annotations
 

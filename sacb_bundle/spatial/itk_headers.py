@@ -21,7 +21,7 @@ from .nifti_files import DEFLATE_LIMIT
 _LONGEST_HEADER_BYTES = 2**20
 _LARGEST_NUMBER_OF_FILES = 2**16
 _LONGEST_LINE_BYTES = 1024
-# How a value that is true begins.
+# First letters of a value that is true.
 _TRUE = ("T", "t", "1")
 # Bytes of voxels in a byte of text: 8 in a digit and a space.
 _TEXT_LIMIT = 4
@@ -37,7 +37,7 @@ _NRRD_ENCODINGS = {
 
 @dataclass(frozen=True)
 class _MetaData:
-    """What the header of a MetaImage says of its data.
+    """Layout of the data of a MetaImage, from its header.
 
     Attributes:
         voxels: number of values.

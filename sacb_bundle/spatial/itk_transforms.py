@@ -1,4 +1,4 @@
-"""Reading of ITK's transform files (.tfm, .txt, .mat, .h5), by rules stricter than ITK's.
+"""Read ITK's transform files (.tfm, .txt, .mat, .h5), by rules stricter than ITK's.
 
 ITK's own readers of text and .mat files take what is left of a file that is cut short for another transform, mostly the
 identity, and crash at some words; here the numbers of each transform are counted before ITK gets them. A text file does

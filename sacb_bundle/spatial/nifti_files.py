@@ -1,4 +1,4 @@
-"""Reading of NIfTI files: one reader of headers and voxels, which checks the one against the other."""
+"""Read headers and voxels of NIfTI files, and check the one against the other."""
 
 from __future__ import annotations
 
