@@ -171,7 +171,7 @@ def prepare(pair: Pair, settings: Settings, align: Callable[..., np.ndarray] = a
     if isinstance(spacing, str):
         size = scans["fixed"].body.size  # to which the alignment scales the moving image
         voxels = max(min(scan.image.grid.spacing) * size / scan.body.size for scan in scans.values())
-        spacing = fitting_spacing(settings.trained_spacing_mm, scans["fixed"].body.size, voxels)
+        spacing = fitting_spacing(settings.trained_spacing_mm, size, voxels)
     (fixed, fixed_mask), (moving, moving_mask) = (scans[role].averaged(spacing) for role in ROLES)
     kind = settings.initial
     if kind == "auto":

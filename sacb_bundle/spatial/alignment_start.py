@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from ..ops import local_ncc
 from .body import body_of, foreground
-from .mutual_information import MutualInformation
+from .mutual_information import MutualInformation, to_unit
 from .resampling import averaged, resample
 from .transform import Transform
 from .volume import Volume
@@ -84,7 +84,7 @@ class BothWays:
     def __init__(self, fixed: Volume, moving: Volume, sizes: Sequence[float], num_voxels: int, num_points: int) -> None:
         images = [averaged(image, size / num_voxels) for image, size in zip((fixed, moving), sizes, strict=True)]
         shown = [binary_dilation(foreground(image).values, iterations=MARGIN_VOXELS) for image in images]
-        self.images = [Volume(_between_percentiles(image.values), image.grid) for image in images]
+        self.images = images
         self.shown = shown[0]
         self.forward = MutualInformation(images[0], images[1], shown[0], num_points)
         self.backward = MutualInformation(images[1], images[0], shown[1], num_points)
@@ -110,7 +110,7 @@ class BothWays:
         Returns:
             The mean squared local correlation over the body in the fixed image; 0 counts outside the moving image.
         """
-        fixed, moving = self.images
+        fixed, moving = (Volume(to_unit(image.values).astype(np.float32), image.grid) for image in self.images)
         inside = Volume(np.ones(moving.grid.shape, np.int32), moving.grid)
         placed = resample(Transform(start.matrix), fixed.grid, [moving], [inside])
         pair = [torch.from_numpy(np.ascontiguousarray(image.values))[None, None] for image in (fixed, placed.images[0])]
@@ -134,7 +134,11 @@ class StartSearch:
         self.bodies = body_of(fixed), body_of(moving)
         self.scales = scales
         self.sizes = [body.size for body in self.bodies]
-        self.coarse_score = BothWays(fixed, moving, self.sizes, COARSE_VOXELS, COARSE_POINTS)
+
+    @cached_property
+    def coarse_score(self) -> BothWays:
+        """Score that tries all turns."""
+        return BothWays(*self.images, self.sizes, COARSE_VOXELS, COARSE_POINTS)
 
     @cached_property
     def fine_score(self) -> BothWays:
@@ -258,13 +262,6 @@ def _all_turns() -> list[np.ndarray]:
     directions = [*np.eye(3), *-np.eye(3), *corners]
     finer = [Rotation.from_rotvec(FINER_TURN_DEGREES * axis, degrees=True).as_matrix() for axis in directions]
     return [fine @ turn for fine in (np.eye(3), *finer) for turn in axis_turns]
-
-
-def _between_percentiles(values: np.ndarray) -> np.ndarray:
-    """Scale an image from its minimum to the 99th percentile of its foreground, to [0, 1]."""
-    values = values - values.min()
-    foreground = values[values > 0]
-    return np.clip(values / np.percentile(foreground, 99), 0, 1).astype(np.float32) if foreground.size else values
 
 
 def _apart(starts: Sequence[Start], number: int | None = None) -> list[Start]:

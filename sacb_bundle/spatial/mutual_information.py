@@ -81,13 +81,25 @@ class MutualInformation:
         return (information * number.flatten() / len(self.points)).numpy()
 
 
-def _bin_positions(values: np.ndarray) -> np.ndarray:
-    """Return intensities as positions between the centres of the first and the last bin."""
+def to_unit(values: np.ndarray) -> np.ndarray:
+    """Scale an image from its minimum to the 99th percentile of its foreground.
+
+    Args:
+        values: intensities of any shape.
+
+    Returns:
+        The intensities, fp64, clipped to [0, 1]; 0 for a constant image.
+    """
     lowest = float(values.min())
     foreground = values[values > lowest]
     highest = float(np.percentile(foreground, BRIGHTEST_PERCENTILE)) if foreground.size else lowest
     span = highest - lowest if highest > lowest else 1.0
-    return np.clip((values.astype(np.float64) - lowest) / span, 0, 1) * (NUM_BINS - 1)
+    return np.clip((values.astype(np.float64) - lowest) / span, 0, 1)
+
+
+def _bin_positions(values: np.ndarray) -> np.ndarray:
+    """Return intensities as positions between the centres of the first and the last bin."""
+    return to_unit(values) * (NUM_BINS - 1)
 
 
 def _entropy(shares: torch.Tensor) -> torch.Tensor:
