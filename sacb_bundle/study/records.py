@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 from ..data.data_list import LONGEST_ID_BYTES
 from ..errors import InputError
-from ..files import is_text, read_json, whole_file
+from ..files import is_text, read_json
 from ..metrics import LABEL_SCORES, mean_and_std
 from ..registration.flags import flags_of
 from ..registration.record import (
@@ -88,9 +87,8 @@ def read_study(output_dir: Path) -> dict[str, Any]:
     Raises:
         InputError: if the folder holds no study.json of this version.
     """
-    check_study(output_dir)
     path = output_dir / STUDY
-    study = read_json(path)
+    study = check_study(output_dir)
     if not has_format(study):
         raise InputError(f"{path}: is of another version; register its pairs with sacb batch --resume.")
     for pair in study["cases"]:
@@ -99,11 +97,14 @@ def read_study(output_dir: Path) -> dict[str, Any]:
     return study
 
 
-def check_study(output_dir: Path) -> None:
+def check_study(output_dir: Path) -> dict[str, Any]:
     """Check that a folder holds a study, of this or another version.
 
     Args:
         output_dir: folder of the study.
+
+    Returns:
+        The content of study.json.
 
     Raises:
         InputError: if it holds no study.json, or that of another program.
@@ -117,6 +118,7 @@ def check_study(output_dir: Path) -> None:
         isinstance(pair, dict) and _is_case_name(pair.get("id")) for pair in cases
     ):
         raise InputError(f"{path}: does not describe a study; if the file is yours, choose another folder.")
+    return study
 
 
 def _is_case_name(value: object) -> bool:
@@ -217,18 +219,3 @@ def summary_of(records: Sequence[CaseRecord]) -> dict[str, Any]:
         "scored": len(values["dice_after"]),
         **{name: mean_and_std(of_score) for name, of_score in values.items()},
     }
-
-
-def write_summary(summary: dict[str, Any], path: Path) -> None:
-    """Write summary.json.
-
-    Args:
-        summary: summary of the cases, see `summary_of`.
-        path: path of the file.
-
-    Raises:
-        InputError: if the file cannot be written.
-    """
-    with whole_file(path) as unfinished:
-        text = json.dumps(summary, indent=2, ensure_ascii=False)
-        unfinished.write_text(text + "\n", encoding="utf-8")

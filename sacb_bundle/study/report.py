@@ -15,7 +15,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..files import check_results, real_path, whole_file
+from ..files import check_results, real_path, whole_file, write_json
 from ..registration import flags
 from .records import (
     LABELS,
@@ -27,7 +27,6 @@ from .records import (
     read_records,
     summary_of,
     write_label_table,
-    write_summary,
     write_table,
 )
 
@@ -76,7 +75,7 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
     write_table(records, output_dir / TABLE)
     write_label_table(records, output_dir / LABELS)
     summary = summary_of(records)
-    write_summary(summary, output_dir / SUMMARY)
+    write_json(summary, output_dir / SUMMARY)
     template = Environment(
         loader=PackageLoader("sacb_bundle.study", "."),
         autoescape=select_autoescape(["html"]),
