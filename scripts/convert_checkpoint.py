@@ -25,7 +25,7 @@ def main() -> None:
     except InputError as error:
         sys.exit(f"error: {error}")
     network = describe(network_like(state))
-    info = WeightsInfo(network, arguments.spacing, arguments.modality, None, arguments.trained_on)
+    info = WeightsInfo(network, arguments.spacing, arguments.modality, arguments.trained_on)
     write_weights(state, info, arguments.output)
     print(f"{arguments.output}: {sum(value.numel() for value in state.values()):,} parameters")
 

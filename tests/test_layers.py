@@ -17,11 +17,12 @@ ROOMS = {
     "losses": {"ops"},
     "metrics": {"ops"},
     "spatial": {"ops"},
-    "registration": {"ops", "networks", "metrics", "spatial"},
-    "data": {"spatial"},
+    "quality": {"ops", "metrics", "spatial"},
+    "registration": {"ops", "networks", "metrics", "spatial", "quality"},
+    "data": {"spatial", "registration"},
     "transforms": {"ops", "networks", "metrics", "spatial", "registration", "data"},
     "engine": {"ops", "networks", "losses", "metrics", "spatial", "registration", "data"},
-    "study": {"ops", "networks", "metrics", "spatial", "registration", "data"},
+    "study": {"ops", "networks", "metrics", "spatial", "quality", "registration", "data"},
 }
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 FILES = [path for path in PACKAGE.rglob("*.py") if "_bundle" not in path.parts]

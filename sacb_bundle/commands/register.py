@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     """
     show_log()
     from ..files import real_path
-    from ..registration.flags import flags_of
+    from ..quality import flags_of
     from ..registration.register import Registrar
     from ..registration.result_folder import check_folder, check_not_read
 

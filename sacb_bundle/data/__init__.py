@@ -2,6 +2,7 @@
 
 from .atlases import Atlas, atlas_names, read_atlas
 from .checks import check_labels, check_scan_grids, check_training_items, has_labels, label_values
+from .common_grid import CommonGrid
 from .data_list import read_data_list
 from .dataset_folder import DatasetFolder, labels_to_score, read_dataset
 from .epoch_sampler import EpochSampler
@@ -11,6 +12,7 @@ from .phantom import phantom_images, phantom_pair
 
 __all__ = [
     "Atlas",
+    "CommonGrid",
     "DatasetFolder",
     "EpochSampler",
     "Pair",

@@ -20,7 +20,7 @@ from .sacb_net import SACBNet
 NETWORKS: dict[str, type[nn.Module]] = {"SACBNet": SACBNet}
 
 
-LARGEST_SPACING_MM, LARGEST_DECILE = 1e4, 1e6
+LARGEST_SPACING_MM = 1e4
 
 
 class RegistrationNetwork(Protocol):
@@ -43,14 +43,12 @@ class WeightsInfo:
         network: {"name": one of `NETWORKS`, and its options}.
         spacing_mm: spacing of the grids that the network was trained on.
         modality: rule that scaled the intensities, see `sacb_bundle.registration.intensities`.
-        deciles: nine deciles of the scaled foreground intensities of the training images; None if unknown.
         trained_on: the training data, in words.
     """
 
     network: dict[str, Any] = field(default_factory=lambda: {"name": "SACBNet"})
     spacing_mm: float = 2.0
     modality: str = "mr"
-    deciles: list[float] | None = None
     trained_on: str = ""
 
 
@@ -104,12 +102,6 @@ def check_info(info: WeightsInfo, path: Path) -> None:
         raise InputError(f"{path}: spacing_mm is {info.spacing_mm!r}; it must be a length in mm.")
     if not isinstance(info.modality, str) or not isinstance(info.trained_on, str):
         raise InputError(f"{path}: modality and trained_on must be text.")
-    if info.deciles is not None and not (
-        isinstance(info.deciles, list)
-        and len(info.deciles) == 9
-        and all(type(v) in (int, float) and abs(v) < LARGEST_DECILE for v in info.deciles)
-    ):
-        raise InputError(f"{path}: deciles must be nine numbers, or null.")
 
 
 def write_info(info: WeightsInfo, weights: str | Path) -> None:

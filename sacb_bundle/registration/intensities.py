@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import label
@@ -44,6 +45,12 @@ class Appearance:
     darkest: float
     brightest: float
     tolerance: float
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Modality, background and range, in types that JSON can hold: None for no background or no upper limit."""
+        brightest = self.brightest if np.isfinite(self.brightest) else None
+        return {"modality": self.modality, "background": self.background, "range": [self.darkest, brightest]}
 
     def cleaned(self, image: np.ndarray) -> np.ndarray:
         """Give the background the lowest intensity, and clip outliers.

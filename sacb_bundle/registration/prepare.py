@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from ..errors import InputError
+from ..quality import motion
 from ..spatial import (
     INITIAL,
     Body,
@@ -93,6 +94,11 @@ class Prepared:
     initial: np.ndarray
     appearances: dict[str, Appearance]
     sources: dict[str, Volume]
+
+    @property
+    def volumes(self) -> dict[str, Volume]:
+        """The images "moving" and "fixed" on the working grid."""
+        return {role: Volume(image, self.grid) for role, image in zip(("moving", "fixed"), self.images, strict=True)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,22 +235,3 @@ def report(grid: Grid, initial: np.ndarray, only_common: bool) -> None:
     logger.info("alignment: shift %.1f mm, rotation %.1f degrees, scale %.3f", *motion(initial, grid).values())
     if only_common:
         logger.info("only the region in both images is registered; the field is extrapolated smoothly beyond it")
-
-
-def motion(initial: np.ndarray, grid: Grid) -> dict[str, float]:
-    """Describe how far an alignment moves an image.
-
-    Args:
-        initial: 4x4 matrix from fixed to moving world coordinates in mm, RAS.
-        grid: grid whose centre is shifted.
-
-    Returns:
-        "shift_mm" of the centre, "turn_degrees" and "scale".
-    """
-    centre = grid.corners.mean(axis=0)
-    left, sizes, right = np.linalg.svd(initial[:3, :3])
-    return {
-        "shift_mm": float(np.linalg.norm(initial[:3, :3] @ centre + initial[:3, 3] - centre)),
-        "turn_degrees": float(np.degrees(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1)))),
-        "scale": float(np.prod(sizes) ** (1 / 3)),
-    }

@@ -17,8 +17,8 @@ RECORD = "case.json"
 # Reason that a case of a study failed.
 FAILURE = "error.json"
 # Number of the format of these files and of study.json. Raise it when the meaning of a value changes.
-FORMAT = 2
-# Measures of every pair that are numbers, see `measures.measures_of_images`.
+FORMAT = 3
+# Measures of every pair that are numbers, see `result.Registration.measures`.
 MEASURES = (
     "similarity_before", "similarity_after", "folding_percent",
     "displacement_mean_mm", "displacement_max_mm", "displacement_border_mm", "inverse_failed_percent",
@@ -137,18 +137,6 @@ def is_number(value: object, least: float = -LARGEST_NUMBER) -> bool:
     return type(value) in (int, float) and least <= value <= LARGEST_NUMBER  # type: ignore[operator]
 
 
-def are_deciles(value: object) -> bool:
-    """Tell whether a value holds nine deciles.
-
-    Args:
-        value: value to check.
-
-    Returns:
-        Whether it does.
-    """
-    return isinstance(value, list) and len(value) == 9 and all(map(is_number, value))
-
-
 def _fault_in(content: dict[str, Any]) -> str:
     """Return why the content of case.json cannot be used, in words; "" if it can."""
     if not has_format(content):
@@ -216,7 +204,8 @@ _MEASURES: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(("spacing", "alignment_scale"), _is_positive),
     "alignment_alone": lambda value: isinstance(value, bool),
     **dict.fromkeys(("fixed_modality", "moving_modality"), is_text),
-    **dict.fromkeys(("fixed_deciles", "moving_deciles"), lambda value: value == [] or are_deciles(value)),
+    **dict.fromkeys(("fixed_background", "moving_background"), _is_number_or_none),
+    **dict.fromkeys(("fixed_range", "moving_range"), _list_of(_is_number_or_none, length=2)),
     **dict.fromkeys(("fixed_spacing", "moving_spacing"), _list_of(_is_positive, length=3)),
 }
 _LABEL_MEASURES: dict[str, Callable[[object], bool]] = {

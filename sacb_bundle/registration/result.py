@@ -17,6 +17,18 @@ from ..errors import InputError
 from ..files import real_path
 from ..metrics import LabelMapScores
 from ..ops import warp
+from ..quality import (
+    Views,
+    displacement,
+    draw,
+    evidence_of,
+    field_helps,
+    motion,
+    score_label_maps,
+    similarity,
+    summary_of_labels,
+    verdict_of,
+)
 from ..spatial import (
     DisplacementField,
     Grid,
@@ -33,14 +45,11 @@ from ..spatial import (
     warp_points,
     warp_series,
 )
-from .measures import measures_of_images, score_label_maps, summary_of_labels
 from .outputs import check_formats, write_outputs
 from .pair import Pair, read_label_map
-from .picture import draw
 from .prepare import Prepared
 from .record import write_record
 from .result_folder import check_folder, replaced_results
-from .trust import field_helps, verdict_of
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +110,7 @@ class Registration:
         return f"<Registration of {moving} onto {fixed}: {self.fixed_grid}>"
 
     def _field_helps(self) -> bool:
-        """Tell whether the displacement field brings the images closer, see `sacb_bundle.registration.trust`."""
+        """Tell whether the displacement field brings the images closer, see `sacb_bundle.quality.field_helps`."""
         moving, fixed = torch.from_numpy(self.prepared.images).to(self.field.device).split(1)
         return field_helps(fixed, moving, self.warped_on_working_grid)
 
@@ -231,7 +240,7 @@ class Registration:
     def measures(
         self, fixed_labels: Any = None, moving_labels: Any = None, labels: Sequence[int] | None = None
     ) -> dict[str, Any]:
-        """Measure similarity, folding and displacement, and the agreement of label maps, before and after registration.
+        """Measure images, displacement field and label maps, before and after registration.
 
         "before" is after the alignment alone, "after" with the displacement field.
 
@@ -241,16 +250,41 @@ class Registration:
             labels: label values to score; by default all of the fixed label map.
 
         Returns:
-            The measures of `measures_of_images`, and of `summary_of_labels` if there are both label maps; and
-            "verdict": "good", "doubtful" or "failed", see `sacb_bundle.registration.trust.verdict_of`.
+            - the measures of `similarity`, `displacement` and `evidence_of`, see `sacb_bundle.quality`, and of
+              `summary_of_labels` if there are both label maps;
+            - alignment_shift_mm, alignment_turn_degrees, alignment_scale: what the alignment does to the image;
+            - alignment_alone: whether the field was replaced by zeros, since it brought the images no closer;
+            - fixed_modality, fixed_background, fixed_range, and of moving: what the intensities were taken for;
+            - fixed_spacing, moving_spacing: spacing of the images, in mm;
+            - verdict: "good", "doubtful" or "failed", see `sacb_bundle.quality.verdict_of`.
 
         Raises:
             InputError: if a label map is invalid, or on the wrong grid.
         """
         scores = self.label_scores(fixed_labels, moving_labels, labels)
-        self.measured = measures_of_images(self) | ({} if scores is None else summary_of_labels(scores))
+        self.measured = self._measures_of_images() | ({} if scores is None else summary_of_labels(scores))
         self.measured["verdict"] = verdict_of(self.measured)
         return dict(self.measured)
+
+    def _measures_of_images(self) -> dict[str, Any]:
+        """Measure images and displacement field, see `measures`."""
+        prepared = self.prepared
+        moving, fixed = torch.from_numpy(prepared.images).to(self.field.device).split(1)
+        taken_for = {
+            f"{role}_{name}": value
+            for role, appearance in prepared.appearances.items()
+            for name, value in appearance.facts.items()
+        }
+        return {
+            **similarity(moving, self.warped_on_working_grid, fixed),
+            **displacement(self.transform, self.field),
+            **evidence_of(prepared.volumes["fixed"], prepared.volumes["moving"], prepared.initial, prepared.sources),
+            **{f"alignment_{name}": value for name, value in motion(prepared.initial, prepared.grid).items()},
+            **taken_for,
+            "alignment_alone": self.alignment_alone,
+            "fixed_spacing": list(self.fixed_grid.spacing),
+            "moving_spacing": list(self.pair.moving.grid.spacing),
+        }
 
     def label_scores(
         self, fixed_labels: Any = None, moving_labels: Any = None, labels: Sequence[int] | None = None
@@ -297,12 +331,15 @@ class Registration:
         ).labels[0]
 
     def picture(self) -> Image.Image:
-        """Draw the pair in three planes, see `sacb_bundle.registration.picture.draw`.
+        """Draw the pair in three planes, see `sacb_bundle.quality.draw`.
 
         Returns:
             The picture, RGB.
         """
-        return draw(self)
+        moving, fixed = self.prepared.images
+        warped, field = (values.cpu().numpy() for values in (self.warped_on_working_grid[0], self.field))
+        labels = self.pair.fixed_labels, self.pair.moving_labels
+        return draw(Views(fixed, moving, warped, field, self.prepared.grid, self.transform, *labels))
 
     def _repr_jpeg_(self) -> bytes:
         stream = io.BytesIO()

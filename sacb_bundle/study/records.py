@@ -13,7 +13,7 @@ from ..data.data_list import LONGEST_ID_BYTES
 from ..errors import InputError
 from ..files import is_text, read_json
 from ..metrics import LABEL_SCORES, mean_and_std
-from ..registration.flags import flags_of
+from ..quality import VERDICTS, flags_of, verdict_of
 from ..registration.record import (
     MEASURES,
     fault_of_record,
@@ -21,7 +21,6 @@ from ..registration.record import (
     read_failure,
     read_record,
 )
-from ..registration.trust import VERDICTS, verdict_of
 from ..tables import write_csv
 
 STUDY, TABLE, LABELS, SUMMARY, REPORT = OWN_FILES = (
@@ -43,7 +42,7 @@ class CaseRecord:
         inputs: paths of the images by role.
         measures: measures of the case, see `sacb_bundle.transforms.MeasureRegistrationd`.
         seconds: run time.
-        verdict: "good", "doubtful" or "failed", see `sacb_bundle.registration.trust.verdict_of`; "" if not done.
+        verdict: "good", "doubtful" or "failed", see `sacb_bundle.quality.verdict_of`; "" if not done.
         flags: reasons to review the case.
         error: reason the case failed.
     """

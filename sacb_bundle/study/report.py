@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..files import check_results, real_path, whole_file, write_json
-from ..registration import flags
+from ..quality import flags
 from .records import (
     LABELS,
     OWN_FILES,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from monai.transforms import Transform as MonaiTransform
 
-from ..registration.common_grid import CommonGrid
+from ..data import CommonGrid
 from ..spatial import check_same_grid, read_image, read_label_map
 
 KEYS: tuple[Hashable, ...] = ("image", "label")
@@ -20,7 +20,7 @@ class PrepareSubjectd(MonaiTransform):
 
     Args:
         subjects: all subjects, each with the path "image".
-        settings: further arguments of `sacb_bundle.registration.common_grid.CommonGrid`.
+        settings: further arguments of `sacb_bundle.data.CommonGrid`.
 
     Attributes:
         spacing_mm: spacing of the resulting grid.

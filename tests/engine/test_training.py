@@ -219,8 +219,6 @@ def test_weights_say_how_to_use_them(study: Path, trained: Path, tmp_path: Path)
     assert info.network == describe(SACBNet(base_channels=2))
     assert (info.spacing_mm, info.modality) == (2.0, "mr")
     assert info.trained_on == f"4 subjects of {study.name}"
-    assert info.deciles == sorted(info.deciles)
-    assert 0.05 < info.deciles[0] < info.deciles[-1] <= 1
     images = [study / "images" / f"{role}_0.nii.gz" for role in ("fixed", "moving")]
     result = Registrar(trained / "model.pt", device="cpu", initial="none")(*images)
     assert result.warped.shape == (32, 32, 32)

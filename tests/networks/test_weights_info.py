@@ -26,7 +26,7 @@ def test_weights_alone_are_enough(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = SACBNet(**SMALL).eval()
     torch.save(network.state_dict(), tmp_path / "mine.pt")
-    write_info(WeightsInfo(describe(network), 1.5, "ct", None, "scans"), tmp_path / "mine.pt")
+    write_info(WeightsInfo(describe(network), 1.5, "ct", "scans"), tmp_path / "mine.pt")
     loaded, info = load_network(tmp_path / "mine.pt", "cpu")
     assert (info.spacing_mm, info.modality, info.trained_on) == (1.5, "ct", "scans")
     image = torch.rand(1, 2, 32, 32, 32)
@@ -45,7 +45,7 @@ def test_the_weights_that_ship_are_described() -> None:
     ("content", "message"),
     [
         (None, r"model\.json: no such file\. It says which network, spacing and intensities model\.pt"),
-        ("[]", "must hold an object with the keys network, spacing_mm, modality, deciles, trained_on"),
+        ("[]", "must hold an object with the keys network, spacing_mm, modality, trained_on"),
         ("{", "not valid JSON"),
         ({"network": {"name": "os.system", "command": "true"}}, "names the network 'os.system'; known are SACBNet"),
         ({"network": "SACBNet"}, "names the network None"),
@@ -53,7 +53,6 @@ def test_the_weights_that_ship_are_described() -> None:
         ({"spacing_mm": 0}, "spacing_mm is 0; it must be a length in mm"),
         ({"spacing_mm": True}, "spacing_mm is True"),
         ({"modality": 5}, "modality and trained_on must be text"),
-        ({"deciles": [0.1]}, "deciles must be nine numbers, or null"),
         ({"colour": "red"}, "must hold an object with the keys"),
     ],
 )

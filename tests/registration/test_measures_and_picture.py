@@ -11,13 +11,12 @@ from PIL import Image
 
 from sacb_bundle.metrics import dice
 from sacb_bundle.ops import warp
-from sacb_bundle.registration.flags import flags_of
+from sacb_bundle.quality import evidence_of, flags_of, motion, verdict_of
 from sacb_bundle.registration.intensities import appearance_of
 from sacb_bundle.registration.outputs import write_picture
 from sacb_bundle.registration.pair import Pair
-from sacb_bundle.registration.prepare import Prepared, motion
+from sacb_bundle.registration.prepare import Prepared
 from sacb_bundle.registration.result import Registration
-from sacb_bundle.registration.trust import evidence_of, verdict_of
 from sacb_bundle.spatial import Grid, Volume
 
 SHAPE = (32, 40, 24)
@@ -57,8 +56,9 @@ def test_measures_of_a_perfect_registration() -> None:
         assert measures[f"displacement_{name}_mm"] == pytest.approx(2.0)
     assert measures["inverse_failed_percent"] == 0
     assert (measures["alignment_scale"], measures["moving_modality"]) == (1.0, "ct")
-    assert len(measures["fixed_deciles"]) == 9
-    assert measures["fixed_deciles"] == pytest.approx(np.linspace(0.55, 0.95, 9), abs=0.02)
+    assert (measures["fixed_background"], measures["fixed_range"][0]) == (0.0, 0.0)
+    assert measures["fixed_range"][1] == pytest.approx(4.0, abs=0.1)  # four times the brightest of the texture
+    assert (measures["moving_background"], measures["moving_range"]) == (0.0, [-1000.0, None])
     assert measures["moving_spacing"] == [2.0, 2.0, 2.0]
     assert measures["spacing"] == 2.0
     fixed, moving = (result.prepared.images[place] > 0.1 for place in (1, 0))
@@ -67,7 +67,9 @@ def test_measures_of_a_perfect_registration() -> None:
     assert measures["hd95_before"] > 0
     assert (measures["left_out"], measures["vanished"]) == ([], [])
     assert not measures["alignment_alone"]
-    assert measures.items() >= evidence_of(result.prepared).items()
+    volumes = result.prepared.volumes
+    evidence = evidence_of(volumes["fixed"], volumes["moving"], np.eye(4), result.prepared.sources)
+    assert measures.items() >= evidence.items()
     assert measures["verdict"] == verdict_of(measures)
 
 

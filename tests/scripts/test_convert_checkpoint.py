@@ -30,7 +30,7 @@ def test_converted_checkpoint_is_loadable(tmp_path: Path) -> None:
     load_checkpoint(SACBNet(base_channels=2, descriptor="channel"), tmp_path / "model.pt")
     network, info = load_network(tmp_path / "model.pt", "cpu")
     assert (network.options["base_channels"], network.options["descriptor"]) == (2, "channel")
-    assert (info.spacing_mm, info.modality, info.deciles) == (1.0, "mr", None)
+    assert (info.spacing_mm, info.modality) == (1.0, "mr")
 
 
 def test_bad_checkpoint_leaves_no_file(tmp_path: Path) -> None:

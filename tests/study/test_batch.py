@@ -69,7 +69,7 @@ def test_a_case_that_fails_stops_no_other(
 def test_a_bug_is_written_down_with_its_traceback(
     table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sacb_bundle.registration.measures.deciles", lambda image: 1 / 0)
+    monkeypatch.setattr("sacb_bundle.quality.measures.folding_percentage", lambda image: 1 / 0)
     assert batch(tmp_path / "out", model, "--pairs", table) == 1
     record = json.loads((tmp_path / "out" / "case 00" / "error.json").read_text())
     assert record["error"] == "ZeroDivisionError: division by zero"

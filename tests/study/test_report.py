@@ -12,14 +12,13 @@ import pytest
 from PIL import Image
 
 from sacb_bundle.commands import main
-from sacb_bundle.registration.flags import flags_of
+from sacb_bundle.quality import flags_of
 from sacb_bundle.registration.record import FORMAT
 from sacb_bundle.study.records import read_records
 from sacb_bundle.study.report import write_report
 from tests.study.runs import contents, rows_of
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
-DECILES = [0.1 * number for number in range(1, 10)]
 MEASURES = {
     "similarity_before": 0.3,
     "similarity_after": 0.5,
@@ -38,8 +37,10 @@ MEASURES = {
     "alignment_alone": False,
     "fixed_modality": "mr",
     "moving_modality": "mr",
-    "fixed_deciles": DECILES,
-    "moving_deciles": DECILES,
+    "fixed_background": 0.0,
+    "moving_background": None,
+    "fixed_range": [0.0, 400.0],
+    "moving_range": [-1000.0, None],
     "fixed_spacing": [1.0, 1.0, 1.0],
     "moving_spacing": [1.0, 1.0, 3.0],
     "spacing": 2.0,

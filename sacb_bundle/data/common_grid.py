@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..registration.intensities import appearance_of
 from ..spatial import (
     AlignmentCache,
     Transform,
@@ -21,7 +22,6 @@ from ..spatial import (
     resample,
     working_grid,
 )
-from .intensities import appearance_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class CommonGrid:
         spacing_mm: spacing of the working grid.
         size_divisor: number by which each size of the working grid must be divisible.
         cache_dir: folder where alignments are kept for the next run.
-        modality: "auto", or the modality of all images, see `intensities`.
+        modality: "auto", or the modality of all images, see `sacb_bundle.registration.intensities`.
 
     Attributes:
         grid: working grid of the first subject; None if the subjects share a grid.

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..spatial import Grid, Transform, Volume, resample
-
-if TYPE_CHECKING:
-    from .result import Registration
 
 TILE_PIXELS, GAP_PIXELS, HEADING_PIXELS, FONT_PIXELS, LINE_DISTANCE_PIXELS = 168, 6, 20, 12, 7
 FIXED_OUTLINE, WARPED_OUTLINE, BOTH_OUTLINES = (64, 220, 64), (255, 90, 200), (255, 255, 255)
@@ -22,7 +18,32 @@ PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
 SIDES = {2: "LR", 1: "LR", 0: "PA"}
 
 
-def draw(result: Registration) -> Image.Image:
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What a picture shows of a registered pair.
+
+    Attributes:
+        fixed: fixed image (D, H, W) on the working grid, in [0, 1].
+        moving: moving image after the alignment, likewise.
+        warped: moving image after alignment and displacement field, likewise.
+        field: displacement field (3, D, H, W), in voxels of the working grid.
+        grid: working grid.
+        transform: transform from fixed to moving world coordinates in mm, RAS.
+        fixed_labels: label map of the fixed image, or None.
+        moving_labels: label map of the moving image, or None.
+    """
+
+    fixed: np.ndarray
+    moving: np.ndarray
+    warped: np.ndarray
+    field: np.ndarray
+    grid: Grid
+    transform: Transform
+    fixed_labels: Volume | None = None
+    moving_labels: Volume | None = None
+
+
+def draw(views: Views) -> Image.Image:
     """Draw a registered pair in three planes of the working grid.
 
     Columns: fixed; moving after the alignment; warped; the differences fixed - moving and fixed - warped (blue where
@@ -31,14 +52,14 @@ def draw(result: Registration) -> Image.Image:
     outlines of label maps, if any (fixed green, warped pink, both white).
 
     Args:
-        result: registration to draw.
+        views: images, field and label maps to draw.
 
     Returns:
         The picture, RGB, with a row for each plane.
     """
-    vectors = _displacement_mm(result)
-    longest = float(vectors.square().sum(dim=0).sqrt().max())
-    labelled = result.pair.fixed_labels is not None or result.pair.moving_labels is not None
+    vectors = np.einsum("ij,jdhw->idhw", views.grid.affine[:3, :3].astype(np.float32), views.field)  # mm, RAS
+    longest = float(np.sqrt(np.square(vectors).sum(axis=0).max()))
+    labelled = views.fixed_labels is not None or views.moving_labels is not None
     headings = ["fixed", "moving, aligned", "warped", "fixed - moving", "fixed - warped", "warped grid"]
     headings += [f"displacement to {longest:.1f} mm"] + ["labels"] * labelled
     step = TILE_PIXELS + GAP_PIXELS
@@ -49,7 +70,7 @@ def draw(result: Registration) -> Image.Image:
         pen.text((column * step + GAP_PIXELS, 3), heading, fill=TEXT, font=font)
     for row, (name, axis) in enumerate(PLANES.items()):
         top = HEADING_PIXELS + row * step
-        for column, tile in enumerate(_tiles_of(result, axis, vectors / max(longest, 1e-6))):
+        for column, tile in enumerate(_tiles_of(views, axis, vectors / max(longest, 1e-6))):
             left = column * step + (TILE_PIXELS - tile.width) // 2
             sheet.paste(tile, (left, top + (TILE_PIXELS - tile.height) // 2))
         pen.text((GAP_PIXELS, top), name, fill=TEXT, font=font)
@@ -58,39 +79,28 @@ def draw(result: Registration) -> Image.Image:
     return sheet
 
 
-def _displacement_mm(result: Registration) -> torch.Tensor:
-    """Return the displacement (3, D, H, W) on the working grid, in mm along R, A and S."""
-    matrix = torch.from_numpy(result.prepared.grid.affine[:3, :3]).to(result.field)
-    return torch.einsum("ij,jdhw->idhw", matrix, result.field)
-
-
-def _tiles_of(result: Registration, axis: int, relative: torch.Tensor) -> list[Image.Image]:
+def _tiles_of(views: Views, axis: int, relative: np.ndarray) -> list[Image.Image]:
     """Draw the tiles of the middle slice across an axis.
 
     Args:
-        result: registration to draw.
+        views: images, field and label maps to draw.
         axis: axis of the working grid.
         relative: displacement (3, D, H, W), scaled to a length of at most 1.
 
     Returns:
         The tiles, in the order of the columns of `draw`.
     """
-    grid = result.prepared.grid
+    grid = views.grid
     middle = grid.shape[axis] // 2
     zoom = TILE_PIXELS / max(grid.shape)
-
-    def in_slice(values: torch.Tensor | np.ndarray) -> np.ndarray:
-        """Return the slice (rows, columns, C) of values (C, D, H, W)."""
-        return torch.as_tensor(values).select(axis + 1, middle).float().movedim(0, -1).cpu().numpy()
-
-    moving, fixed = np.moveaxis(in_slice(result.prepared.images), -1, 0)[..., None]
-    warped, field = in_slice(result.warped_on_working_grid), in_slice(result.field)
+    fixed, moving, warped = (image.take(middle, axis)[..., None] for image in (views.fixed, views.moving, views.warped))
+    field, colours = (np.moveaxis(values.take(middle, axis + 1), 0, -1) for values in (views.field, np.abs(relative)))
     tiles = [_colour_tile(_grey(image), zoom) for image in (fixed, moving, warped)]
     tiles += [_colour_tile(_red_blue(fixed - image), zoom) for image in (moving, warped)]
-    tiles += [_grid_tile(field, axis, zoom), _colour_tile(np.sqrt(np.abs(in_slice(relative))), zoom)]
+    tiles += [_grid_tile(field, axis, zoom), _colour_tile(np.sqrt(colours), zoom)]
     plane = grid.plane(axis, middle)
-    fixed_labels = _labels_in(plane, axis, Transform(), result.pair.fixed_labels)
-    warped_labels = _labels_in(plane, axis, result.transform, result.pair.moving_labels)
+    fixed_labels = _labels_in(plane, axis, Transform(), views.fixed_labels)
+    warped_labels = _labels_in(plane, axis, views.transform, views.moving_labels)
     if fixed_labels is not None or warped_labels is not None:
         tiles.append(_outline_tile(tiles[0], fixed_labels, warped_labels))
     return tiles

@@ -1,0 +1,23 @@
+"""Quality of a registration: measure it, judge it and draw it, from images, fields and transforms."""
+
+from .flags import flags_of
+from .label_scores import score_label_maps, summary_of_labels
+from .measures import displacement, motion, similarity
+from .picture import Views, draw
+from .trust import VERDICTS, doubts_of, evidence_of, field_helps, verdict_of
+
+__all__ = [
+    "VERDICTS",
+    "Views",
+    "displacement",
+    "doubts_of",
+    "draw",
+    "evidence_of",
+    "field_helps",
+    "flags_of",
+    "motion",
+    "score_label_maps",
+    "similarity",
+    "summary_of_labels",
+    "verdict_of",
+]

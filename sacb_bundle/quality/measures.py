@@ -1,0 +1,93 @@
+"""Measure images and displacement fields on the working grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..metrics import folding_percentage
+from ..ops import local_ncc
+from ..spatial import Grid, Transform, round_trip_error
+
+# Scaled intensity above which a voxel is foreground.
+FOREGROUND = 0.05
+# Error of the inverse, in voxels of the working grid, above which a point counts as not inverted.
+LARGEST_INVERSE_ERROR_VOXELS = 0.5
+LATTICE_STEPS = 16
+# Distance, in voxels, between the points where the similarity is sampled.
+SIMILARITY_STEP_VOXELS = 2
+
+
+def similarity(moving: torch.Tensor, warped: torch.Tensor, fixed: torch.Tensor) -> dict[str, float]:
+    """Measure the similarity to the fixed image, before and after registration.
+
+    Args:
+        moving: aligned moving image (1, D, H, W) in [0, 1].
+        warped: moving image after the displacement field, likewise.
+        fixed: fixed image, likewise.
+
+    Returns:
+        similarity_before and similarity_after: local normalised cross-correlation (window 9), mean over every second
+        voxel of the fixed image's foreground; 0 if it has none.
+    """
+    step = SIMILARITY_STEP_VOXELS
+    shown = (fixed > FOREGROUND)[None, :, ::step, ::step, ::step]
+    if not shown.any():
+        return {"similarity_before": 0.0, "similarity_after": 0.0}
+    with torch.no_grad():
+        return {
+            f"similarity_{when}": float(local_ncc(image[None], fixed[None], step=step)[shown].mean())
+            for when, image in (("before", moving), ("after", warped))
+        }
+
+
+def displacement(transform: Transform, field: torch.Tensor) -> dict[str, float]:
+    """Measure a displacement field.
+
+    Args:
+        transform: transform that holds the field in mm.
+        field: the same field (3, D, H, W), in voxels.
+
+    Returns:
+        - spacing of the grid, in mm;
+        - folding_percent: folded voxels, see `sacb_bundle.metrics`;
+        - displacement_mean_mm, displacement_max_mm, and displacement_border_mm, the largest on the faces of the grid;
+        - inverse_failed_percent: share of 16 x 16 x 16 points that end more than half a voxel from themselves after
+          transform and inverse.
+
+    Raises:
+        ValueError: if the transform has no displacement field.
+    """
+    if transform.displacement is None:
+        raise ValueError("the transform holds no displacement field")
+    grid = transform.displacement.grid
+    lengths = transform.displacement.vectors.square().sum(dim=0).sqrt()  # `norm` is ten times as slow
+    border = max(float(lengths.select(axis, place).max()) for axis in range(3) for place in (0, -1))
+    error = round_trip_error(transform, grid.lattice(LATTICE_STEPS))
+    return {
+        "spacing": float(grid.spacing[0]),
+        "folding_percent": folding_percentage(field),
+        "displacement_mean_mm": float(lengths.mean()),
+        "displacement_max_mm": float(lengths.max()),
+        "displacement_border_mm": border,
+        "inverse_failed_percent": 100 * float((~(error <= LARGEST_INVERSE_ERROR_VOXELS * min(grid.spacing))).mean()),
+    }
+
+
+def motion(initial: np.ndarray, grid: Grid) -> dict[str, float]:
+    """Describe how far an alignment moves an image.
+
+    Args:
+        initial: 4x4 matrix from fixed to moving world coordinates in mm, RAS.
+        grid: grid whose centre is shifted.
+
+    Returns:
+        "shift_mm" of the centre, "turn_degrees" and "scale".
+    """
+    centre = grid.corners.mean(axis=0)
+    left, sizes, right = np.linalg.svd(initial[:3, :3])
+    return {
+        "shift_mm": float(np.linalg.norm(initial[:3, :3] @ centre + initial[:3, 3] - centre)),
+        "turn_degrees": float(np.degrees(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1)))),
+        "scale": float(np.prod(sizes) ** (1 / 3)),
+    }
