@@ -33,7 +33,7 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--config", metavar="NAME", help="config of a data set: a name in configs/datasets, or a JSON file"
     )
-    verb.add_argument("--max-epochs", type=number, metavar="N", help="number of epochs (default: 300, or the config's)")
+    verb.add_argument("--max-epochs", type=number, metavar="N", help="number of epochs (default: that of the config)")
     verb.add_argument(
         "--initial", choices=INITIAL, help="alignment of scans that do not share a grid (default: affine)"
     )
@@ -78,7 +78,8 @@ def run(options: argparse.Namespace) -> None:
     if options.resume and options.max_epochs is None:
         from ..engine.training_state import epochs_to_train
 
-        names["max_epochs"] = epochs_to_train(options.resume, options.output, 300)
+        epochs = epochs_to_train(options.resume, options.output, None)
+        names |= {} if epochs is None else {"max_epochs": epochs}
     try:
         run_workflow("train", "train", _overlays(options.config), **names)
     except KeyboardInterrupt:

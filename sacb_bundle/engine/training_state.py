@@ -171,13 +171,13 @@ class TrainingState:
         write_whole(state, self.path)
 
 
-def epochs_to_train(resume: bool | str | Path, output_dir: str | Path, default: int) -> int:
+def epochs_to_train(resume: bool | str | Path, output_dir: str | Path, default: int | None) -> int | None:
     """Return the number of epochs of the training to resume, or the default for a new one.
 
     Args:
         resume: False for a new training, True to resume from last.pt in the output folder, or the path of a state.
         output_dir: output folder.
-        default: number of epochs of a new training.
+        default: number of epochs of a new training, if it is known.
 
     Returns:
         The number of all epochs, including those completed; the default if the state has no number.
