@@ -67,3 +67,11 @@ def test_git_refuses_a_commit_with_a_long_subject(repository: Path) -> None:
     assert run("git", "commit", "--allow-empty", "-m", "x" * 73, cwd=repository, check=False).returncode != 0
     run("git", "commit", "--allow-empty", "-m", "x" * 72, cwd=repository)
     assert run("git", "log", "--format=%s", cwd=repository).stdout.split() == ["x" * 72]
+
+
+def test_no_link_is_committed() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs the repository")
+    files = run("git", "ls-files", "--stage", cwd=ROOT).stdout.splitlines()
+    assert files
+    assert [line for line in files if line.startswith("120000")] == []
