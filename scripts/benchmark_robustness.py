@@ -22,13 +22,14 @@ from difficult_inputs import ABDOMENS, BRAINS, KINDS, SETS, Inputs, Kind, turned
 from scan_pairs import in_processes, mean_dice, pairs, registrar, subjects
 
 from sacb_bundle import InputError, Registration
+from sacb_bundle.quality import flags_of
 from sacb_bundle.registration.pair import as_pair
 from sacb_bundle.registration.prepare import prepare
 from sacb_bundle.spatial import align, read_label_map, read_transform, write_composite
 
 # Dice may be lower by this much than that of the untouched pair.
 TOLERANCE, TURN_TOLERANCE = 0.02, 0.01
-OUTCOMES = ("right", "refused", "said", "alignment alone", "false alarm", "wrong in silence")
+OUTCOMES = ("right", "refused", "said", "false alarm", "wrong in silence")
 LISTED = ("false alarm", "wrong in silence")
 NUM_AXES, NUM_TURNED_PAIRS = 20, 3
 
@@ -67,7 +68,7 @@ class Answer:
         reference: mean Dice of the untouched pair.
         dice: mean Dice; NaN without labels in common.
         verdict: verdict of the program; "" if it refused the case.
-        alone: whether the program said that the result is the alignment alone.
+        flags: what the program says about the result.
         error: message of the error.
         crashed: whether the error is not one for users.
         evidence: what the program measured, in words.
@@ -76,7 +77,7 @@ class Answer:
     reference: float = float("nan")
     dice: float = float("nan")
     verdict: str = ""
-    alone: bool = False
+    flags: tuple[str, ...] = ()
     error: str = ""
     crashed: bool = False
     evidence: str = ""
@@ -105,7 +106,7 @@ def judge(kind: Kind, answer: Answer) -> str:
         return "wrong in silence"
     if answer.dice >= answer.reference - TOLERANCE:
         return "right"
-    return "alignment alone" if answer.alone else "wrong in silence"
+    return "said" if answer.flags else "wrong in silence"
 
 
 def inputs_of(task: Task, rng: np.random.Generator) -> Inputs:
@@ -175,7 +176,7 @@ def answer_of(task: Task, reference: float) -> Answer:
             reference = mean_dice(read_transform(task.transform), *labels)
     names = ("trust", "mutual_information", "way_back_percent", "mirrored_ratio", "alignment_scale")
     evidence = ", ".join(f"{name} {measures[name]:.3g}" for name in names)
-    return Answer(reference, dice, measures["verdict"], measures["alignment_alone"], evidence=evidence)
+    return Answer(reference, dice, measures["verdict"], tuple(flags_of(measures)), evidence=evidence)
 
 
 def run_case(job: tuple[Task, float]) -> tuple[Task, Answer]:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
+
+import numpy as np
 
 from ..data.pair_dataset import PairDataset
+from ..errors import InputError
 from ..networks import RegistrationNetwork, WeightsInfo, describe
+from ..spatial import Grid, Volume, body_of
+
+# Number of subjects or pairs that are measured; more change the median little.
+MOST_MEASURED = 50
 
 
 def training_info(network: RegistrationNetwork, spacing_mm: float, dataset: PairDataset, data: str) -> WeightsInfo:
@@ -18,7 +26,8 @@ def training_info(network: RegistrationNetwork, spacing_mm: float, dataset: Pair
         data: path of the data set; its name is recorded.
 
     Returns:
-        The description. Its modality is "auto" if several rules scaled the images.
+        The description. Its modality is "auto" if several rules scaled the images, and its size of the bodies is the
+        median over at most 50 subjects or pairs.
     """
     modalities = {dataset.loaded[number]["modality"] for number in range(len(dataset.loaded))}
     kind = "subjects" if dataset.of_subjects else "pairs"
@@ -27,4 +36,17 @@ def training_info(network: RegistrationNetwork, spacing_mm: float, dataset: Pair
         spacing_mm=round(float(spacing_mm), 4),
         modality=modalities.pop() if len(modalities) == 1 else "auto",
         trained_on=f"{len(dataset.loaded)} {kind} of {Path(data).name}",
+        body_mm=_size_of_bodies(dataset, spacing_mm),
     )
+
+
+def _size_of_bodies(dataset: PairDataset, spacing_mm: float) -> float | None:
+    """Return the median size of the bodies in mm; None if no image shows one."""
+    items = (dataset.item(number) for number in range(min(len(dataset.loaded), MOST_MEASURED)))
+    sizes = []
+    for image in (channel.numpy() for item in items for channel in item["image"]):
+        try:
+            sizes.append(body_of(Volume(image, Grid(image.shape, np.diag([spacing_mm] * 3 + [1.0])))).size)
+        except InputError:  # the image is empty
+            continue
+    return round(median(sizes), 1) if sizes else None

@@ -20,7 +20,7 @@ from .sacb_net import SACBNet
 NETWORKS: dict[str, type[nn.Module]] = {"SACBNet": SACBNet}
 
 
-LARGEST_SPACING_MM = 1e4
+LARGEST_SPACING_MM, LARGEST_BODY_MM = 1e4, 1e6
 
 
 class RegistrationNetwork(Protocol):
@@ -44,12 +44,14 @@ class WeightsInfo:
         spacing_mm: spacing of the grids that the network was trained on.
         modality: rule that scaled the intensities, see `sacb_bundle.registration.intensities`.
         trained_on: the training data, in words.
+        body_mm: size of the bodies in the training images, see `sacb_bundle.spatial.Body`; None if unknown.
     """
 
     network: dict[str, Any] = field(default_factory=lambda: {"name": "SACBNet"})
     spacing_mm: float = 2.0
     modality: str = "mr"
     trained_on: str = ""
+    body_mm: float | None = None
 
 
 def _info_path(weights: str | Path) -> Path:
@@ -100,6 +102,8 @@ def check_info(info: WeightsInfo, path: Path) -> None:
         raise InputError(f"{path}: names the network {name!r}; known are {', '.join(NETWORKS)}.")
     if type(info.spacing_mm) not in (int, float) or not 0 < info.spacing_mm < LARGEST_SPACING_MM:
         raise InputError(f"{path}: spacing_mm is {info.spacing_mm!r}; it must be a length in mm.")
+    if info.body_mm is not None and (type(info.body_mm) not in (int, float) or not 0 < info.body_mm < LARGEST_BODY_MM):
+        raise InputError(f"{path}: body_mm is {info.body_mm!r}; it must be a length in mm, or null.")
     if not isinstance(info.modality, str) or not isinstance(info.trained_on, str):
         raise InputError(f"{path}: modality and trained_on must be text.")
 

@@ -9,6 +9,10 @@ from .trust import doubts_of
 
 LARGEST_FOLDING_PERCENT = 2.0
 LARGEST_INVERSE_FAILED_PERCENT = 5.0
+# Sizes of what an image shows, in mm, from a mouse embryo to a tall person.
+USUAL_SIZES_MM = 5.0, 2500.0
+# Extent of an image across a slab, relative to its longest one.
+SLAB_SHARE = 0.2
 
 
 def flags_of(measures: Mapping[str, Any]) -> list[str]:
@@ -26,6 +30,12 @@ def flags_of(measures: Mapping[str, Any]) -> list[str]:
         flags.append("the alignment alone: the displacement field brought the images no closer")
     if measures["fixed_modality"] != measures["moving_modality"]:
         flags.append(f"{measures['moving_modality'].upper()} onto {measures['fixed_modality'].upper()}")
+    for role in ("fixed", "moving"):
+        longest, shortest = max(measures[f"{role}_extent"]), min(measures[f"{role}_extent"])
+        if not USUAL_SIZES_MM[0] <= longest <= USUAL_SIZES_MM[1]:
+            flags.append(f"the {role} image is {longest:.3g} mm long; are its voxel sizes right?")
+        elif shortest < SLAB_SHARE * longest:
+            flags.append(f"the {role} image is a slab of {shortest:.3g} mm; the position across it is uncertain")
     if measures["folding_percent"] > LARGEST_FOLDING_PERCENT:
         flags.append(f"folds at {measures['folding_percent']:.2f} % of the voxels")
     if measures["inverse_failed_percent"] > LARGEST_INVERSE_FAILED_PERCENT:

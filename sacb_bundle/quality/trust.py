@@ -10,7 +10,7 @@ import torch
 
 from ..ops import self_similarity
 from ..spatial import Grid, MutualInformation, StartSearch, Volume
-from .measures import FOREGROUND
+from .measures import FOREGROUND, motion
 
 NUM_POINTS = 60_000
 NUM_PLACES = 2000
@@ -21,10 +21,11 @@ OFFSET, PER_LOG_INFORMATION, PER_WAY_BACK, PER_LOG_SCALE = 7.8, 1.5, -20.4, -4.4
 LEAST_INFORMATION, LARGEST_WAY_BACK = 0.005, 0.4
 VERDICTS = ("good", "doubtful", "failed")
 GOOD_FROM, FAILED_BELOW = 0.5, 0.2
+# An alignment that scales by more than this is a doubt, since the images may lack their sizes.
 LARGEST_SCALE = 1.8
 # Score of the mirrored moving image, relative to the image as it is, above which left and right look swapped. 182 right
 # pairs reach it in 1.5 % (docs/robustness.md).
-MIRRORED_FROM = 1.015
+MIRRORED_FROM = 1.02
 # A displacement field must lower the distance of the self-similarities at least to this share.
 LARGEST_DISTANCE_SHARE = 0.95
 # It must also raise the mutual information to this share. It doubles for right pairs; a field that pulls the tissues of
@@ -58,12 +59,12 @@ def evidence_of(fixed: Volume, moving: Volume, initial: np.ndarray, sources: Map
         return {"mutual_information": 0.0, "way_back_percent": 100.0, "mirrored_ratio": 0.0, "trust": 0.0}
     information = _mutual_information(fixed, moving)
     way_back = _way_back(fixed.grid.to_world(np.argwhere(shown)), initial, sources)
-    scale = float(np.cbrt(np.linalg.det(initial[:3, :3])))
+    scale = motion(initial, fixed.grid)["scale"]
     logit = (
         OFFSET
         + PER_LOG_INFORMATION * np.log(max(information, LEAST_INFORMATION))
         + PER_WAY_BACK * min(way_back, LARGEST_WAY_BACK)
-        + PER_LOG_SCALE * abs(np.log(scale))
+        + PER_LOG_SCALE * min(abs(np.log(scale)), np.log(LARGEST_SCALE))
     )
     return {
         "mutual_information": information,
@@ -129,7 +130,7 @@ def verdict_of(measures: Mapping[str, Any]) -> str:
     Returns:
         "good"; "doubtful", if something speaks against it, see `doubts_of`; or "failed", if the images do not agree.
     """
-    if measures["trust"] < FAILED_BELOW or abs(np.log(measures["alignment_scale"])) > np.log(LARGEST_SCALE):
+    if measures["trust"] < FAILED_BELOW:
         return "failed"
     return "doubtful" if doubts_of(measures) else "good"
 

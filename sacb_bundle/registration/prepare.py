@@ -47,6 +47,7 @@ class Settings:
         trained_spacing_mm: spacing of the training.
         size_divisor: number by which each size must be divisible.
         trained_modality: modality of the training, see `intensities`.
+        trained_body_mm: size of the bodies in the training, see `sacb_bundle.spatial.Body`; None if unknown.
         spacing_mm: spacing of the working grid; "auto" for that of the training, unless the images are of another
             size, see `sacb_bundle.spatial.fitting_spacing`.
         initial: alignment before the network, see `sacb_bundle.spatial.align`; or "auto": "none" for images that
@@ -60,6 +61,7 @@ class Settings:
     trained_spacing_mm: float
     size_divisor: int
     trained_modality: str = "mr"
+    trained_body_mm: float | None = None
     spacing_mm: float | str = "auto"
     initial: str = "affine"
     modality: str = "auto"
@@ -175,9 +177,11 @@ def prepare(pair: Pair, settings: Settings, align: Callable[..., np.ndarray] = a
     scans = {role: Scan.of(pair, role, settings) for role in ROLES}
     spacing = settings.spacing_mm
     if isinstance(spacing, str):
-        size = scans["fixed"].body.size  # to which the alignment scales the moving image
-        voxels = max(min(scan.image.grid.spacing) * size / scan.body.size for scan in scans.values())
-        spacing = fitting_spacing(settings.trained_spacing_mm, size, voxels)
+        size = scans["fixed"].body.size
+        # An affine alignment scales the moving image to the size of the fixed one.
+        scales = {role: size / scan.body.size if settings.initial == "affine" else 1.0 for role, scan in scans.items()}
+        voxels = max(min(scan.image.grid.spacing) * scales[role] for role, scan in scans.items())
+        spacing = fitting_spacing(settings.trained_spacing_mm, settings.trained_body_mm, size, voxels)
     (fixed, fixed_mask), (moving, moving_mask) = (scans[role].averaged(spacing) for role in ROLES)
     kind = settings.initial
     if kind == "auto":

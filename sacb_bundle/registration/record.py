@@ -206,7 +206,9 @@ _MEASURES: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(("fixed_modality", "moving_modality"), is_text),
     **dict.fromkeys(("fixed_background", "moving_background"), _is_number_or_none),
     **dict.fromkeys(("fixed_range", "moving_range"), _list_of(_is_number_or_none, length=2)),
-    **dict.fromkeys(("fixed_spacing", "moving_spacing"), _list_of(_is_positive, length=3)),
+    **dict.fromkeys(
+        ("fixed_spacing", "moving_spacing", "fixed_extent", "moving_extent"), _list_of(_is_positive, length=3)
+    ),
 }
 _LABEL_MEASURES: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(LABEL_SCORES, _is_number_or_none),

@@ -67,6 +67,7 @@ class Registrar:
             trained_spacing_mm=self.info.spacing_mm,
             size_divisor=self.network.size_divisor,  # type: ignore[arg-type]
             trained_modality=self.info.modality,
+            trained_body_mm=self.info.body_mm,
             spacing_mm=spacing,
             initial=initial,
             modality=modality,

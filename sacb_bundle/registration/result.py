@@ -255,7 +255,7 @@ class Registration:
             - alignment_shift_mm, alignment_turn_degrees, alignment_scale: what the alignment does to the image;
             - alignment_alone: whether the field was replaced by zeros, since it brought the images no closer;
             - fixed_modality, fixed_background, fixed_range, and of moving: what the intensities were taken for;
-            - fixed_spacing, moving_spacing: spacing of the images, in mm;
+            - fixed_spacing, fixed_extent, and of moving: spacing of the image and its lengths along its axes, in mm;
             - verdict: "good", "doubtful" or "failed", see `sacb_bundle.quality.verdict_of`.
 
         Raises:
@@ -269,6 +269,7 @@ class Registration:
     def _measures_of_images(self) -> dict[str, Any]:
         """Measure images and displacement field, see `measures`."""
         prepared = self.prepared
+        grids = {"fixed": self.fixed_grid, "moving": self.pair.moving.grid}
         moving, fixed = torch.from_numpy(prepared.images).to(self.field.device).split(1)
         taken_for = {
             f"{role}_{name}": value
@@ -282,8 +283,8 @@ class Registration:
             **{f"alignment_{name}": value for name, value in motion(prepared.initial, prepared.grid).items()},
             **taken_for,
             "alignment_alone": self.alignment_alone,
-            "fixed_spacing": list(self.fixed_grid.spacing),
-            "moving_spacing": list(self.pair.moving.grid.spacing),
+            **{f"{role}_spacing": list(grid.spacing) for role, grid in grids.items()},
+            **{f"{role}_extent": list(grid.extent) for role, grid in grids.items()},
         }
 
     def label_scores(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -20,6 +21,7 @@ from .transform import Transform
 from .volume import Volume, canonical
 
 ITK_THREADS = Lock()
+logger = logging.getLogger(__name__)
 INITIAL = ("none", "center", "rigid", "affine")
 # Images are averaged to this spacing, which is fine enough for alignment, or until a body has this size in voxels.
 SPACING_MM = 3.0
@@ -32,6 +34,9 @@ NUM_SAMPLES = 50_000
 SEED = 1
 # Margin of background around the foreground that an affine alignment uses.
 MARGIN_VOXELS = 4.5
+# An affine transform must not scale one direction by more than this relative to another: a thin slab does not show how
+# large it is across.
+LARGEST_SCALE_RATIO = 3.0
 # Least share of the smaller image that must overlap the other.
 LEAST_OVERLAP_SHARE = 0.05
 
@@ -145,12 +150,22 @@ def _maximise_mutual_information(
             margin = MARGIN_VOXELS * min(SPACING_MM, body_of(fixed).size / SIZE_VOXELS)
             registration.SetMetricFixedMask(itk_mask(fixed_mask or widened(foreground(fixed), margin)))
             registration.SetMetricMovingMask(itk_mask(moving_mask or widened(foreground(moving), margin)))
-            transform = _optimised(registration, *images, _as_affine(transform))
+            affine = _optimised(registration, *images, _as_affine(transform))
+            matrix = to_ras(affine)
+            if _is_plausible(matrix):
+                return matrix
+            logger.warning("An affine alignment would distort the image, so the alignment is rigid.")
     except RuntimeError as error:  # too few of the sampled voxels map into the moving image
         raise InputError(
             "The images, or their masks, do not overlap enough to be aligned. Do both show the same part of the body?"
         ) from error
     return to_ras(transform)
+
+
+def _is_plausible(matrix: np.ndarray) -> bool:
+    """Tell whether a 4x4 matrix neither mirrors nor scales one direction much more than another."""
+    scales = np.linalg.svd(matrix[:3, :3])[1]
+    return bool(np.linalg.det(matrix[:3, :3]) > 0 and scales[0] <= LARGEST_SCALE_RATIO * scales[-1])
 
 
 @contextmanager

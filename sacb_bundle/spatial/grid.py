@@ -51,6 +51,11 @@ class Grid:
         return tuple(float(length) for length in np.linalg.norm(self.affine[:3, :3], axis=0))
 
     @property
+    def extent(self) -> tuple[float, ...]:
+        """Length along each axis, in mm."""
+        return tuple(size * length for size, length in zip(self.shape, self.spacing, strict=True))
+
+    @property
     def direction(self) -> np.ndarray:
         """Unit vectors of the axes in RAS, as columns."""
         return self.affine[:3, :3] / np.array(self.spacing)

@@ -12,30 +12,37 @@ from .volume import Volume
 
 # Margin around the foreground; rounding up the sizes adds to it.
 MARGIN_VOXELS = 2
-# Sizes of a body, in voxels of the working grid, at which the spacing of the training is kept, and that of others.
-LEAST_BODY_VOXELS, BODY_VOXELS, LARGEST_BODY_VOXELS = 40, 60, 140
+# Sizes of a body, relative to those of the training, from and up to which the spacing of the training is kept.
+SMALL_BODY, LARGE_BODY = 0.8, 1.25
 # Memory of preparation and network, measured on a CPU (docs/performance.md).
 BYTES_PER_VOXEL = 250.0
 
 
-def fitting_spacing(trained_mm: float, body_mm: float, voxels_mm: float) -> float:
-    """Choose the spacing of a working grid by the size of the body and of the voxels.
+def fitting_spacing(trained_mm: float, trained_body_mm: float | None, body_mm: float, voxels_mm: float) -> float:
+    """Choose the spacing of a working grid by the size of the body.
 
-    The spacing of the training is kept, unless the body would be much smaller or larger in voxels than usual, as a
-    mouse or an abdomen for weights that were trained on brains. The grid is never finer than the images.
+    The spacing of the training is kept for bodies of 0.8 to 1.25 times the size of those in the training. Outside that
+    range, it follows the size, so that a mouse has the voxels of a small brain, and an abdomen those of a large one.
+    For a small body, the grid is not finer than the images.
 
     Args:
         trained_mm: spacing of the training.
-        body_mm: size of the body in the fixed image, see `sacb_bundle.spatial.Body`.
+        trained_body_mm: size of the bodies in the training, see `sacb_bundle.spatial.Body`; None if unknown, which
+            keeps the spacing of the training.
+        body_mm: size of the body in the fixed image.
         voxels_mm: smallest side of a voxel, of the coarser image.
 
     Returns:
         The spacing in mm, with two significant digits if it is not that of the training.
     """
-    spacing = trained_mm
-    if not LEAST_BODY_VOXELS <= body_mm / trained_mm <= LARGEST_BODY_VOXELS:
-        spacing = max(body_mm / BODY_VOXELS, voxels_mm)
-    return spacing if spacing == trained_mm else float(f"{spacing:.2g}")
+    if trained_body_mm is None:
+        return trained_mm
+    ratio = body_mm / trained_body_mm
+    if SMALL_BODY <= ratio <= LARGE_BODY:
+        return trained_mm
+    if ratio > LARGE_BODY:
+        return float(f"{trained_mm * ratio / LARGE_BODY:.2g}")
+    return min(trained_mm, float(f"{max(trained_mm * ratio / SMALL_BODY, voxels_mm):.2g}"))
 
 
 def check_memory(grid: Grid) -> None:

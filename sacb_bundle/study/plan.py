@@ -67,6 +67,7 @@ class Planner:
     Attributes:
         spacing: spacing of the working grid in mm, or "auto".
         trained_spacing_mm: spacing of the training, for "auto".
+        trained_body_mm: size of the bodies in the training, or None, likewise.
         initial: alignment before the network.
         device: device to compute on.
         jobs: number of processes that load, and of cases written at a time.
@@ -74,6 +75,7 @@ class Planner:
 
     spacing: float | str
     trained_spacing_mm: float
+    trained_body_mm: float | None
     initial: str
     device: str | torch.device
     jobs: int
@@ -127,7 +129,8 @@ class Planner:
         spacing = self.spacing
         if isinstance(spacing, str):
             finest = max(min(fixed.spacing), min(moving.spacing))
-            spacing = fitting_spacing(self.trained_spacing_mm, float(np.median(sides)), finest)
+            size = float(np.median(sides))
+            spacing = fitting_spacing(self.trained_spacing_mm, self.trained_body_mm, size, finest)
         half = tuple(int(np.ceil(side / spacing / 2)) for side in sides)
         check_memory(Grid(half, np.diag([spacing, spacing, spacing, 1.0])))
         return float(np.prod(sides / spacing))

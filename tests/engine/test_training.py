@@ -15,6 +15,7 @@ from sacb_bundle.engine import SaveBest, epochs_to_train
 from sacb_bundle.errors import InputError
 from sacb_bundle.networks import SACBNet, WeightsInfo, describe, load_checkpoint, read_info
 from sacb_bundle.registration.register import Registrar
+from sacb_bundle.spatial import body_of, read_image
 from tests.conftest import write
 from tests.engine.workflows import ROOT, reason_of, workflow
 
@@ -219,6 +220,8 @@ def test_weights_say_how_to_use_them(study: Path, trained: Path, tmp_path: Path)
     assert info.network == describe(SACBNet(base_channels=2))
     assert (info.spacing_mm, info.modality) == (2.0, "mr")
     assert info.trained_on == f"4 subjects of {study.name}"
+    sizes = [body_of(read_image(path)).size for path in (study / "images").iterdir()]
+    assert info.body_mm == pytest.approx(np.median(sizes), rel=0.05)
     images = [study / "images" / f"{role}_0.nii.gz" for role in ("fixed", "moving")]
     result = Registrar(trained / "model.pt", device="cpu", initial="none")(*images)
     assert result.warped.shape == (32, 32, 32)

@@ -43,7 +43,8 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
         ({}, {"dice": 0.585, "verdict": "good"}, "right"),
         ({}, {"dice": 0.7, "verdict": "doubtful"}, "false alarm"),
         ({}, {"dice": 0.4, "verdict": "failed"}, "said"),
-        ({}, {"dice": 0.4, "verdict": "good", "alone": True}, "alignment alone"),
+        ({}, {"dice": 0.4, "verdict": "good", "flags": ("CT onto MR",)}, "said"),
+        ({}, {"dice": 0.585, "verdict": "good", "flags": ("CT onto MR",)}, "right"),
         ({}, {"dice": 0.4, "verdict": "good"}, "wrong in silence"),
         ({}, {"dice": NAN, "verdict": "good"}, "wrong in silence"),
         ({}, {"error": "moving.nii.gz: is a folder"}, "wrong in silence"),
@@ -52,6 +53,7 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
         ({"refusal": "is a folder"}, {"error": "damaged"}, "wrong in silence"),
         ({"refusal": "is a folder"}, {"dice": 0.6, "verdict": "good"}, "wrong in silence"),
         ({"wrong": True}, {"dice": 0.6, "verdict": "good"}, "wrong in silence"),
+        ({"wrong": True}, {"dice": 0.6, "verdict": "good", "flags": ("CT onto MR",)}, "wrong in silence"),
         ({"wrong": True}, {"dice": 0.6, "verdict": "doubtful"}, "said"),
         ({"wrong": True}, {"error": "the foregrounds of the images do not overlap."}, "refused"),
     ],
@@ -66,9 +68,9 @@ def test_what_the_program_did_is_judged(
 def test_outcomes_are_counted_by_kind(scripts: ModuleType) -> None:
     table = scripts.table_of({"a": Counter({"right": 2, "said": 1}), "b": Counter({"refused": 1})})
     assert table.splitlines()[2:] == [
-        "| a | 3 | 2 |  | 1 |  |  |  |",
-        "| b | 1 |  | 1 |  |  |  |  |",
-        "| all | 4 | 2 | 1 | 1 |  |  |  |",
+        "| a | 3 | 2 |  | 1 |  |  |",
+        "| b | 1 |  | 1 |  |  |  |",
+        "| all | 4 | 2 | 1 | 1 |  |  |",
     ]
 
 

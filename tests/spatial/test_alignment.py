@@ -22,6 +22,7 @@ from sacb_bundle.spatial import (
     resample,
     working_grid,
 )
+from sacb_bundle.spatial.alignment import _is_plausible
 from tests.spatial.geometries import GEOMETRIES, rotation
 
 AFFINE = np.array([[2.0, 0, 0, -60], [0, 2, 0, -70], [0, 0, 2, -50], [0, 0, 0, 1]])
@@ -224,3 +225,24 @@ def test_damaged_alignments_are_found_again(brain: Volume, tmp_path: Path, damag
     path.write_text(damage)
     assert np.array_equal(cache.align(brain, brain, "center"), first)
     assert path.read_text() == content
+
+
+def test_a_slab_is_not_squeezed(brain: Volume) -> None:
+    """Four slices do not show how large the body is across them."""
+    first = brain.grid.shape[2] // 2
+    there = np.eye(4)
+    there[2, 3] = first
+    grid = Grid((*brain.grid.shape[:2], 4), brain.grid.affine @ there)
+    slab = Volume(np.ascontiguousarray(brain.values[..., first : first + 4]), grid)
+    for fixed, moving in ((slab, brain), (brain, slab)):
+        scales = np.linalg.svd(align(fixed, moving, "affine")[:3, :3])[1]
+        assert scales[0] < 3 * scales[-1]
+
+
+@pytest.mark.parametrize(
+    ("scales", "plausible"), [((1, 1, 1), True), ((2, 1.5, 0.7), True), ((1, 1, 0.3), False), ((-1, 1, 1), False)]
+)
+def test_which_affine_transforms_are_plausible(scales: tuple[float, ...], plausible: bool) -> None:
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation(20, 2) @ np.diag(scales)
+    assert _is_plausible(matrix) == plausible

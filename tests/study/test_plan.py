@@ -11,7 +11,9 @@ from tests.conftest import write
 
 
 def planner(spacing: float | str = 2.0, initial: str = "none", device: str = "cpu", jobs: int = 1) -> Planner:
-    return Planner(spacing=spacing, trained_spacing_mm=2.0, initial=initial, device=device, jobs=jobs)
+    return Planner(
+        spacing=spacing, trained_spacing_mm=2.0, trained_body_mm=120.0, initial=initial, device=device, jobs=jobs
+    )
 
 
 @pytest.fixture

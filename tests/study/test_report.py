@@ -42,6 +42,8 @@ MEASURES = {
     "fixed_range": [0.0, 400.0],
     "moving_range": [-1000.0, None],
     "fixed_spacing": [1.0, 1.0, 1.0],
+    "fixed_extent": [200.0, 200.0, 180.0],
+    "moving_extent": [200.0, 200.0, 180.0],
     "moving_spacing": [1.0, 1.0, 3.0],
     "spacing": 2.0,
 }
@@ -255,6 +257,14 @@ def test_only_cases_to_review_in_a_browser(output: Path, tmp_path: Path) -> None
         ({"dice_before": 0.6, "dice_after": 0.5}, "Dice falls: 0.600 to 0.500"),
         ({"dice_before": None, "dice_after": None}, ""),
         ({"labels": []}, "the label maps have no value in common"),
+        (
+            {"moving_extent": [200.0, 200.0, 10.0]},
+            "the moving image is a slab of 10 mm; the position across it is uncertain",
+        ),
+        ({"fixed_extent": [200.0, 40.0, 200.0]}, ""),
+        ({"fixed_extent": [2e5, 2e5, 1.8e5]}, "the fixed image is 2e+05 mm long; are its voxel sizes right?"),
+        ({"fixed_extent": [2.0, 2.0, 4.0]}, "the fixed image is 4 mm long; are its voxel sizes right?"),
+        ({"fixed_extent": [15.0, 15.0, 12.0]}, ""),
     ],
 )
 def test_flags(change: dict, flag: str) -> None:
