@@ -20,6 +20,8 @@ LEAST_AIR_SHARE, LEAST_TISSUE_SHARE = 0.02, 0.1
 HIGHEST_CT_BACKGROUND_HU = -500.0
 # Percentiles of the range that counts, without outliers.
 ROBUST_PERCENTILES = (0.5, 99.5)
+# Percentile of an MR image that is scaled to 1.
+BRIGHTEST_PERCENTILE = 99.9
 # Intensities are equal within this share of the robust range.
 TOLERANCE_SHARE = 0.02
 # Least share of the faces of an image that a background fills.
@@ -154,17 +156,30 @@ def window(low: float, high: float) -> Callable[[np.ndarray], np.ndarray]:
 
     Returns:
         The rule, for arrays of any shape.
+
+    Raises:
+        ValueError: if `high` is not above `low`.
     """
-    return lambda image: np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
+    if not high > low:
+        raise ValueError(f"the window from {low} to {high} is empty")
+    return lambda image: _linear(image, low, high)
+
+
+def _linear(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map low to 0 and high to 1, and clip values outside."""
+    return np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
 
 
 def _from_minimum(percentile: float) -> Callable[[np.ndarray], np.ndarray]:
     """Return the rule that maps the minimum to 0 and a percentile to 1, and clips values above."""
-    return lambda image: window(float(image.min()), float(np.percentile(image, percentile)))(image)
+    return lambda image: _linear(image, float(image.min()), float(np.percentile(image, percentile)))
 
 
 # Add yours: RULES["abdomen"] = window(-200, 400).
-RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"mr": _from_minimum(99.9), "ct": window(-1000, 1000)}
+RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mr": _from_minimum(BRIGHTEST_PERCENTILE),
+    "ct": window(-1000, 1000),
+}
 
 
 def check_modality(modality: str) -> None:
@@ -192,13 +207,17 @@ def scale(image: np.ndarray, modality: str, name: str) -> np.ndarray:
         The scaled image, fp32.
 
     Raises:
-        InputError: if almost all of the image has its lowest value.
+        InputError: if almost all of the image has its lowest value, or the rule gives values outside [0, 1].
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = RULES[modality](image).astype(np.float32, copy=False)
-    if not np.isfinite(scaled).all():
+    if not np.isfinite(scaled).all() and image.min() == np.percentile(image, BRIGHTEST_PERCENTILE):
         raise InputError(
             f"The {name} image is almost empty: 99.9 % of the registered region has its lowest value. Crop it to the "
             "anatomy to register."
+        )
+    if not (scaled.min() >= 0 and scaled.max() <= 1):
+        raise InputError(
+            f"The rule {modality} scales the {name} image to {scaled.min():g} to {scaled.max():g}; it must be 0 to 1."
         )
     return scaled

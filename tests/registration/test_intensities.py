@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -173,3 +175,23 @@ def test_an_image_that_shows_next_to_nothing_is_refused() -> None:
     image[8, 8, 8] = 255
     with pytest.raises(InputError, match="The fixed image is almost empty"):
         scale(image, "mr", "fixed")
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lambda image: image, r"The rule own scales the fixed image to 0 to 236; it must be 0 to 1\."),
+        (lambda image: image * np.nan, r"The rule own scales the fixed image to nan to nan; it must be 0 to 1\."),
+    ],
+)
+def test_a_rule_must_give_values_from_0_to_1(
+    rule: Callable[[np.ndarray], np.ndarray], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RULES, "own", rule)
+    with pytest.raises(InputError, match=message):
+        scale(np.array([[[0.0, 118.0, 236.0]]], np.float32), "own", "fixed")
+
+
+def test_a_window_is_not_empty() -> None:
+    with pytest.raises(ValueError, match="the window from 400 to -200 is empty"):
+        window(400, -200)
