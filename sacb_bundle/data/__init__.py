@@ -1,7 +1,7 @@
 """Data sets: subjects, pairs and their files."""
 
 from .atlases import Atlas, atlas_names, read_atlas
-from .checks import check_labels, check_scan_grids, check_training_items, has_labels, label_values
+from .checks import check_labels, check_scan_grids, check_training_items, has_labels, label_values, labels_to_validate
 from .common_grid import CommonGrid
 from .data_list import read_data_list
 from .dataset_folder import DatasetFolder, labels_to_score, read_dataset
@@ -24,6 +24,7 @@ __all__ = [
     "has_labels",
     "label_values",
     "labels_to_score",
+    "labels_to_validate",
     "list_pairs",
     "pair_indices",
     "pairs_by_name",

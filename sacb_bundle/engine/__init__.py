@@ -13,7 +13,7 @@ from .seed_epochs import SeedEpochs
 from .stop_if_diverged import StopIfDiverged
 from .training_info import training_info
 from .training_state import TrainingState, epochs_to_train
-from .validation import MeanLoss, lower_is_better
+from .validation import MeanLoss, higher_is_better, is_validated, lower_is_better
 
 __all__ = [
     "EvaluationTables",
@@ -27,6 +27,8 @@ __all__ = [
     "TrainingState",
     "check_command_line",
     "epochs_to_train",
+    "higher_is_better",
+    "is_validated",
     "join_processes",
     "keep_names",
     "lower_is_better",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -269,6 +270,33 @@ def test_training_on_pairs(study: Path, tmp_path: Path) -> None:
     assert training.trainer.state.iteration == 6
     assert 0 < training.evaluator.state.metrics["val_mean_dice"] <= 1
     assert read_info(tmp_path / "model.pt").trained_on == "3 pairs of pairs.csv"
+
+
+@pytest.mark.parametrize("spacing", [2.0, 3.0])
+def test_pairs_come_to_the_spacing_that_is_recorded(spacing: float, study: Path, tmp_path: Path) -> None:
+    """A phantom of 2 mm with a body of 64 mm would get a finer grid by the spacing "auto"."""
+    pairs = [{role: str(study / "images" / f"{role}_{number}.nii.gz") for role in ("fixed", "moving")}
+             for number in range(2)]  # fmt: skip
+    (tmp_path / "pairs.json").write_text(json.dumps(pairs))
+    choices = {"dataset_dir": "nowhere", "data_list": str(tmp_path / "pairs.json"), "output_dir": str(tmp_path)}
+    made = workflow("train", spacing=spacing, initial="none", **choices)
+    prepared = made.parser.get_parsed_content("read_pair")(pairs[0])["prepared"]
+    assert prepared.grid.spacing == pytest.approx((spacing,) * 3)
+    assert made.parser.get_parsed_content("info").spacing_mm == spacing
+
+
+@pytest.mark.parametrize("spacing", [0, -1, 1000, float("nan"), "auto", "fine"])
+@pytest.mark.parametrize("of_pairs", [False, True])
+def test_a_wrong_spacing_is_refused(spacing: object, of_pairs: bool, study: Path, tmp_path: Path) -> None:
+    choices: dict = options(study, tmp_path)
+    if of_pairs:
+        pair = {role: str(study / "images" / f"{role}_0.nii.gz") for role in ("fixed", "moving")}
+        (tmp_path / "pairs.json").write_text(json.dumps([pair]))
+        choices |= {"dataset_dir": "nowhere", "data_list": str(tmp_path / "pairs.json")}
+    with pytest.raises(RuntimeError) as error:
+        workflow("train", spacing=spacing, **choices).run()
+    assert str(reason_of(error.value)) == f"spacing is {spacing!r}; it must be a number of mm from 0.01 to 100."
+    assert not (tmp_path / "logs").exists()
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,23 @@ def test_a_stranger_among_subjects_that_are_aligned(tmp_path: Path) -> None:
         prepared(subjects, "none", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spacing_mm": 0}, "spacing is 0; it must be a number of mm from 0.01 to 100"),
+        ({"spacing_mm": -1.0}, "spacing is -1.0; it must be"),
+        ({"spacing_mm": float("nan")}, "spacing is nan; it must be"),
+        ({"spacing_mm": "2"}, "spacing is '2'; it must be"),
+        ({"initial": "auto"}, "initial is 'auto'; it must be one of none, center, rigid, affine"),
+        ({"modality": "pet"}, "modality is 'pet'; it must be one of auto, mr, ct"),
+    ],
+)
+def test_wrong_settings_are_refused_on_any_grid(change: dict, message: str, tmp_path: Path) -> None:
+    settings: dict = {"initial": "affine", "spacing_mm": 2.0, "size_divisor": 16, "cache_dir": tmp_path}
+    with pytest.raises(InputError, match=message):
+        PrepareSubjectd([], **settings | change)
+
+
 def test_alignments_are_kept_until_what_they_depend_on_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subjects = [subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED, (2, 1, 0))]
     aligned = []
