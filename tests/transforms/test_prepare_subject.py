@@ -51,9 +51,9 @@ def test_axes_of_a_shared_grid_come_closest_to_ras(tmp_path: Path) -> None:
 
 def test_another_geometry_comes_to_the_grid_of_the_first(tmp_path: Path) -> None:
     first, second = subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED, (2, 1, 0))
-    transform, results = prepared([first, second], "affine", tmp_path / "aligned")
+    _, results = prepared([first, second], "affine", tmp_path / "aligned")
     for result in results:
-        assert result["image"].shape == result["label"].shape == (1, *transform.common_grid.grid.shape)
+        assert result["image"].shape == result["label"].shape == (1, 48, 64, 48)
     # The same phantom, stretched by a quarter along one axis in its file; the affine alignment undoes this.
     scores = dice(results[0]["label"][0].int(), results[1]["label"][0].int(), range(1, 8))
     assert min(scores.values()) > 0.85
