@@ -72,6 +72,7 @@ class CommonGrid:
         if all(grid.coincides_with(grids[0]) for grid in grids):
             if grids:
                 self.spacing_mm = float(np.prod(grids[0].spacing) ** (1 / 3))
+                check_spacing(self.spacing_mm, f"{paths[0]}: the mean spacing")
             return
         if initial == "none":
             for path, grid in zip(paths, grids, strict=True):

@@ -82,6 +82,12 @@ def test_wrong_settings_are_refused_on_any_grid(change: dict, message: str, tmp_
         PrepareSubjectd([], **settings | change)
 
 
+def test_a_shared_grid_that_the_weights_could_not_be_used_on_is_refused(tmp_path: Path) -> None:
+    paths = subject(tmp_path, "a", np.diag([0.001, 0.002, 0.004, 1]))
+    with pytest.raises(InputError, match=r"a\.nii\.gz: the mean spacing is 0\.00\d+; it must be a number of mm from"):
+        prepared([paths, paths], "none", tmp_path)
+
+
 def test_alignments_are_kept_until_what_they_depend_on_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subjects = [subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED, (2, 1, 0))]
     aligned = []
