@@ -7,7 +7,7 @@ from .data_list import read_data_list
 from .dataset_folder import DatasetFolder, labels_to_score, read_dataset
 from .epoch_sampler import EpochSampler
 from .folder_pairs import atlas_pairs, pairs_by_name, study_pairs
-from .pairs import Pair, list_pairs, pair_indices, training_data
+from .pairs import PairFiles, list_pairs, pair_indices, training_data
 from .phantom import phantom_images, phantom_pair
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "CommonGrid",
     "DatasetFolder",
     "EpochSampler",
-    "Pair",
+    "PairFiles",
     "atlas_names",
     "atlas_pairs",
     "check_labels",

@@ -17,7 +17,7 @@ def check_training_items(train: Sequence[Mapping[str, str]], batch_size: int) ->
     """Check that there are pairs to train on, and that they fit into a batch.
 
     Args:
-        train: subjects, each with the path "image"; or pairs, see `sacb_bundle.data.Pair`.
+        train: subjects, each with the path "image"; or pairs, see `sacb_bundle.data.PairFiles`.
         batch_size: number of pairs in a batch.
 
     Raises:
