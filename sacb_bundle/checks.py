@@ -9,6 +9,8 @@ import torch
 
 from .errors import InputError
 
+LEAST_SPACING_MM, LARGEST_SPACING_MM = 0.01, 100.0
+
 
 def default_device() -> torch.device:
     """Choose the GPU of this process, or the CPU if there is no GPU.
@@ -83,3 +85,19 @@ def check_numbers(**numbers: float) -> None:
     for option, number in numbers.items():
         if type(number) not in (int, float) or not 0 <= number < math.inf:
             raise InputError(f"{option} is {number!r}; it must be a finite, non-negative number.")
+
+
+def check_spacing(spacing_mm: object, name: str = "spacing") -> None:
+    """Check that a value is the spacing of a working grid.
+
+    Args:
+        spacing_mm: value to check.
+        name: name of the option, or path and key in a file, for the error message.
+
+    Raises:
+        InputError: if it is no number of mm from 0.01 to 100.
+    """
+    if type(spacing_mm) not in (int, float) or not LEAST_SPACING_MM <= spacing_mm <= LARGEST_SPACING_MM:  # type: ignore[operator]
+        raise InputError(
+            f"{name} is {spacing_mm!r}; it must be a number of mm from {LEAST_SPACING_MM:g} to {LARGEST_SPACING_MM:g}."
+        )

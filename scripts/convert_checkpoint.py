@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from sacb_bundle.checks import check_spacing
 from sacb_bundle.errors import InputError
 from sacb_bundle.networks import WeightsInfo, describe, load_published_checkpoint, write_weights
 from sacb_bundle.networks.checkpoint import network_like
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--trained-on", default="", metavar="TEXT", help="the training data, in words")
     arguments = parser.parse_args()
     try:
+        check_spacing(arguments.spacing)
         state = load_published_checkpoint(arguments.published)
     except InputError as error:
         sys.exit(f"error: {error}")

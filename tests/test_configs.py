@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from monai.bundle import ConfigParser
 
 import sacb_bundle
 from sacb_bundle.data import phantom_pair
+from sacb_bundle.errors import InputError
 from sacb_bundle.networks import read_info
 from sacb_bundle.registration.register import Registrar
 from tests.conftest import write
-from tests.engine.workflows import ROOT, workflow
+from tests.engine.workflows import ROOT, reason_of, workflow
 
 OVERLAYS = sorted(path.stem for path in (ROOT / "configs" / "datasets").glob("*.json"))
 
@@ -104,3 +107,19 @@ def test_metadata_agrees_with_the_project() -> None:
     }
     for name, version in versions.items():
         assert f"{name}=={version}" in pins.lower(), name
+
+
+def test_a_rule_that_weights_name_and_nobody_has_is_blamed_on_their_file(model: Path, tmp_path: Path) -> None:
+    shutil.copy(model, tmp_path / "mine.pt")
+    info = json.loads(model.with_suffix(".json").read_text())
+    (tmp_path / "mine.json").write_text(json.dumps(info | {"modality": "abdomen"}))
+    expected = f"{tmp_path / 'mine.json'}: modality is 'abdomen'; it must be one of auto, mr, ct."
+    with pytest.raises(InputError) as error:
+        Registrar(tmp_path / "mine.pt", device="cpu")
+    assert str(error.value) == expected
+    for name in ("inference", "evaluate"):
+        parser = ConfigParser(ConfigParser.load_config_file(ROOT / "configs" / f"{name}.json"))
+        parser["checkpoint"] = str(tmp_path / "mine.pt")
+        with pytest.raises(RuntimeError) as wrapped:
+            parser.get_parsed_content("preprocessing")
+        assert str(reason_of(wrapped.value)) == expected

@@ -65,7 +65,9 @@ def test_no_room_imports_from_a_higher_one(room: str) -> None:
 
 
 def test_no_file_is_too_long() -> None:
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    files = [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert len(lengths) > 200
     assert {name: length for name, length in lengths.items() if length > LONGEST_FILE} == {}
 
 

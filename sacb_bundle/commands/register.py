@@ -16,7 +16,6 @@ RESULTS = (
     "mm), initial.tfm, warped_labels.nii.gz, a picture and a record. With both label maps it prints their scores."
 )
 EXAMPLE = "sacb register --fixed f.nii.gz --moving m.nii.gz --moving-labels l.nii.gz --output out"
-IMAGES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask")
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
@@ -47,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
     show_log()
     from ..files import real_path
     from ..quality import flags_of
+    from ..registration.pair import IMAGES
     from ..registration.register import Registrar
     from ..registration.result_folder import check_folder, check_not_read
 

@@ -35,11 +35,13 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--max-epochs", type=number, metavar="N", help="number of epochs (default: that of the config)")
     verb.add_argument(
-        "--initial", choices=INITIAL, help="alignment of scans that do not share a grid (default: affine)"
+        "--initial",
+        choices=INITIAL,
+        help="alignment of pairs, and of scans that do not share a grid (default: affine)",
     )
-    verb.add_argument("--spacing", type=float, metavar="MM", help="spacing of their common grid (default: 2)")
+    verb.add_argument("--spacing", type=float, metavar="MM", help="spacing of their working grid (default: 2)")
     verb.add_argument(
-        "--modality", type=word, metavar="NAME", help="rule that scales intensities: mr, ct or auto (default: mr)"
+        "--modality", type=word, metavar="NAME", help="rule that scales intensities: mr, ct or auto (default: auto)"
     )
     verb.add_argument(
         "--resume",
@@ -49,9 +51,7 @@ def add_options(verb: argparse.ArgumentParser) -> None:
         metavar="STATE",
         help="resume from OUTPUT/last.pt, or from another state; more --max-epochs extend the training",
     )
-    verb.add_argument(
-        "--accept-changes", action="store_true", help="resume with other settings than before, such as another seed"
-    )
+    verb.add_argument("--accept-changes", action="store_true", help="resume with other settings or data than before")
     verb.add_argument("--seed", type=number, help="seed of the shuffles and the augmentation (default: 0)")
     add_device(verb)
 

@@ -1,13 +1,13 @@
 """Data sets: subjects, pairs and their files."""
 
 from .atlases import Atlas, atlas_names, read_atlas
-from .checks import check_labels, check_scan_grids, check_training_items, has_labels, label_values
+from .checks import check_labels, check_scan_grids, check_training_items, has_labels, label_values, labels_to_validate
 from .common_grid import CommonGrid
 from .data_list import read_data_list
 from .dataset_folder import DatasetFolder, labels_to_score, read_dataset
 from .epoch_sampler import EpochSampler
 from .folder_pairs import atlas_pairs, pairs_by_name, study_pairs
-from .pairs import Pair, list_pairs, pair_indices, training_data
+from .pairs import PairFiles, list_pairs, pair_indices, training_data
 from .phantom import phantom_images, phantom_pair
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "CommonGrid",
     "DatasetFolder",
     "EpochSampler",
-    "Pair",
+    "PairFiles",
     "atlas_names",
     "atlas_pairs",
     "check_labels",
@@ -24,6 +24,7 @@ __all__ = [
     "has_labels",
     "label_values",
     "labels_to_score",
+    "labels_to_validate",
     "list_pairs",
     "pair_indices",
     "pairs_by_name",

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
 from ..spatial import Grid, check_same_grid, read_grid, read_label_map
+from .dataset_folder import labels_to_score
 
 
 def check_training_items(train: Sequence[Mapping[str, str]], batch_size: int) -> None:
     """Check that there are pairs to train on, and that they fit into a batch.
 
     Args:
-        train: subjects, each with the path "image"; or pairs, see `sacb_bundle.data.Pair`.
+        train: subjects, each with the path "image"; or pairs, see `sacb_bundle.data.PairFiles`.
         batch_size: number of pairs in a batch.
 
     Raises:
@@ -97,7 +99,7 @@ def check_labels(labels: Iterable[int] | None, items: Iterable[Mapping[str, str]
     wanted, present = set(labels), set[int]()
     for path in _label_files(items):
         with suppress(InputError):  # told where the file is read
-            present |= _values_of(path)
+            present |= _values_in(path)
         if wanted & present:
             return
     if present:
@@ -116,7 +118,24 @@ def label_values(items: Iterable[Mapping[str, str]]) -> list[int]:
     Raises:
         InputError: if a label map cannot be read or is invalid.
     """
-    return sorted(set[int]().union(*map(_values_of, _label_files(items))))
+    return sorted(set[int]().union(*map(_values_in, _label_files(items))))
+
+
+def labels_to_validate(dataset_dir: str | Path, data_list: str, items: Sequence[Mapping[str, str]]) -> list[int]:
+    """Return the label values that validate a training.
+
+    Args:
+        dataset_dir: folder of the data set.
+        data_list: data list, if pairs are given; otherwise "".
+        items: subjects or pairs to validate on, see `label_values`.
+
+    Returns:
+        Those that dataset.json lists, see `labels_to_score`; without a list, all that occur in the label maps.
+
+    Raises:
+        InputError: as in those functions.
+    """
+    return labels_to_score(dataset_dir, data_list) or label_values(items)
 
 
 def _label_files(items: Iterable[Mapping[str, str]]) -> list[str]:
@@ -124,6 +143,6 @@ def _label_files(items: Iterable[Mapping[str, str]]) -> list[str]:
     return sorted({item[key] for item in items for key in ("label", "fixed_labels") if key in item})
 
 
-def _values_of(path: str) -> set[int]:
+def _values_in(path: str) -> set[int]:
     """Return the label values other than 0 in a label map."""
     return set(np.unique(read_label_map(path).values).tolist()) - {0}

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..registration.intensities import appearance_of
+from ..checks import check_spacing
+from ..registration.intensities import appearance_of, check_modality
 from ..spatial import (
     AlignmentCache,
     Transform,
     Volume,
     averaged,
     canonical,
+    check_initial,
     check_same_grid,
     foreground,
     read_grid,
@@ -45,7 +47,8 @@ class CommonGrid:
         spacing_mm: spacing of the subjects afterwards; for a shared grid, the geometric mean over its axes.
 
     Raises:
-        InputError: if `initial` is "none" and the subjects do not share a grid, or an image is invalid.
+        InputError: if an argument is invalid, `initial` is "none" and the subjects do not share a grid, or an image is
+            invalid.
     """
 
     def __init__(
@@ -57,6 +60,9 @@ class CommonGrid:
         cache_dir: str | Path,
         modality: str = "auto",
     ) -> None:
+        check_initial(initial)
+        check_spacing(spacing_mm)
+        check_modality(modality)
         self.initial = initial
         self.modality = modality
         self.spacing_mm = float(spacing_mm)
@@ -66,6 +72,7 @@ class CommonGrid:
         if all(grid.coincides_with(grids[0]) for grid in grids):
             if grids:
                 self.spacing_mm = float(np.prod(grids[0].spacing) ** (1 / 3))
+                check_spacing(self.spacing_mm, f"{paths[0]}: the mean spacing")
             return
         if initial == "none":
             for path, grid in zip(paths, grids, strict=True):

@@ -11,11 +11,12 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import parse_json, read_text
+from ..registration.pair import IMAGES
 from ..spatial import volume_name
 from ..tables import parse_table
 
 # Columns of a table and keys of a JSON list.
-PAIR_KEYS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask", "id")
+PAIR_KEYS = (*IMAGES, "id")
 # Alternative keys of label maps in a JSON list.
 ALIASES = {"seg_fixed": "fixed_labels", "seg_moving": "moving_labels"}
 LONGEST_ID_BYTES = 255

@@ -172,7 +172,7 @@ def labels_to_score(dataset_dir: str | Path, data_list: str = "") -> list[int] |
     if data_list or not os.path.isfile(root / "dataset.json"):
         return None
     description = _read_description(root / "dataset.json")
-    values = description.get("eval_labels") or _values_of(description.get("labels")) or None
+    values = description.get("eval_labels") or _listed_values(description.get("labels")) or None
     if values is None:
         return None
     if not isinstance(values, list) or not all(is_label(str(value)) for value in values):
@@ -182,7 +182,7 @@ def labels_to_score(dataset_dir: str | Path, data_list: str = "") -> list[int] |
     return sorted({int(value) for value in values} - {0})
 
 
-def _values_of(labels: Any) -> Any:
+def _listed_values(labels: Any) -> Any:
     """Return the label values in "labels": the keys of an object, or of objects in it, or else its values.
 
     {"1": "liver"} is how nnU-Net 1 names labels, {"0": {"1": "liver"}} how Learn2Reg does, and {"liver": 1} nnU-Net 2.

@@ -10,12 +10,12 @@ from ..errors import InputError
 from ..spatial import VOLUME_ENDINGS
 from .data_list import named, read_data_list
 from .dataset_folder import files_by_name
-from .pairs import Pair, pair_indices, subject_pair
+from .pairs import PairFiles, pair_indices, subject_pair
 
 logger = logging.getLogger(__name__)
 
 
-def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, atlas: str | None) -> list[Pair]:
+def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, atlas: str | None) -> list[PairFiles]:
     """List the pairs of a data list, or of the scans in a folder.
 
     Args:
@@ -46,7 +46,7 @@ def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, at
     return named(pairs, root)
 
 
-def atlas_pairs(atlas: Path, atlas_labels: Path | None, images: Path) -> list[Pair]:
+def atlas_pairs(atlas: Path, atlas_labels: Path | None, images: Path) -> list[PairFiles]:
     """Pair an atlas (moving) with each scan in a folder; results are named after the scans.
 
     Args:
@@ -68,7 +68,7 @@ def atlas_pairs(atlas: Path, atlas_labels: Path | None, images: Path) -> list[Pa
     return named([{"id": name} | subject_pair(moving, scan) for name, scan in scans.items()], images)
 
 
-def pairs_by_name(fixed_dir: Path, moving_dir: Path) -> list[Pair]:
+def pairs_by_name(fixed_dir: Path, moving_dir: Path) -> list[PairFiles]:
     """Pair scans of the same name in two folders; results have this name. Scans in only one folder give a warning.
 
     Args:

@@ -19,7 +19,7 @@ class PairDataset(Dataset):
     images have label maps.
 
     Args:
-        data: subjects, {"image": path} with or without "label": path; or pairs, see `sacb_bundle.data.Pair`.
+        data: subjects, {"image": path} with or without "label": path; or pairs, see `sacb_bundle.data.PairFiles`.
         transform: preprocessing, from a subject to tensors "image" and "label" (1, D, H, W), all of one size; or from a
             pair to an item.
         pairing: rule that pairs the subjects, see `pair_indices`; ignored for pairs.

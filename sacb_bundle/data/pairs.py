@@ -10,7 +10,7 @@ from .data_list import named, read_data_list
 from .dataset_folder import DatasetFolder, default_split, read_dataset
 
 # "id", the paths "moving" and "fixed", and optionally "moving_labels", "fixed_labels", "moving_mask" and "fixed_mask".
-Pair = dict[str, str]
+PairFiles = dict[str, str]
 LABEL_MAPS = ("moving_labels", "fixed_labels")
 
 
@@ -41,7 +41,9 @@ def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
     raise InputError(f'pairing is {pairing!r}; it must be "ordered", "consecutive" or "atlas".')
 
 
-def list_pairs(dataset_dir: str, data_list: str = "", pairing: str = "ordered", atlas: str | None = None) -> list[Pair]:
+def list_pairs(
+    dataset_dir: str, data_list: str = "", pairing: str = "ordered", atlas: str | None = None
+) -> list[PairFiles]:
     """Return the pairs of a data list, or of the validation subjects of a data set.
 
     Args:
@@ -88,7 +90,7 @@ def training_data(dataset_dir: str, data_list: str = "", atlas: str | None = Non
     )
 
 
-def subject_pair(moving: dict[str, str], fixed: dict[str, str]) -> Pair:
+def subject_pair(moving: dict[str, str], fixed: dict[str, str]) -> PairFiles:
     """Make a pair of two subjects.
 
     Args:

@@ -11,9 +11,9 @@ from .save_last import SaveLast
 from .scores import EvaluationTables
 from .seed_epochs import SeedEpochs
 from .stop_if_diverged import StopIfDiverged
-from .training_info import training_info
+from .training_info import data_names, training_info
 from .training_state import TrainingState, epochs_to_train
-from .validation import MeanLoss, lower_is_better
+from .validation import MeanLoss, higher_is_better, is_validated, lower_is_better
 
 __all__ = [
     "EvaluationTables",
@@ -26,7 +26,10 @@ __all__ = [
     "TrainingProgress",
     "TrainingState",
     "check_command_line",
+    "data_names",
     "epochs_to_train",
+    "higher_is_better",
+    "is_validated",
     "join_processes",
     "keep_names",
     "lower_is_better",

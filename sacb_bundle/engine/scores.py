@@ -31,7 +31,7 @@ class EvaluationTables:
 
     Args:
         output_dir: folder of both files.
-        pairs: pairs to score, see `sacb_bundle.data.Pair`.
+        pairs: pairs to score, see `sacb_bundle.data.PairFiles`.
     """
 
     def __init__(self, output_dir: str | Path, pairs: Sequence[Mapping[str, str]]) -> None:
@@ -106,7 +106,7 @@ class EvaluationTables:
             for row in scores.labels
         ]
         write_csv(self.output_dir / TABLE, ["pair", "label", *LABEL_SCORES, *FIELD_SCORES], rows)
-        summary = summarise(scored.values()) | {"pairs_left_out": self.left_out}
+        summary = _scores_over_pairs(scored.values()) | {"pairs_left_out": self.left_out}
         write_json(summary, self.output_dir / SUMMARY)
         means = {}
         for name in (*LABEL_SCORES, *FIELD_SCORES):
@@ -137,7 +137,7 @@ class EvaluationTables:
         """Do nothing, since no lock is held."""
 
 
-def summarise(pairs: Iterable[PairScores]) -> dict[str, Any]:
+def _scores_over_pairs(pairs: Iterable[PairScores]) -> dict[str, Any]:
     """Compute the mean and standard deviation over pairs of every score, and count the labels left out.
 
     The score of a pair is the mean over its labels; a pair without labels does not count in the label scores.

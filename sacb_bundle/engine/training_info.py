@@ -1,8 +1,11 @@
-"""Describe a training for the file beside its weights."""
+"""Describe a training for the file beside its weights, and for a run that resumes it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 import numpy as np
@@ -35,7 +38,7 @@ def training_info(network: RegistrationNetwork, spacing_mm: float, dataset: Pair
         network=describe(network),
         spacing_mm=round(float(spacing_mm), 4),
         modality=modalities.pop() if len(modalities) == 1 else "auto",
-        trained_on=f"{len(dataset.loaded)} {kind} of {Path(data).name}",
+        trained_on=f"{len(dataset.loaded)} {kind} of {os.path.basename(os.path.abspath(data))}",
         body_mm=_size_of_bodies(dataset, spacing_mm),
     )
 
@@ -50,3 +53,21 @@ def _size_of_bodies(dataset: PairDataset, spacing_mm: float) -> float | None:
         except InputError:  # the image is empty
             continue
     return round(median(sizes), 1) if sizes else None
+
+
+def data_names(items: Sequence[Mapping[str, str]]) -> str:
+    """Tell a list of subjects or pairs from others by the names of its files.
+
+    Args:
+        items: subjects or pairs, each as paths by key; see `sacb_bundle.data.PairFiles`.
+
+    Returns:
+        Their number, and a short hash of their names, which depends on their order but not on where they lie: the paths
+        are relative to the folder that all share.
+    """
+    files = [{key: os.path.abspath(path) for key, path in item.items() if key != "id"} for item in items]
+    folders = {os.path.dirname(path) for item in files for path in item.values()}
+    shared = os.path.commonpath(folders) if folders else ""
+    names = [{key: os.path.relpath(path, shared) for key, path in item.items()} for item in files]
+    digest = hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest()
+    return f"{len(items)} named {digest[:12]}"

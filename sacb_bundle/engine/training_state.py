@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,9 @@ from ..networks import WeightsInfo
 from ..networks.checkpoint import read_weights, write_whole
 from .run_folder import STATE
 from .state_file import Stateful, check_parts, epochs_of, random_state, read_state, restore_random_state
+
+# Address of an object in its `repr`, which differs between processes.
+_ADDRESS = re.compile(" at 0x[0-9a-f]+")
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +38,9 @@ class TrainingState:
         path: path of the file written after each epoch.
         resume: False to start anew, True to resume from `path`, or the path of another such file.
         parts: objects to save, by name: "network", "optimizer", "lr_scheduler" and others with a state.
-        info: description of the weights; a continued training keeps its network, spacing and modality.
-        settings: further settings that a continued training keeps, by name, in types that JSON can hold.
+        info: description of the weights, which a continued training keeps.
+        settings: further settings that a continued training keeps, by name, in types that JSON can hold. Devices do not
+            count.
         accept_changes: whether a continued training may have other settings, which are then only reported.
         writes: whether this process writes the file; one of several that train together does.
 
@@ -54,10 +61,8 @@ class TrainingState:
         self.path = Path(path)
         self.writes = writes
         self.parts = parts
-        self.settings = dict(settings or {})
-        if info is not None:
-            # Old weights would get a wrong description.
-            self.settings |= {key: getattr(info, key) for key in ("network", "spacing_mm", "modality")}
+        # Old weights would get a wrong description.
+        self.settings = _comparable(dict(settings or {}) | (asdict(info) if info is not None else {}))
         self.accept_changes = accept_changes
         self.start = self.read(self.path if resume is True else Path(str(resume))) if resume else None
 
@@ -103,9 +108,9 @@ class TrainingState:
         """
         before, now = dict(_single_settings(saved)), dict(_single_settings(self.settings))
         changes = "; ".join(
-            f"{name} {before.get(name)} → {now.get(name)}"
+            f"{name} {_one_line(before.get(name))} → {_one_line(now.get(name))}"
             for name in sorted(before.keys() | now.keys())
-            if before.get(name) != now.get(name)
+            if not _equal(before.get(name), now.get(name))
         )
         if changes and not self.accept_changes:
             raise InputError(
@@ -192,13 +197,40 @@ def epochs_to_train(resume: bool | str | Path, output_dir: str | Path, default: 
     return default if epochs is None else epochs
 
 
-def _single_settings(value: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the name and value, in words, of each setting, see `sacb_bundle.study.fingerprint.described`."""
-    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], dict):
-        yield name, value[0]
-        value = value[1]
+def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings in plain types, without what differs between machines and processes: devices and addresses."""
+    text = _ADDRESS.sub("", json.dumps(settings))
+    plain: dict[str, Any] = json.loads(
+        text, object_hook=lambda values: {key: value for key, value in values.items() if key != "device"}
+    )
+    return plain
+
+
+def _single_settings(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the name and value of each setting, see `sacb_bundle.study.fingerprint.described`."""
+    if _is_object(value):
+        yield name, value[0]  # type: ignore[index]
+        value = value[1]  # type: ignore[index]
+    if isinstance(value, list) and any(map(_is_object, value)):
+        value = dict(enumerate(value))
     if not isinstance(value, Mapping):
-        yield name, " ".join(str(value).split())
+        yield name, value
         return
     for key, child in value.items():
         yield from _single_settings(child, f"{name}.{key}".lstrip("."))
+
+
+def _is_object(value: object) -> bool:
+    """Return whether a value is the description of an object: its class and its attributes."""
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], dict)
+
+
+def _equal(before: object, now: object) -> bool:
+    """Return whether two values of a setting are equal, such as 2 and 2.0."""
+    numbers = type(before) in (int, float) and type(now) in (int, float)
+    return _one_line(before) == _one_line(now) or (numbers and before == now)
+
+
+def _one_line(value: object) -> str:
+    """Return a value in words, on one line."""
+    return " ".join(str(value).split())

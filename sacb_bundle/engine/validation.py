@@ -1,6 +1,8 @@
-"""Validate without labels."""
+"""Decide whether and by what a training validates."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import torch
 from ignite.metrics import Average
@@ -19,6 +21,35 @@ class MeanLoss(Average):
             return torch.stack([loss(item["pred"][None], item["image"][None]) for item in output]).mean()
 
         super().__init__(mean_loss)
+
+
+def is_validated(items: Sequence[Mapping[str, str]], interval: int, epochs: int) -> bool:
+    """Return whether a training validates any epoch.
+
+    Args:
+        items: subjects to validate on, each with the path "image"; or pairs, see `sacb_bundle.data.PairFiles`.
+        interval: number of epochs from one validation to the next.
+        epochs: number of all epochs.
+
+    Returns:
+        True if there is a pair to validate on, for which subjects must be at least two, and the training reaches the
+        first validation.
+    """
+    needed = 2 if any("image" in item for item in items) else 1
+    return len(items) >= needed and interval <= epochs
+
+
+def higher_is_better(current: float, best: float) -> bool:
+    """Compare values of an evaluator whose key metric is a score.
+
+    Args:
+        current: value of the last validation.
+        best: best value so far.
+
+    Returns:
+        Whether the current value is higher, and so better.
+    """
+    return current > best
 
 
 def lower_is_better(current: float, best: float) -> bool:

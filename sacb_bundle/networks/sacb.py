@@ -60,9 +60,9 @@ class SACB(nn.Module):
     ) -> None:
         super().__init__()
         descriptor_sizes = {"spatial": channels, "channel": NUM_TAPS, "mix": channels + NUM_TAPS}
-        if descriptor not in descriptor_sizes:
+        if descriptor not in list(descriptor_sizes):  # a list in JSON cannot be looked up in a dict
             raise InputError(f"descriptor is {descriptor!r}; it must be one of {list(descriptor_sizes)}.")
-        if clustering_backend not in CLUSTERING_BACKENDS:
+        if clustering_backend not in list(CLUSTERING_BACKENDS):
             raise InputError(
                 f"clustering_backend is {clustering_backend!r}; it must be one of {list(CLUSTERING_BACKENDS)}."
             )

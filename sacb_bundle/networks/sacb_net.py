@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,7 +38,7 @@ class SACBNet(nn.Module):
         seed: seed of the initial k-means centroids.
 
     Raises:
-        InputError: if `sacb_levels` has another level, or `num_clusters` is a sequence whose length is not 4.
+        InputError: if an option is invalid; names it.
 
     Example:
         >>> import torch
@@ -59,13 +60,19 @@ class SACBNet(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not set(sacb_levels) <= set(MATCHING_LEVELS):
-            raise InputError(f"sacb_levels is {list(sacb_levels)}; only {list(MATCHING_LEVELS)} can have a SACB.")
-        clusters_per_level = [num_clusters] * 4 if isinstance(num_clusters, int) else list(num_clusters)
+        if not isinstance(sacb_levels, (list, tuple)) or any(level not in MATCHING_LEVELS for level in sacb_levels):
+            raise InputError(f"sacb_levels is {sacb_levels!r}; it must be a list, of {list(MATCHING_LEVELS)} at most.")
+        clusters_per_level: list[Any] = (
+            list(num_clusters) if isinstance(num_clusters, (list, tuple)) else [num_clusters] * 4
+        )
         if len(clusters_per_level) != len(MATCHING_LEVELS):
             raise InputError(
-                f"num_clusters is {num_clusters}; give one number, or one for each level {MATCHING_LEVELS}."
+                f"num_clusters is {num_clusters}; give one number, or one for each of {list(MATCHING_LEVELS)}."
             )
+        _check_whole("num_clusters", 2, *clusters_per_level)
+        _check_whole("base_channels", 1, base_channels)
+        _check_whole("max_iterations", 1, max_iterations)
+        _check_whole("seed", 0, seed)
         self.options = {
             "base_channels": base_channels,
             "num_clusters": num_clusters if isinstance(num_clusters, int) else clusters_per_level,
@@ -131,6 +138,13 @@ class SACBNet(nn.Module):
         if str(level) in self.sacb:
             moving, fixed = self.sacb[str(level)](torch.cat([moving, fixed])).chunk(2)
         return self.matching(moving, fixed)
+
+
+def _check_whole(option: str, least: int, *values: object) -> None:
+    """Raise an InputError unless the values of an option are whole numbers that are large enough."""
+    for value in values:
+        if type(value) is not int or value < least:
+            raise InputError(f"{option} is {value!r}; it must be a whole number of at least {least}.")
 
 
 def _check_pair(image: torch.Tensor, size_divisor: int) -> None:

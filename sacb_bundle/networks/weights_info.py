@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from ..checks import check_spacing
 from ..errors import InputError
 from ..files import read_json, write_json
 from .checkpoint import load_checkpoint, write_whole
@@ -20,7 +22,7 @@ from .sacb_net import SACBNet
 NETWORKS: dict[str, type[nn.Module]] = {"SACBNet": SACBNet}
 
 
-LARGEST_SPACING_MM, LARGEST_BODY_MM = 1e4, 1e6
+LARGEST_BODY_MM = 1e6
 
 
 class RegistrationNetwork(Protocol):
@@ -54,8 +56,15 @@ class WeightsInfo:
     body_mm: float | None = None
 
 
-def _info_path(weights: str | Path) -> Path:
-    """Return the path of the JSON file that belongs to a file of weights: model.json beside model.pt."""
+def info_path(weights: str | Path) -> Path:
+    """Return the path of the JSON file that belongs to a file of weights.
+
+    Args:
+        weights: path of the weights, such as models/model.pt.
+
+    Returns:
+        The path beside it, such as models/model.json.
+    """
     return Path(weights).with_suffix(".json")
 
 
@@ -71,7 +80,7 @@ def read_info(weights: str | Path) -> WeightsInfo:
     Raises:
         InputError: if the weights or the JSON file are missing, or it does not describe weights.
     """
-    path = _info_path(weights)
+    path = info_path(weights)
     if not os.path.isfile(path) and not os.path.isfile(weights):
         raise InputError(f"{weights}: no such checkpoint file.")
     if not os.path.isfile(path):
@@ -100,12 +109,12 @@ def check_info(info: WeightsInfo, path: Path) -> None:
     name = info.network.get("name") if isinstance(info.network, dict) else None
     if not isinstance(name, str) or name not in NETWORKS:
         raise InputError(f"{path}: names the network {name!r}; known are {', '.join(NETWORKS)}.")
-    if type(info.spacing_mm) not in (int, float) or not 0 < info.spacing_mm < LARGEST_SPACING_MM:
-        raise InputError(f"{path}: spacing_mm is {info.spacing_mm!r}; it must be a length in mm.")
+    check_spacing(info.spacing_mm, f"{path}: spacing_mm")
     if info.body_mm is not None and (type(info.body_mm) not in (int, float) or not 0 < info.body_mm < LARGEST_BODY_MM):
         raise InputError(f"{path}: body_mm is {info.body_mm!r}; it must be a length in mm, or null.")
-    if not isinstance(info.modality, str) or not isinstance(info.trained_on, str):
-        raise InputError(f"{path}: modality and trained_on must be text.")
+    for key in ("modality", "trained_on"):
+        if not isinstance(getattr(info, key), str):
+            raise InputError(f"{path}: {key} is {getattr(info, key)!r}; it must be text.")
 
 
 def write_info(info: WeightsInfo, weights: str | Path) -> None:
@@ -118,7 +127,7 @@ def write_info(info: WeightsInfo, weights: str | Path) -> None:
     Raises:
         InputError: if the file cannot be written.
     """
-    write_json(asdict(info), _info_path(weights))
+    write_json(asdict(info), info_path(weights))
 
 
 def write_weights(state: dict[str, torch.Tensor], info: WeightsInfo, path: Path) -> None:
@@ -162,11 +171,17 @@ def build_network(description: Mapping[str, Any], **changes: Any) -> nn.Module:
     Raises:
         InputError: if the network does not have such options.
     """
-    name, options = description["name"], {key: value for key, value in description.items() if key != "name"}
+    name, options = description["name"], {key: value for key, value in description.items() if key != "name"} | changes
+    known = inspect.signature(NETWORKS[name]).parameters
+    if unknown := sorted(options.keys() - known.keys()):
+        raise InputError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known)}.")
     try:
-        return NETWORKS[name](**options | changes)
+        return NETWORKS[name](**options)
+    except InputError:
+        raise
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
-        raise InputError(f"{name} cannot be built with {options | changes}: {error}.") from error
+        shown = ", ".join(f"{key} {value!r}" for key, value in options.items())
+        raise InputError(f"{name} cannot be built with {shown or 'its defaults'}.") from error
 
 
 def network_for(weights: str | Path, **changes: Any) -> nn.Module:
@@ -182,7 +197,7 @@ def network_for(weights: str | Path, **changes: Any) -> nn.Module:
     Raises:
         InputError: see `read_info` and `build_network`.
     """
-    return build_network(read_info(weights).network, **changes)
+    return _built(read_info(weights), weights, changes)
 
 
 def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Module, WeightsInfo]:
@@ -199,4 +214,12 @@ def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Mo
         InputError: see `read_info`, `build_network` and `load_checkpoint`.
     """
     info = read_info(weights)
-    return load_checkpoint(build_network(info.network), weights).to(device).eval(), info
+    return load_checkpoint(_built(info, weights, {}), weights).to(device).eval(), info
+
+
+def _built(info: WeightsInfo, weights: str | Path, changes: Mapping[str, Any]) -> nn.Module:
+    """Build the network of a description; an error names its JSON file, unless changed options may be at fault."""
+    try:
+        return build_network(info.network, **changes)
+    except InputError as error:
+        raise error if changes else InputError(f"{info_path(weights)}: network: {error}") from error

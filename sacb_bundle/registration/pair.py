@@ -11,6 +11,8 @@ from ..errors import InputError
 from ..spatial import Volume, as_image, as_label_map, as_mask, as_volume, check_same_grid, source_name, volume_name
 
 ROLES = ("fixed", "moving")
+# Every image that a pair may have.
+IMAGES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,7 @@ def as_pair(images: Mapping[Any, Any]) -> Pair:
     return Pair(**volumes, names=names)  # type: ignore[arg-type]
 
 
-def read_label_map(image: object, role: str) -> Volume:
+def label_map_of(image: object, role: str) -> Volume:
     """Return a label map or mask, given as a path or in memory.
 
     Args:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from ..checks import LARGEST_SPACING_MM, LEAST_SPACING_MM
 from ..errors import InputError
 from ..quality import motion
 from ..spatial import (
@@ -32,7 +33,6 @@ from ..spatial import (
 from .intensities import Appearance, appearance_of, check_modality, scale
 from .pair import ROLES, Pair
 
-LEAST_SPACING_MM, LARGEST_SPACING_MM = 0.01, 100.0
 # Voxels along each axis that tell what an image shows.
 MOST_VOXELS_LOOKED_AT = 96
 

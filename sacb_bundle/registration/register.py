@@ -13,6 +13,7 @@ from ..checks import chosen_device
 from ..files import file_hash, shipped_weights
 from ..networks import load_network
 from ..spatial import check_label_interpolation
+from .intensities import usable_info
 from .pair import as_pair
 from .prepare import Prepared, Settings, prepare
 from .result import Registration
@@ -61,7 +62,8 @@ class Registrar:
         self.weights = Path(weights) if weights is not None else shipped_weights()
         self.device = chosen_device(device)
         self.amp = self.device.type == "cuda" if amp is None else amp
-        self.network, self.info = load_network(self.weights, self.device)
+        self.network, info = load_network(self.weights, self.device)
+        self.info = usable_info(info, self.weights)
         self.weights_hash = file_hash(self.weights)
         self.settings = Settings(
             trained_spacing_mm=self.info.spacing_mm,

@@ -46,7 +46,7 @@ from ..spatial import (
     warp_series,
 )
 from .outputs import check_formats, write_outputs
-from .pair import Pair, read_label_map
+from .pair import Pair, label_map_of
 from .prepare import Prepared
 from .record import write_record
 from .result_folder import check_folder, replaced_results
@@ -307,10 +307,10 @@ class Registration:
         fixed, moving = self.pair.fixed_labels, self.pair.moving_labels
         after = self.resampled.labels[0] if self.resampled.labels else None
         if fixed_labels is not None:
-            fixed = read_label_map(fixed_labels, "fixed label")
+            fixed = label_map_of(fixed_labels, "fixed label")
             check_same_grid("The fixed label map", fixed.grid, "the fixed image", self.fixed_grid)
         if moving_labels is not None:
-            moving = read_label_map(moving_labels, "moving label")
+            moving = label_map_of(moving_labels, "moving label")
             self._check_reached(moving.grid, source_name(moving_labels, "moving label"))
             after = self._on_fixed_grid(self.transform, moving)
         if fixed is None or moving is None or after is None:

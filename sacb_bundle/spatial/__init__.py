@@ -1,6 +1,6 @@
 """Coordinates: the only package that relates voxels, world coordinates (RAS, mm) and ITK's coordinates (LPS, mm)."""
 
-from .alignment import INITIAL, align
+from .alignment import INITIAL, align, check_initial
 from .alignment_cache import AlignmentCache
 from .alignment_start import StartSearch
 from .body import Body, body_of, foreground
@@ -55,6 +55,7 @@ __all__ = [
     "averaged",
     "body_of",
     "canonical",
+    "check_initial",
     "check_label_interpolation",
     "check_memory",
     "check_same_grid",

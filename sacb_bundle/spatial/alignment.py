@@ -20,6 +20,9 @@ from .resampling import averaged
 from .transform import Transform
 from .volume import Volume, canonical
 
+# Raise it when a change of the code makes `align` find other matrices for the same images, so that those kept by
+# earlier versions (`AlignmentCache`) are found anew.
+ALIGNMENT_FORMAT = 1
 ITK_THREADS = Lock()
 logger = logging.getLogger(__name__)
 INITIAL = ("none", "center", "rigid", "affine")
@@ -68,8 +71,7 @@ def align(
     Raises:
         InputError: if `initial` is invalid, an image shows nothing, or the aligned images hardly overlap.
     """
-    if initial not in INITIAL:
-        raise InputError(f"initial is {initial!r}; it must be one of {', '.join(INITIAL)}.")
+    check_initial(initial)
     matrix = np.eye(4)
     if initial != "none":
         coarse_fixed, coarse_moving = _coarse(fixed, fixed_mask), _coarse(moving, moving_mask)
@@ -95,6 +97,19 @@ def align(
             + (' Try the initial alignment "affine".' if initial == "none" else "")
         )
     return matrix
+
+
+def check_initial(initial: str) -> None:
+    """Check the type of an alignment.
+
+    Args:
+        initial: type, see `align`.
+
+    Raises:
+        InputError: if it is none of `INITIAL`.
+    """
+    if initial not in INITIAL:
+        raise InputError(f"initial is {initial!r}; it must be one of {', '.join(INITIAL)}.")
 
 
 def _coarse(image: Volume, mask: Volume | None) -> Volume:

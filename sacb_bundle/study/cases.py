@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from ..errors import InputError, failure_of
 from ..files import check_name, real_path
+from ..registration.pair import IMAGES
 from ..registration.record import (
     FAILURE,
     fault_of_record,
@@ -23,7 +24,7 @@ from ..registration.record import (
     write_record,
 )
 from ..registration.result_folder import REPLACING, UNFINISHED, check_folder, check_not_read, replaced_results
-from .fingerprint import INPUTS, settings_hash
+from .fingerprint import settings_hash
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +65,12 @@ class Cases:
             InputError: if a folder cannot be made, or results would replace another file.
         """
         for pair in (*pairs, *others):
-            for key in pair.keys() & set(INPUTS):
+            for key in pair.keys() & set(IMAGES):
                 check_name(pair[key])
         folders = {real_path(self.output_dir / pair["id"]) for pair in (*pairs, *others)}
         for pair in pairs:
             check_folder(self.output_dir / pair["id"], redo_damaged=True)
-            check_not_read(folders, [Path(pair[key]) for key in INPUTS if key in pair])
+            check_not_read(folders, [Path(pair[key]) for key in IMAGES if key in pair])
 
     def release(self) -> None:
         """Release the lock, so that other processes can write here."""
@@ -100,7 +101,7 @@ class Cases:
                 write_record(
                     folder,
                     id=case,
-                    inputs={key: str(Path(data[key]).absolute()) for key in INPUTS if key in data},
+                    inputs={key: str(Path(data[key]).absolute()) for key in IMAGES if key in data},
                     hashes=data["pair"].hashes,
                     weights=done["registration"].weights,
                     settings=self.settings,
@@ -169,14 +170,14 @@ class Cases:
             now = hashes(pair)
         except InputError as error:
             return str(error)
-        changed = [key for key in INPUTS if now.get(key) != record["hashes"].get(key)]
+        changed = [key for key in IMAGES if now.get(key) != record["hashes"].get(key)]
         return f"{', '.join(changed)} changed" if changed else ""
 
     def tidy(self, pairs: Sequence[Mapping[str, str]]) -> None:
         """Remove files that a later attempt, failed or killed, left in the folders of complete cases.
 
         Args:
-            pairs: pairs of the complete cases, see `sacb_bundle.data.Pair`.
+            pairs: pairs of the complete cases, see `sacb_bundle.data.PairFiles`.
         """
         for pair in pairs:
             folder = self.output_dir / pair["id"]

@@ -18,21 +18,20 @@ from torch import nn
 
 from .. import __version__
 from ..files import reading
+from ..registration.pair import IMAGES
 from ..spatial import content_hash
 
 # Python's default `repr` of an object.
 NAMELESS = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>")
 # Endings of headers whose voxels are in a separate file.
 DETACHED = (".mhd", ".nhdr")
-# Keys of a pair that name files.
-INPUTS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask")
 
 
 def input_hashes(pair: Mapping[Any, Any]) -> dict[str, str]:
     """Hash the files of a pair.
 
     Args:
-        pair: paths of the pair, see `sacb_bundle.data.Pair`; other keys are ignored.
+        pair: paths of the pair, see `sacb_bundle.data.PairFiles`; other keys are ignored.
 
     Returns:
         The `content_hash` of each file, by its key.
@@ -40,7 +39,7 @@ def input_hashes(pair: Mapping[Any, Any]) -> dict[str, str]:
     Raises:
         InputError: if a file cannot be read.
     """
-    return {key: scan_hash(pair[key]) for key in INPUTS if key in pair}
+    return {key: scan_hash(pair[key]) for key in IMAGES if key in pair}
 
 
 def scan_hash(path: str | Path) -> str:

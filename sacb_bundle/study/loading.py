@@ -36,7 +36,7 @@ class CaseDataset(Dataset):
     The item of a failed pair holds its "id", the "error" and, unless it is an `InputError`, the "traceback".
 
     Args:
-        data: pairs, see `sacb_bundle.data.Pair`.
+        data: pairs, see `sacb_bundle.data.PairFiles`.
         transform: preprocessing of a pair.
     """
 

@@ -84,7 +84,7 @@ class Planner:
         """Plan the registration of pairs from the headers of their files.
 
         Args:
-            pairs: pairs to register, see `sacb_bundle.data.Pair`.
+            pairs: pairs to register, see `sacb_bundle.data.PairFiles`.
 
         Returns:
             The plan; a pair with an invalid header counts as a problem, and adds neither time nor disk space.

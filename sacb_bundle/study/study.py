@@ -24,7 +24,7 @@ class Study:
     No file is written before `begin`.
 
     Args:
-        pairs: pairs, see `sacb_bundle.data.Pair`.
+        pairs: pairs, see `sacb_bundle.data.PairFiles`.
         cases: case folders.
         planner: planner that estimates time and disk space.
         resume: whether to keep cases that are complete, with the same inputs and settings.
@@ -82,7 +82,7 @@ class Study:
         """Return the pairs to register (again), and print each with the reason.
 
         Args:
-            pairs: pairs to check, see `sacb_bundle.data.Pair`.
+            pairs: pairs to check, see `sacb_bundle.data.PairFiles`.
         """
         reasons = {pair["id"]: self.cases.reason_to_do(pair, input_hashes) for pair in pairs}
         todo = [pair for pair in pairs if reasons[pair["id"]]]

@@ -194,3 +194,15 @@ def test_evaluation_takes_any_grids_and_leaves_out_what_it_cannot_score(
     with pytest.raises(RuntimeError) as error:
         workflow("evaluate", initial="center", **options).run()
     assert "No pair could be scored; the first, no labels: scoring needs both" in str(reason_of(error.value))
+
+
+@pytest.mark.parametrize("spacing", [0, -1, 1000, float("nan"), "fine"])
+@pytest.mark.parametrize("of_pairs", [False, True])
+def test_a_wrong_spacing_is_refused(spacing: object, of_pairs: bool, study: Path, weights: str, tmp_path: Path) -> None:
+    data = {"data_list": pairs_of(study, tmp_path)} if of_pairs else {"dataset_dir": str(study)}
+    with pytest.raises(RuntimeError) as error:
+        workflow("evaluate", spacing=spacing, checkpoint=weights, output_dir=str(tmp_path / "out"), **data).run()
+    assert str(reason_of(error.value)).startswith(
+        f"spacing is {spacing!r}; it must be auto, or a number of mm from 0.01"
+    )
+    assert not (tmp_path / "out").exists()

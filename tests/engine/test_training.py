@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sacb_bundle.engine import SaveBest, epochs_to_train
+from sacb_bundle.engine import SaveBest, data_names, epochs_to_train
 from sacb_bundle.errors import InputError
 from sacb_bundle.networks import SACBNet, WeightsInfo, describe, load_checkpoint, read_info
 from sacb_bundle.registration.register import Registrar
@@ -177,6 +178,18 @@ def test_batches_of_pairs(study: Path, tmp_path: Path) -> None:
         ),
         ({"network_def#base_channels": 4}, r"network\.base_channels 2 → 4\. Resume"),
         ({"learning_rate": 0.01}, "Resume with the original learning_rate"),
+        ({"initial": "none"}, r": preprocessing\.transforms\.0\.settings\.initial affine → none\. Resume"),
+        ({"pairing": "consecutive"}, r": pairing ordered → consecutive\. Resume"),
+        ({"val_pairing": "ordered", "labels": [1]}, r": labels \[1, .*\] → \[1\]; val_pairing .* → ordered\. Resume"),
+        (
+            {"crop": {"_target_": "CenterSpatialCropd", "keys": "image", "roi_size": [16] * 3}},
+            r"preprocessing\.transforms\.1 Identityd → CenterSpatialCropd; .*roi_size None → \[16, 16, 16\]",
+        ),
+        (
+            {"augmentation#transforms#1#prob": 0.6, "augmentation#transforms#0#rotate_range": [0.2] * 3},
+            r": augmentation\.transforms\.0\..*\.rotate_range \[0\.1, 0\.1, 0\.1\] → \[0\.2, 0\.2, 0\.2\]; "
+            r"augmentation\.transforms\.1\.prob 0\.5 → 0\.6\. Resume",
+        ),
         ({"max_epochs": 3}, r"has completed 4; resume with max_epochs of at least 4, not 3"),
     ],
 )
@@ -184,6 +197,52 @@ def test_other_schedule_is_refused(change: dict, message: str, study: Path, trai
     with pytest.raises(RuntimeError) as error:
         workflow("train", resume=str(trained / "logs" / "last.pt"), **options(study, tmp_path) | change).run()
     assert re.search(message, str(reason_of(error.value)))
+
+
+def test_other_data_are_refused_unless_accepted(
+    study: Path, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(study, other)
+    for number, image in enumerate(sorted((other / "images").iterdir())):
+        (other / "labels" / image.name).rename(other / "labels" / f"{number}.nii.gz")
+        image.rename(image.with_name(f"{number}.nii.gz"))
+    choices = {"resume": str(trained / "logs" / "last.pt")} | options(other, tmp_path)
+    with pytest.raises(RuntimeError) as error:
+        workflow("train", **choices).run()
+    changed = f"(old → new): trained_on 4 subjects of {study.name} → 4 subjects of other"
+    message = str(reason_of(error.value))
+    assert changed in message
+    assert re.search(
+        r"; training_data 4 named \w+ → 4 named \w+; validation_data 2 named \w+ → 2 named \w+\. Resume", message
+    )
+    assert not (tmp_path / "model.json").exists()
+    workflow("train", accept_changes=True, **choices).run()
+    assert f"The training continues with other settings {changed}; training_data" in caplog.text
+    assert read_info(tmp_path / "model.pt").trained_on == "4 subjects of other"
+
+
+def test_the_same_data_elsewhere_and_another_device_change_nothing(
+    study: Path, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The training of the fixture is over, so nothing but the check of its settings happens."""
+    shutil.copytree(study, tmp_path / "moved" / study.name)
+    choices = options(tmp_path / "moved" / study.name, tmp_path)
+    choices |= {"spacing": 2, "augmentation#transforms#0#device": "meta", "cache_dir": str(tmp_path / "alignments")}
+    resumed = workflow("train", resume=str(trained / "logs" / "last.pt"), **choices)
+    resumed.run()
+    assert resumed.trainer.state.epoch == 4
+    assert "other settings" not in caplog.text
+
+
+def test_data_are_told_apart_by_names_and_order() -> None:
+    subjects = [{"image": f"/data/images/{name}.nii", "label": f"/data/labels/{name}.nii"} for name in "abc"]
+    moved = [{key: path.replace("/data", "/mnt/elsewhere") for key, path in subject.items()} for subject in subjects]
+    assert data_names(moved) == data_names(subjects)
+    assert data_names([subject | {"id": "x"} for subject in subjects]) == data_names(subjects)
+    others = [subjects[:2], subjects[::-1], [{"image": subject["image"]} for subject in subjects], []]
+    assert [names.split()[0] for names in map(data_names, others)] == ["2", "3", "3", "0"]
+    assert len({data_names(subjects), *map(data_names, others)}) == 5
 
 
 def test_a_training_that_is_done_can_be_extended(study: Path, trained: Path, tmp_path: Path) -> None:
@@ -247,7 +306,11 @@ def test_an_earlier_training_is_not_replaced(study: Path, trained: Path, tmp_pat
 def test_other_settings_than_those_of_the_weights_are_refused(study: Path, trained: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as error:
         workflow("train", resume=str(trained / "logs" / "last.pt"), modality="ct", **options(study, tmp_path)).run()
-    assert "its training has other settings (old → new): modality mr → ct. Resume" in str(reason_of(error.value))
+    assert str(reason_of(error.value)).endswith(
+        "its training has other settings (old → new): modality mr → ct; preprocessing.transforms.0.settings.modality "
+        "auto → ct; preprocessing.transforms.2.modality auto → ct. Resume with the original settings and data, or "
+        "accept the new ones with accept_changes."
+    )
     assert not (tmp_path / "model.json").exists()
 
 
@@ -272,6 +335,33 @@ def test_training_on_pairs(study: Path, tmp_path: Path) -> None:
     assert training.trainer.state.iteration == 6
     assert 0 < training.evaluator.state.metrics["val_mean_dice"] <= 1
     assert read_info(tmp_path / "model.pt").trained_on == "3 pairs of pairs.csv"
+
+
+@pytest.mark.parametrize("spacing", [2.0, 3.0])
+def test_pairs_come_to_the_spacing_that_is_recorded(spacing: float, study: Path, tmp_path: Path) -> None:
+    """A phantom of 2 mm with a body of 64 mm would get a finer grid by the spacing "auto"."""
+    pairs = [{role: str(study / "images" / f"{role}_{number}.nii.gz") for role in ("fixed", "moving")}
+             for number in range(2)]  # fmt: skip
+    (tmp_path / "pairs.json").write_text(json.dumps(pairs))
+    choices = {"dataset_dir": "nowhere", "data_list": str(tmp_path / "pairs.json"), "output_dir": str(tmp_path)}
+    made = workflow("train", spacing=spacing, initial="none", **choices)
+    prepared = made.parser.get_parsed_content("read_pair")(pairs[0])["prepared"]
+    assert prepared.grid.spacing == pytest.approx((spacing,) * 3)
+    assert made.parser.get_parsed_content("info").spacing_mm == spacing
+
+
+@pytest.mark.parametrize("spacing", [0, -1, 1000, float("nan"), "auto", "fine"])
+@pytest.mark.parametrize("of_pairs", [False, True])
+def test_a_wrong_spacing_is_refused(spacing: object, of_pairs: bool, study: Path, tmp_path: Path) -> None:
+    choices: dict = options(study, tmp_path)
+    if of_pairs:
+        pair = {role: str(study / "images" / f"{role}_0.nii.gz") for role in ("fixed", "moving")}
+        (tmp_path / "pairs.json").write_text(json.dumps([pair]))
+        choices |= {"dataset_dir": "nowhere", "data_list": str(tmp_path / "pairs.json")}
+    with pytest.raises(RuntimeError) as error:
+        workflow("train", spacing=spacing, **choices).run()
+    assert str(reason_of(error.value)) == f"spacing is {spacing!r}; it must be a number of mm from 0.01 to 100."
+    assert not (tmp_path / "logs").exists()
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,10 @@ def test_wrong_input_is_named(shape: tuple[int, ...], message: str) -> None:
     [
         ({"descriptor": "texture"}, "descriptor is 'texture'"),
         ({"clustering_backend": "sklearn"}, "clustering_backend is 'sklearn'"),
-        ({"sacb_levels": (5, 1)}, r"sacb_levels is \[5, 1\]"),
+        ({"sacb_levels": (5, 1)}, r"sacb_levels is \(5, 1\)"),
         ({"num_clusters": (7, 7)}, r"num_clusters is \(7, 7\)"),
         ({"num_clusters": 1}, "num_clusters is 1"),
-        ({"max_iterations": 0}, "max_iterations 0"),
+        ({"max_iterations": 0}, "max_iterations is 0"),
     ],
 )
 def test_wrong_option_is_named(options: dict, message: str) -> None:

@@ -49,11 +49,16 @@ def test_the_weights_that_ship_are_described() -> None:
         ("{", "not valid JSON"),
         ({"network": {"name": "os.system", "command": "true"}}, "names the network 'os.system'; known are SACBNet"),
         ({"network": "SACBNet"}, "names the network None"),
-        ({"network": {"name": "SACBNet", "layers": 3}}, "SACBNet cannot be built with"),
-        ({"spacing_mm": 0}, "spacing_mm is 0; it must be a length in mm"),
+        (
+            {"network": {"name": "SACBNet", "layers": 3}},
+            "json: network: SACBNet has no option 'layers'; it has base_ch",
+        ),
+        ({"spacing_mm": 0}, r"model\.json: spacing_mm is 0; it must be a number of mm from 0\.01 to 100\.$"),
+        ({"spacing_mm": 5000}, r"model\.json: spacing_mm is 5000; it must be a number of mm"),
         ({"spacing_mm": True}, "spacing_mm is True"),
         ({"body_mm": -1}, "body_mm is -1; it must be a length in mm, or null"),
-        ({"modality": 5}, "modality and trained_on must be text"),
+        ({"modality": 5}, r"model\.json: modality is 5; it must be text\.$"),
+        ({"trained_on": None}, r"model\.json: trained_on is None; it must be text\.$"),
         ({"colour": "red"}, "must hold an object with the keys"),
     ],
 )
@@ -63,6 +68,35 @@ def test_a_wrong_description_is_named(content: object, message: str, tmp_path: P
         (tmp_path / "model.json").write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(InputError, match=message):
         load_network(tmp_path / "model.pt", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("num_clusters", [1, 2], "num_clusters is [1, 2]; give one number, or one for each of [5, 4, 3, 2]."),
+        ("num_clusters", "seven", "num_clusters is 'seven'; it must be a whole number of at least 2."),
+        ("num_clusters", [7, 7, 7, None], "num_clusters is None; it must be a whole number of at least 2."),
+        ("base_channels", "2", "base_channels is '2'; it must be a whole number of at least 1."),
+        ("base_channels", 0, "base_channels is 0; it must be a whole number of at least 1."),
+        ("base_channels", 2**20, "SACBNet cannot be built with base_channels 1048576."),
+        ("max_iterations", 1.5, "max_iterations is 1.5; it must be a whole number of at least 1."),
+        ("seed", None, "seed is None; it must be a whole number of at least 0."),
+        ("sacb_levels", 5, "sacb_levels is 5; it must be a list, of [5, 4, 3, 2] at most."),
+        ("sacb_levels", [6], "sacb_levels is [6]; it must be a list, of [5, 4, 3, 2] at most."),
+        ("descriptor", ["mix"], "descriptor is ['mix']; it must be one of ['spatial', 'channel', 'mix']."),
+        ("clustering_backend", {}, "clustering_backend is {}; it must be one of ['lloyd', 'torch-kmeans']."),
+    ],
+)
+def test_a_wrong_option_of_the_network_is_named(option: str, value: object, expected: str, tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "model.pt")
+    write_info(WeightsInfo({"name": "SACBNet", option: value}), tmp_path / "model.pt")
+    for load in (lambda: load_network(tmp_path / "model.pt", "cpu"), lambda: network_for(tmp_path / "model.pt")):
+        with pytest.raises(InputError) as error:
+            load()
+        assert str(error.value) == f"{tmp_path / 'model.json'}: network: {expected}"
+    with pytest.raises(InputError) as error:  # the file is not at fault
+        network_for(Path(shipped_weights()), **{option: value})
+    assert not str(error.value).startswith("/")
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from tests.engine.workflows import ROOT
 from tests.golden_case import GoldenCase
 
 
-def convert(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
+def convert(source: Path, target: Path, spacing: str = "1") -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable,
         str(ROOT / "scripts" / "convert_checkpoint.py"),
         str(source),
         str(target),
         "--spacing",
-        "1",
+        spacing,
     ]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
@@ -40,3 +40,8 @@ def test_bad_checkpoint_leaves_no_file(tmp_path: Path) -> None:
     assert run.stderr.startswith("error: ")
     assert 'holds a dict "state_dict"' in run.stderr
     assert not (tmp_path / "model.pt").exists()
+
+
+def test_a_spacing_that_no_grid_can_have_is_refused(tmp_path: Path) -> None:
+    run = convert(tmp_path / "published.pt", tmp_path / "model.pt", spacing="0")
+    assert (run.returncode, run.stderr) == (1, "error: spacing is 0.0; it must be a number of mm from 0.01 to 100.\n")

@@ -214,6 +214,20 @@ def test_alignments_are_kept_by_the_images_and_masks(
     assert len(found) == 5
 
 
+def test_alignments_of_other_versions_are_found_again(
+    brain: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = AlignmentCache(tmp_path)
+    cache.align(brain, brain, "center")
+    monkeypatch.setattr(alignment_cache, "ALIGNMENT_FORMAT", alignment_cache.ALIGNMENT_FORMAT + 1)
+    cache.align(brain, brain, "center")
+    assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.setattr(alignment_cache.sitk, "Version_VersionString", lambda: "0.0")
+    cache.align(brain, brain, "center")
+    cache.align(brain, brain, "center")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 @pytest.mark.parametrize(
     "damage", ["", "[", '{"matrix": [[1]]}', '{"matrix": "x"}', '{"matrix": [[NaN]]}', '{"matrix": [[1], [1, 2]]}']
 )

@@ -10,7 +10,21 @@ from sacb_bundle.commands import main
 from tests.study.runs import SMALL, batch, contents, rows_of
 
 OF_A_STUDY = ["study.json", "cases.csv", "labels.csv", "summary.json", "report.html", ".lock-0-of-1", ".lock-1-of-3"]
-OF_A_CASE = ["case.json", "error.json", ".replacing.json", "warped.nii.gz", "picture.jpg", "transform.h5"]
+RESULTS = ["warped.nii.gz", "picture.jpg", "transform.h5"]
+OF_A_CASE = ["case.json", "error.json", ".replacing.json", *RESULTS]
+NOT_A_FOLDER = "is a folder, but the result is a file"
+# Why a link stops a study, by its name and by what it leads to; others are replaced.
+REFUSED = {
+    "study.json": {"file": "does not describe a study", "folder": NOT_A_FOLDER},
+    ".lock-0-of-1": dict.fromkeys(["file", "folder", "nowhere"], "files cannot be locked there"),
+    ".lock-1-of-3": dict.fromkeys(["file", "folder", "nowhere"], "Too many levels of symbolic links"),
+    "case 00/case.json": {"folder": NOT_A_FOLDER},
+}
+for name in ("cases.csv", "labels.csv", "summary.json", "report.html"):
+    REFUSED[name] = {"file": "it holds no study.json", "folder": NOT_A_FOLDER}
+for name in RESULTS:
+    REFUSED[f"case 00/{name}"] = dict.fromkeys(["file", "nowhere"], "a result would replace this file")
+    REFUSED[f"case 00/{name}"]["folder"] = "is a folder with the name of a result"
 
 
 @pytest.fixture
@@ -20,6 +34,13 @@ def outside(tmp_path: Path) -> Path:
     for name in ("file", "folder/file"):
         (tmp_path / "outside" / name).write_text('["warped.nii.gz"]')
     return tmp_path / "outside"
+
+
+def check_outcome(code: int, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Check that a run has ended with 0 and no error, or with 1 and one error for a reason."""
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert (code, len(errors)) == ((1, 1) if reason else (0, 0)), errors
+    assert reason in "".join(errors)
 
 
 def kept(outside: Path) -> bool:
@@ -47,33 +68,33 @@ def test_links_in_a_study(
     link.parent.mkdir(parents=True)
     link.symlink_to(outside / target)
     done = batch(tmp_path / "out", model, "--pairs", one, "--formats", "h5")
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == done, errors
+    reason = REFUSED.get(name, {}).get(target, "")
+    check_outcome(done, reason, capsys)
     assert kept(outside)
-    if not done:
+    if not reason:
         assert rows_of(tmp_path / "out")["case 00"]["status"] == "done"
 
 
 @pytest.mark.parametrize("target", ["file", "folder"])
 @pytest.mark.parametrize("name", [*OF_A_CASE, ".unfinished-" + "0" * 32])
 def test_links_in_the_folder_of_a_registration(
-    name: str, target: str, table: Path, model: Path, outside: Path, tmp_path: Path
+    name: str,
+    target: str,
+    table: Path,
+    model: Path,
+    outside: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).symlink_to(outside / target)
     scans = [f"--{role}={tmp_path / 'scans' / role} 0_images.nii.gz" for role in ("fixed", "moving")]
-    arguments = [
-        "register",
-        *scans,
-        "--model",
-        str(model),
-        "--output",
-        str(tmp_path / "out"),
-        "--formats",
-        "h5",
-        *SMALL,
-    ]
-    assert main(arguments) in (0, 1)
+    output = ["--output", str(tmp_path / "out"), "--formats", "h5"]
+    code = main(["register", *scans, "--model", str(model), *output, *SMALL])
+    reason = REFUSED.get(f"case 00/{name}", {}).get(target, "")
+    if (name, target) == ("case.json", "file"):
+        reason = "not the record of a registration"
+    check_outcome(code, reason, capsys)
     assert kept(outside)
 
 
@@ -88,6 +109,17 @@ def test_a_failure_is_not_written_through_a_link(
     assert kept(outside)
 
 
+# Why a folder with the name of a file stops a study; "" if it does not.
+OF_FOLDERS = {
+    ".lock-0-of-1": "files cannot be locked there",
+    ".lock-1-of-3": "Is a directory",
+    "case 00/error.json": "",
+    "case 00/.replacing.json": "cannot be written: Is a directory",
+    **dict.fromkeys([f"case 00/{name}" for name in RESULTS], "is a folder with the name of a result"),
+    "case 00": "",
+}
+
+
 @pytest.mark.parametrize("name", [*OF_A_STUDY, *(f"case 00/{name}" for name in OF_A_CASE), "case 00"])
 def test_folders_with_the_names_of_files(
     name: str, one: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -95,8 +127,7 @@ def test_folders_with_the_names_of_files(
     (tmp_path / "out" / name).mkdir(parents=True)
     (tmp_path / "out" / name / "mine.txt").write_text("of the user")
     done = batch(tmp_path / "out", model, "--pairs", one, "--formats", "h5")
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == done, errors
+    check_outcome(done, OF_FOLDERS.get(name, NOT_A_FOLDER), capsys)
     assert (tmp_path / "out" / name / "mine.txt").read_text() == "of the user"
 
 

@@ -51,9 +51,9 @@ def test_axes_of_a_shared_grid_come_closest_to_ras(tmp_path: Path) -> None:
 
 def test_another_geometry_comes_to_the_grid_of_the_first(tmp_path: Path) -> None:
     first, second = subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED, (2, 1, 0))
-    transform, results = prepared([first, second], "affine", tmp_path / "aligned")
+    _, results = prepared([first, second], "affine", tmp_path / "aligned")
     for result in results:
-        assert result["image"].shape == result["label"].shape == (1, *transform.common_grid.grid.shape)
+        assert result["image"].shape == result["label"].shape == (1, 48, 64, 48)
     # The same phantom, stretched by a quarter along one axis in its file; the affine alignment undoes this.
     scores = dice(results[0]["label"][0].int(), results[1]["label"][0].int(), range(1, 8))
     assert min(scores.values()) > 0.85
@@ -63,6 +63,29 @@ def test_a_stranger_among_subjects_that_are_aligned(tmp_path: Path) -> None:
     subjects = [subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED)]
     with pytest.raises(InputError, match=r"b\.nii\.gz has .* resample one onto the other"):
         prepared(subjects, "none", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spacing_mm": 0}, "spacing is 0; it must be a number of mm from 0.01 to 100"),
+        ({"spacing_mm": -1.0}, "spacing is -1.0; it must be"),
+        ({"spacing_mm": float("nan")}, "spacing is nan; it must be"),
+        ({"spacing_mm": "2"}, "spacing is '2'; it must be"),
+        ({"initial": "auto"}, "initial is 'auto'; it must be one of none, center, rigid, affine"),
+        ({"modality": "pet"}, "modality is 'pet'; it must be one of auto, mr, ct"),
+    ],
+)
+def test_wrong_settings_are_refused_on_any_grid(change: dict, message: str, tmp_path: Path) -> None:
+    settings: dict = {"initial": "affine", "spacing_mm": 2.0, "size_divisor": 16, "cache_dir": tmp_path}
+    with pytest.raises(InputError, match=message):
+        PrepareSubjectd([], **settings | change)
+
+
+def test_a_shared_grid_that_the_weights_could_not_be_used_on_is_refused(tmp_path: Path) -> None:
+    paths = subject(tmp_path, "a", np.diag([0.001, 0.002, 0.004, 1]))
+    with pytest.raises(InputError, match=r"a\.nii\.gz: the mean spacing is 0\.00\d+; it must be a number of mm from"):
+        prepared([paths, paths], "none", tmp_path)
 
 
 def test_alignments_are_kept_until_what_they_depend_on_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
