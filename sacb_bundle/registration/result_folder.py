@@ -7,6 +7,7 @@ outside the folder changes, whatever a record lists.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from .record import FAILURE, RECORD, listed_results, read_failure
 # Names of the old and new results while they are replaced.
 REPLACING = ".replacing.json"
 UNFINISHED = ".unfinished-"
+_UNFINISHED_FOLDER = re.compile(re.escape(UNFINISHED) + "[0-9a-f]{32}")
 
 
 def check_folder(folder: Path, redo_damaged: bool = False) -> None:
@@ -110,8 +112,8 @@ def _replace_results(unfinished: Path, folder: Path) -> None:
     for name in (RECORD, *([FAILURE] if read_failure(folder) else []), *sorted(own)):
         (folder / name).unlink(missing_ok=True)
     remove_unfinished_files(folder)
-    for path in folder.glob(f"{UNFINISHED}*"):  # of a process that was killed
-        if path != unfinished:
+    for path in folder.iterdir():
+        if _UNFINISHED_FOLDER.fullmatch(path.name) and path != unfinished:  # of a process that was killed
             shutil.rmtree(path, ignore_errors=True)
     if within or any(path.name != REPLACING for path in folder.iterdir()):
         for path in sorted(unfinished.iterdir(), key=lambda path: path.name == RECORD):

@@ -17,6 +17,7 @@ from ..files import remove_unfinished_files
 from ..registration.result_folder import UNFINISHED
 
 LOCK = ".lock-"
+_LOCK_FILE = re.compile(re.escape(LOCK) + r"(?P<part>\d+-of-\d+)")
 UNFINISHED_PART = re.compile(rf"{re.escape(UNFINISHED)}(?P<part>\d+-of-(?P<size>\d+))-[0-9a-f]{{32}}")
 
 
@@ -83,7 +84,7 @@ class Part:
                 f"{output_dir}: files cannot be locked there ({error.strerror}); locks keep two processes from writing "
                 "the same results. Choose a folder on another file system."
             ) from error
-        others = {path.name.removeprefix(LOCK) for path in output_dir.glob(f"{LOCK}*")}
+        others = [match["part"] for path in output_dir.iterdir() if (match := _LOCK_FILE.fullmatch(path.name))]
         for name in others:
             if not name.endswith(f"-of-{self.size}"):
                 try:

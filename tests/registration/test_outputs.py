@@ -127,12 +127,15 @@ def test_files_that_no_registration_wrote_stay(result: Registration, tmp_path: P
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
-def test_the_rest_of_a_killed_process_is_removed(result: Registration, tmp_path: Path) -> None:
+def test_only_the_rest_of_a_killed_process_is_removed(result: Registration, tmp_path: Path) -> None:
     result.save(tmp_path / "out")
-    (tmp_path / "out" / ".unfinished-0123").mkdir()
-    (tmp_path / "out" / ".unfinished-0123" / "warped.nii.gz").write_text("half")
+    own = [".unfinished-thesis", ".unfinished-", ".unfinished-0123", ".unfinished-" + "0" * 33]
+    for name in [*own, ".unfinished-" + "0" * 32]:
+        (tmp_path / "out" / name).mkdir()
+        (tmp_path / "out" / name / "warped.nii.gz").write_text("half")
     result.save(tmp_path / "out")
-    assert not list((tmp_path / "out").glob(".unfinished*"))
+    assert sorted(path.name for path in (tmp_path / "out").glob(".unfinished*")) == sorted(own)
+    assert all((tmp_path / "out" / name / "warped.nii.gz").read_text() == "half" for name in own)
 
 
 def test_names_with_line_breaks_are_names_of_results() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from filelock import FileLock
 
 from sacb_bundle.commands import main
 from sacb_bundle.engine import RegistrationInferer
@@ -263,6 +264,11 @@ def test_ranks_do_not_take_each_other_for_a_study_parted_otherwise(tmp_path: Pat
     with ThreadPoolExecutor(8) as pool:
         locks = list(pool.map(lambda rank: Part(rank, 8).take(tmp_path), range(8)))
     assert len(locks) == 8
+
+
+def test_a_lock_of_another_program_does_not_stop_a_study(tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".lock-mine"):
+        Part(0, 1).take(tmp_path).release()
 
 
 def test_an_invalid_rank(table: Path, model: Path, tmp_path: Path, monkeypatch, capsys) -> None:
