@@ -112,6 +112,20 @@ def read_failure(folder: Path) -> str:
     return str(error) if has_format(content) and is_text(error) else ""
 
 
+def has_foreign_failure(folder: Path) -> bool:
+    """Tell whether a folder holds an error.json that no version of this package wrote.
+
+    Args:
+        folder: folder of the case, which need not exist.
+
+    Returns:
+        Whether it does.
+    """
+    content = read_or_empty(folder / FAILURE, dict)
+    own = type(content.get("format")) is int and is_text(content.get("id")) and is_text(content.get("error"))
+    return (folder / FAILURE).exists() and not own
+
+
 def has_format(content: dict[str, Any]) -> bool:
     """Tell whether this version wrote a record.
 

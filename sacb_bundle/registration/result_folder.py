@@ -30,7 +30,8 @@ def check_folder(folder: Path, redo_damaged: bool = False) -> None:
 
     Args:
         folder: folder of the results.
-        redo_damaged: whether a damaged record and the results beside it may be replaced, as in the folder of a study.
+        redo_damaged: whether a damaged record and the results beside it may be replaced, as in the folder of a case
+            that a study lists.
 
     Raises:
         InputError: if not.

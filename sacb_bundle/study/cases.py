@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,7 @@ from ..files import check_name, real_path
 from ..registration.record import (
     FAILURE,
     fault_of_record,
+    has_foreign_failure,
     read_failure,
     read_record,
     write_failure,
@@ -53,12 +54,18 @@ class Cases:
         self.part = ""
         self.lock: FileLock | None = None
 
-    def check(self, pairs: Sequence[Mapping[str, str]], others: Sequence[Mapping[str, str]] = ()) -> None:
+    def check(
+        self,
+        pairs: Sequence[Mapping[str, str]],
+        others: Sequence[Mapping[str, str]] = (),
+        earlier: Collection[str] = (),
+    ) -> None:
         """Check that the case folders can be made, and that they replace only earlier results that are not inputs.
 
         Args:
             pairs: pairs of this process.
             others: pairs of other processes, which may be writing their folders now (or all pairs of the study).
+            earlier: ids of the cases of an earlier run, whose damaged records may be replaced.
 
         Raises:
             InputError: if a folder cannot be made, or results would replace another file.
@@ -68,7 +75,12 @@ class Cases:
                 check_name(pair[key])
         folders = {real_path(self.output_dir / pair["id"]) for pair in (*pairs, *others)}
         for pair in pairs:
-            check_folder(self.output_dir / pair["id"], redo_damaged=True)
+            folder = self.output_dir / pair["id"]
+            check_folder(folder, redo_damaged=pair["id"] in earlier)
+            if has_foreign_failure(folder):
+                raise InputError(
+                    f"{folder / FAILURE}: not the record of a failed registration; move it, or choose another output."
+                )
             check_not_read(folders, [Path(pair[key]) for key in INPUTS if key in pair])
 
     def release(self) -> None:

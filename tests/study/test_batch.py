@@ -343,6 +343,32 @@ def test_a_file_of_the_user_is_not_overwritten(name: str, table: Path, model: Pa
     assert not (tmp_path / "scans" / "case 00").exists()
 
 
+@pytest.mark.parametrize("study_there", [False, True])
+@pytest.mark.parametrize("names", [("case.json", "picture.jpg", "warped.nii.gz"), ("error.json",)])
+def test_a_record_of_the_user_is_not_replaced(
+    names: tuple[str, ...],
+    study_there: bool,
+    table: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Neither in a new study, nor where a study lists other cases."""
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    out, folder = tmp_path / "out", tmp_path / "out" / "case 00"
+    if study_there:
+        table.write_text(lines[0] + lines[2], encoding="utf-8")
+        assert batch(out, model, "--pairs", table) == 0
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).write_text('{"patient": 7}')
+    table.write_text("".join(lines[:2]), encoding="utf-8")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert batch(out, model, "--pairs", table, "--resume") == 1
+    assert f"error: {folder / names[0]}: not the record of a " in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
 def test_weights_that_are_not_finite(
     table: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
