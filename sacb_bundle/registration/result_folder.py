@@ -7,12 +7,15 @@ outside the folder changes, whatever a record lists.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from uuid import uuid4
+
+from filelock import FileLock, Timeout
 
 from ..errors import InputError
 from ..files import check_results, read_or_empty, reading, real_path, remove_unfinished_files, whole_file
@@ -20,8 +23,10 @@ from .outputs import is_result
 from .record import FAILURE, RECORD, listed_results, read_failure
 
 # Names of the old and new results while they are replaced.
-REPLACING = ".replacing.json"
+_REPLACING = ".replacing.json"
 UNFINISHED = ".unfinished-"
+# Empty file that is locked while results are written.
+_LOCK = ".sacb-writing.lock"
 _UNFINISHED_FOLDER = re.compile(re.escape(UNFINISHED) + "[0-9a-f]{32}")
 
 
@@ -72,42 +77,115 @@ def replaced_results(folder: Path, unfinished: Path | None = None) -> Iterator[P
 
     Args:
         folder: folder of the results, which need not exist.
-        unfinished: path of the new folder, by default within `folder`. If it is beside `folder`, `folder` appears once
-            it is complete.
+        unfinished: path of the new folder, by default within `folder`. If it is beside `folder`, and there is no
+            `folder` yet, that appears once it is complete.
 
     Yields:
         The new folder.
 
     Raises:
-        InputError: if the new folder cannot be made.
+        InputError: if the new folder cannot be made, or another process or thread is writing results into `folder`.
+    """
+    appears_whole = unfinished is not None and not folder.is_dir()
+    unfinished = unfinished or folder / f"{UNFINISHED}{uuid4().hex}"
+    with nullcontext() if appears_whole else _writing(folder):
+        try:
+            unfinished.mkdir()
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        try:
+            yield unfinished
+            try:
+                if appears_whole:
+                    unfinished.rename(folder)
+                else:
+                    _replace_results(unfinished, folder)
+            except OSError as error:
+                raise _unwritable(folder, error) from error
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+
+def tidy(folder: Path) -> None:
+    """Remove files that a later attempt, failed or killed, left beside complete results.
+
+    Args:
+        folder: folder of the results.
+
+    Raises:
+        InputError: if another process or thread is writing results there.
+    """
+    rest = [_REPLACING, *([FAILURE] if read_failure(folder) else [])]
+    if any(os.path.lexists(folder / name) for name in (*rest, _LOCK)):
+        with _writing(folder):
+            for name in rest:
+                (folder / name).unlink(missing_ok=True)
+
+
+def lock(path: Path, wait_s: float = 0) -> FileLock:
+    """Lock a file, so that no other process or thread writes the same results.
+
+    Args:
+        path: path of the file in the folder of the results, made if necessary.
+        wait_s: seconds to wait until the file is free.
+
+    Returns:
+        The lock, which also ends with the process.
+
+    Raises:
+        InputError: if the file is locked, or files cannot be locked there.
+    """
+    taken = FileLock(path)
+    try:
+        taken.acquire(timeout=wait_s)
+    except Timeout as error:
+        raise InputError(
+            f"{path.parent}: another process is writing results there; wait for it, or choose another folder."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{path.parent}: files cannot be locked there ({error.strerror}); locks keep two processes from writing "
+            "the same results. Choose a folder on another file system."
+        ) from error
+    return taken
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Keep others from writing results into a folder in the block of a `with` statement.
+
+    The folder is made if necessary, and removed if it is empty at the end.
     """
     existed = folder.is_dir()
-    unfinished = unfinished or folder / f"{UNFINISHED}{uuid4().hex}"
     try:
-        unfinished.mkdir(parents=unfinished.parent == folder)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: results cannot be written there: {error.strerror}.") from error
-    try:
-        yield unfinished
-        try:
-            _replace_results(unfinished, folder)
-        except OSError as error:
-            raise InputError(f"{folder}: results cannot be written there: {error.strerror}.") from error
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        if not existed and unfinished.parent == folder and not any(folder.iterdir()):
-            folder.rmdir()
-        raise
+        raise _unwritable(folder, error) from error
+    with ExitStack() as at_the_end:
+        if not existed:
+            at_the_end.callback(_remove_empty, folder)
+        at_the_end.callback(lock(folder / _LOCK).release)
+        # Before the release: a lock on a file that was removed counts for nothing.
+        at_the_end.callback((folder / _LOCK).unlink, missing_ok=True)
+        yield
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder if it is empty."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    """Return the error of a folder that results cannot be written to."""
+    return InputError(f"{folder}: results cannot be written there: {error.strerror}.")
 
 
 def _replace_results(unfinished: Path, folder: Path) -> None:
-    """Move a complete folder of results to its final path; other files in an existing folder stay."""
-    within = unfinished.parent == folder
-    if not within and not folder.is_dir():
-        unfinished.rename(folder)
-        return
+    """Move a complete folder of results into an existing folder, where other files stay."""
     own = _recorded_results(folder)
-    with whole_file(folder / REPLACING) as names:  # in the place of a link, if there is one
+    with whole_file(folder / _REPLACING) as names:  # in the place of a link, if there is one
         names.write_text(json.dumps(sorted(own | _results_in(unfinished))), encoding="utf-8")
     # Remove the record first, since a case without it counts as incomplete.
     for name in (RECORD, *([FAILURE] if read_failure(folder) else []), *sorted(own)):
@@ -116,15 +194,10 @@ def _replace_results(unfinished: Path, folder: Path) -> None:
     for path in folder.iterdir():
         if _UNFINISHED_FOLDER.fullmatch(path.name) and path != unfinished:  # of a process that was killed
             shutil.rmtree(path, ignore_errors=True)
-    if within or any(path.name != REPLACING for path in folder.iterdir()):
-        for path in sorted(unfinished.iterdir(), key=lambda path: path.name == RECORD):
-            path.replace(folder / path.name)
-        unfinished.rmdir()
-        (folder / REPLACING).unlink()
-    else:
-        (folder / REPLACING).unlink()
-        folder.rmdir()
-        unfinished.rename(folder)
+    for path in sorted(unfinished.iterdir(), key=lambda path: path.name == RECORD):
+        path.replace(folder / path.name)
+    unfinished.rmdir()
+    (folder / _REPLACING).unlink()
 
 
 def _results_in(folder: Path) -> set[str]:
@@ -139,7 +212,7 @@ def _recorded_results(folder: Path) -> set[str]:
     Anyone may have written the record, and the returned files are removed when new results are written. So names that
     no result can have, such as a path out of the folder, are left out.
     """
-    names = {str(name) for name in read_or_empty(folder / REPLACING, list)}
+    names = {str(name) for name in read_or_empty(folder / _REPLACING, list)}
     if (folder / RECORD).is_file():
         names |= listed_results(folder) or _results_in(folder)
     return {name for name in names if is_result(name)}

@@ -23,7 +23,7 @@ from ..registration.record import (
     write_failure,
     write_record,
 )
-from ..registration.result_folder import REPLACING, UNFINISHED, check_folder, check_not_read, replaced_results
+from ..registration.result_folder import UNFINISHED, check_folder, check_not_read, replaced_results, tidy
 from .fingerprint import INPUTS, settings_hash
 
 logger = logging.getLogger(__name__)
@@ -189,11 +189,12 @@ class Cases:
 
         Args:
             pairs: pairs of the complete cases, see `sacb_bundle.data.Pair`.
+
+        Raises:
+            InputError: if another process is writing into one of them.
         """
         for pair in pairs:
-            folder = self.output_dir / pair["id"]
-            for name in (*([FAILURE] if read_failure(folder) else []), REPLACING):
-                (folder / name).unlink(missing_ok=True)
+            tidy(self.output_dir / pair["id"])
 
 
 def _no_more_can_be_written(error: BaseException | None) -> bool:

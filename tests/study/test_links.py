@@ -11,6 +11,7 @@ from tests.study.runs import SMALL, batch, contents, rows_of
 
 OF_A_STUDY = ["study.json", "cases.csv", "labels.csv", "summary.json", "report.html", ".lock-0-of-1", ".lock-1-of-3"]
 OF_A_CASE = ["case.json", "error.json", ".replacing.json", "warped.nii.gz", "picture.jpg", "transform.h5"]
+OF_A_CASE += [".sacb-writing.lock"]
 
 
 @pytest.fixture
