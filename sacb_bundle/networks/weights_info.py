@@ -69,6 +69,8 @@ def read_info(weights: str | Path) -> WeightsInfo:
     Raises:
         InputError: if the weights or the JSON file are missing, or it does not describe weights.
     """
+    if not Path(weights).name:  # "." or "/"
+        raise InputError(f"{weights}: is a folder; a checkpoint file is needed.")
     path = _info_path(weights)
     if not os.path.isfile(path) and not os.path.isfile(weights):
         raise InputError(f"{weights}: no such checkpoint file.")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..checks import chosen_device
-from ..files import file_hash, shipped_weights
+from ..files import check_path, file_hash, shipped_weights
 from ..networks import load_network
 from ..spatial import check_label_interpolation
 from .pair import as_pair
@@ -56,6 +56,8 @@ class Registrar:
         label_interpolation: str = "nearest",
         amp: bool | None = None,
     ) -> None:
+        if weights is not None:
+            check_path(weights)
         check_label_interpolation(label_interpolation)
         self.label_interpolation = label_interpolation
         self.weights = Path(weights) if weights is not None else shipped_weights()
