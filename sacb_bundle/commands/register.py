@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -66,10 +65,10 @@ def run(options: argparse.Namespace) -> None:
     measures = result.measures()
     facts = {
         "inputs": {role: str(path.absolute()) for role, path in images.items()},
-        "settings": json.dumps(asdict(registrar.settings)),
+        "options": asdict(registrar.settings) | {"label_interpolation": registrar.label_interpolation},
         "seconds": {"register": time.perf_counter() - start},
     }
-    result.save(options.output, options.formats, facts=facts)
+    result.save(options.output, options.formats, measures=measures, facts=facts)
     _print_measures(measures)
     print(f"{'verdict':<22}{measures['verdict']:>22} (trust {measures['trust']:.2f})")
     for flag in flags_of(measures):
