@@ -13,7 +13,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..files import read_json, write_json
-from .checkpoint import load_checkpoint, write_whole
+from .checkpoint import load_weights, write_whole
 from .sacb_net import SACBNet
 
 # Networks that a description may name. Add yours: NETWORKS["MyNet"] = MyNet.
@@ -183,7 +183,7 @@ def network_for(weights: str | Path, **changes: Any) -> nn.Module:
     return build_network(read_info(weights).network, **changes)
 
 
-def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Module, WeightsInfo]:
+def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Module, WeightsInfo, str]:
     """Build the network of a file of weights and load them, ready for inference on a device.
 
     Args:
@@ -191,10 +191,12 @@ def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Mo
         device: device of the network.
 
     Returns:
-        The network in evaluation mode, and the description of its weights.
+        The network in evaluation mode, the description of its weights, and their SHA-256.
 
     Raises:
-        InputError: see `read_info`, `build_network` and `load_checkpoint`.
+        InputError: see `read_info`, `build_network` and `load_weights`.
     """
     info = read_info(weights)
-    return load_checkpoint(build_network(info.network), weights).to(device).eval(), info
+    network = build_network(info.network)
+    sha256 = load_weights(network, weights)
+    return network.to(device).eval(), info, sha256

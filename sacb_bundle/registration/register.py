@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..checks import chosen_device
-from ..files import check_path, file_hash, shipped_weights
+from ..files import check_path, shipped_weights
 from ..networks import load_network
 from ..spatial import check_label_interpolation
 from .pair import as_pair
@@ -63,8 +63,7 @@ class Registrar:
         self.weights = Path(weights) if weights is not None else shipped_weights()
         self.device = chosen_device(device)
         self.amp = self.device.type == "cuda" if amp is None else amp
-        self.network, self.info = load_network(self.weights, self.device)
-        self.weights_hash = file_hash(self.weights)
+        self.network, self.info, self.weights_hash = load_network(self.weights, self.device)
         self.settings = Settings(
             trained_spacing_mm=self.info.spacing_mm,
             size_divisor=self.network.size_divisor,  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -16,8 +17,11 @@ from filelock import FileLock
 
 from sacb_bundle.commands import main
 from sacb_bundle.engine import RegistrationInferer
+from sacb_bundle.files import file_hash
 from sacb_bundle.metrics import dice
 from sacb_bundle.networks import WeightsInfo, write_info
+from sacb_bundle.registration.outputs import OUTPUTS, write_picture
+from sacb_bundle.registration.result import Registration
 from sacb_bundle.study.part import Part
 from tests.conftest import write
 from tests.study.runs import RESULTS, SMALL, batch, contents, leftovers, rows_of
@@ -377,6 +381,25 @@ def test_weights_that_are_not_finite(
     write_info(WeightsInfo(), tmp_path / "nan.pt")
     assert batch(tmp_path / "out", tmp_path / "nan.pt", "--pairs", table) == 1
     assert "nan.pt: not a checkpoint of this network. unfit values: " in capsys.readouterr().err
+
+
+def test_the_record_names_the_weights_that_were_loaded(
+    table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training may replace the file while a study runs."""
+    for ending in (".pt", ".json"):
+        shutil.copy(model.with_suffix(ending), tmp_path / f"mine{ending}")
+    weights, loaded = tmp_path / "mine.pt", file_hash(model)
+
+    def meanwhile(result: Registration, path: Path) -> None:
+        weights.write_bytes(b"other weights")
+        write_picture(result, path)
+
+    monkeypatch.setitem(OUTPUTS, "picture", replace(OUTPUTS["picture"], write=meanwhile))
+    table.write_text("".join(table.read_text(encoding="utf-8").splitlines(keepends=True)[:3]), encoding="utf-8")
+    assert batch(tmp_path / "out", weights, "--pairs", table) == 0
+    records = [json.loads((tmp_path / "out" / case / "case.json").read_text()) for case in CASES[:2]]
+    assert [record["weights"] for record in records] == [loaded, loaded]
 
 
 @pytest.mark.parametrize("listed_in", ["case.json", ".replacing.json"])
