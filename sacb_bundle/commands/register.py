@@ -46,12 +46,13 @@ def run(options: argparse.Namespace) -> None:
     show_log()
     from ..files import real_path
     from ..quality import flags_of
+    from ..registration.outputs import is_result
     from ..registration.register import Registrar
-    from ..registration.result_folder import check_folder, check_not_read
+    from ..results.result_folder import ResultFolder, check_not_read
 
     images = {role: path for role in IMAGES if (path := getattr(options, role)) is not None}
-    check_folder(options.output)
-    check_not_read({real_path(options.output)}, list(images.values()))
+    ResultFolder(options.output, is_result).check()
+    check_not_read({real_path(options.output)}, list(images.values()), is_result)
     start = time.perf_counter()
     registrar = Registrar(
         options.model,

@@ -29,6 +29,8 @@ from ..quality import (
     summary_of_labels,
     verdict_of,
 )
+from ..results.record import write_record
+from ..results.result_folder import ResultFolder
 from ..spatial import (
     DisplacementField,
     Grid,
@@ -46,11 +48,9 @@ from ..spatial import (
     warp_points,
     warp_series,
 )
-from .outputs import check_formats, write_outputs
+from .outputs import check_formats, is_result, write_outputs
 from .pair import Pair, read_label_map
 from .prepare import Prepared
-from .record import write_record
-from .result_folder import check_folder, replaced_results
 
 logger = logging.getLogger(__name__)
 
@@ -348,7 +348,7 @@ class Registration:
         measures: Mapping[str, Any] | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> dict[str, Path]:
-        """Write the results into a folder, with a record, see `outputs` and `result_folder`.
+        """Write the results into a folder, with a record, see `outputs` and `ResultFolder`.
 
         Results of an earlier registration there are replaced, and other files stay. All files appear once complete.
 
@@ -368,8 +368,9 @@ class Registration:
         check_formats(formats)
         check_path(folder)
         folder = Path(folder)
-        check_folder(folder)
-        with replaced_results(folder) as unfinished:
+        results = ResultFolder(folder, is_result)
+        results.check()
+        with results.replaced() as unfinished:
             written = write_outputs(self, unfinished, formats)
             record: dict[str, Any] = {
                 "id": real_path(folder).name,

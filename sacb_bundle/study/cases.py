@@ -14,7 +14,8 @@ from filelock import FileLock
 
 from ..errors import InputError, failure_of
 from ..files import check_name, real_path
-from ..registration.record import (
+from ..registration.outputs import is_result
+from ..results.record import (
     FAILURE,
     fault_of_record,
     has_foreign_failure,
@@ -23,7 +24,7 @@ from ..registration.record import (
     write_failure,
     write_record,
 )
-from ..registration.result_folder import UNFINISHED, check_folder, check_not_read, replaced_results, tidy
+from ..results.result_folder import UNFINISHED, ResultFolder, check_not_read
 from .fingerprint import INPUTS, settings_hash
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Cases:
     """Case folders of a study, one for each pair, named by its id.
 
     A folder appears once it is complete. It holds the results and case.json, see
-    `sacb_bundle.registration.result_folder`. A failed case has error.json, next to any results of an earlier run.
+    `sacb_bundle.results.result_folder`. A failed case has error.json, next to any results of an earlier run.
 
     Args:
         output_dir: parent of the case folders.
@@ -76,12 +77,12 @@ class Cases:
         folders = {real_path(self.output_dir / pair["id"]) for pair in (*pairs, *others)}
         for pair in pairs:
             folder = self.output_dir / pair["id"]
-            check_folder(folder, redo_damaged=pair["id"] in earlier)
+            ResultFolder(folder, is_result).check(redo_damaged=pair["id"] in earlier)
             if has_foreign_failure(folder):
                 raise InputError(
                     f"{folder / FAILURE}: not the record of a failed registration; move it, or choose another output."
                 )
-            check_not_read(folders, [Path(pair[key]) for key in INPUTS if key in pair])
+            check_not_read(folders, [Path(pair[key]) for key in INPUTS if key in pair], is_result)
 
     def release(self) -> None:
         """Release the lock, so that other processes can write here."""
@@ -106,7 +107,7 @@ class Cases:
         case = data["id"]
         unfinished = self.output_dir / f"{UNFINISHED}{self.part}-{uuid4().hex}"
         try:
-            with replaced_results(self.output_dir / case, unfinished) as folder:
+            with ResultFolder(self.output_dir / case, is_result).replaced(unfinished) as folder:
                 done = process({**data, "folder": folder})
                 seconds = {"prepare": float(data["seconds"]), "network": float(data["network_seconds"])}
                 write_record(
@@ -194,7 +195,7 @@ class Cases:
             InputError: if another process is writing into one of them.
         """
         for pair in pairs:
-            tidy(self.output_dir / pair["id"])
+            ResultFolder(self.output_dir / pair["id"], is_result).tidy()
 
 
 def _no_more_can_be_written(error: BaseException | None) -> bool:

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from ..errors import InputError
 from ..files import remove_unfinished_files
-from ..registration.result_folder import UNFINISHED, lock
+from ..results.result_folder import UNFINISHED, lock
 
 LOCK = ".lock-"
 _LOCK_FILE = re.compile(re.escape(LOCK) + r"(?P<part>\d+-of-\d+)")

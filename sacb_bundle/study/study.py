@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from ..errors import InputError
 from ..files import check_results, make_folder, write_json
-from ..registration.record import FORMAT, read_record
+from ..results.record import FORMAT, read_record
 from .cases import Cases
 from .fingerprint import input_hashes
 from .part import Part

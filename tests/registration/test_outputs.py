@@ -16,8 +16,8 @@ from sacb_bundle.registration.intensities import appearance_of
 from sacb_bundle.registration.outputs import OUTPUTS, Output, check_formats, formats, is_result, write_picture
 from sacb_bundle.registration.pair import ROLES, Pair
 from sacb_bundle.registration.prepare import Prepared
-from sacb_bundle.registration.record import read_record
 from sacb_bundle.registration.result import Registration
+from sacb_bundle.results.record import read_record
 from sacb_bundle.spatial import Grid, Volume
 
 GRID = Grid((16, 16, 16), np.diag([2.0, 2.0, 2.0, 1.0]))

@@ -22,7 +22,7 @@ from sacb_bundle.commands import main
 from sacb_bundle.data import phantom_pair
 from sacb_bundle.errors import InputError
 from sacb_bundle.files import file_hash, shipped_weights
-from sacb_bundle.registration.record import fault_of_record
+from sacb_bundle.results.record import fault_of_record
 from sacb_bundle.spatial import as_volume, read_transform
 from tests.conftest import write
 
