@@ -189,6 +189,19 @@ def reading(path: Path | str) -> Iterator[None]:
         raise InputError(f"{path}: is not a path that a file can have.") from error
 
 
+def check_path(path: object) -> None:
+    """Check that a value is a path that a file or folder can have.
+
+    Args:
+        path: value to check.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if not isinstance(path, (str, os.PathLike)) or "\0" in os.fsdecode(path) or not os.fspath(path):
+        raise InputError(f"{path!r}: is not a path that a file or folder can have.")
+
+
 def check_file(path: str | Path) -> int:
     """Check that there is a regular file, or a link to one. Reading a pipe or a device might never end.
 
@@ -298,11 +311,12 @@ def read_or_empty(path: Path, kind: type[Content]) -> Content:
         kind: type of the content, `dict` or `list`.
 
     Returns:
-        The content; empty if the file is missing, damaged or of another type.
+        The content; empty if the file is missing, damaged or of another type, or no regular file.
     """
     try:
+        check_file(path)
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError):  # an InputError is a ValueError
         return kind()
     return content if isinstance(content, kind) else kind()
 

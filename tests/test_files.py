@@ -12,6 +12,7 @@ from sacb_bundle.files import (
     file_hash,
     make_folder,
     read_json,
+    read_or_empty,
     read_text,
     reading,
     whole_file,
@@ -99,6 +100,11 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
                 read(tmp_path / name)
             assert str(error.value).isprintable()
             str(error.value).encode()
+
+
+def test_a_pipe_in_the_place_of_a_record_is_none(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "case.json")
+    assert read_or_empty(tmp_path / "case.json", dict) == {}
 
 
 def test_a_path_that_cannot_be_encoded_is_an_error() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -18,13 +20,19 @@ ROOMS = {
     "metrics": {"ops"},
     "spatial": {"ops"},
     "quality": {"ops", "metrics", "spatial"},
-    "registration": {"ops", "networks", "metrics", "spatial", "quality"},
+    "results": {"metrics"},
+    "registration": {"ops", "networks", "metrics", "spatial", "quality", "results"},
     "data": {"spatial", "registration"},
     "transforms": {"ops", "networks", "metrics", "spatial", "registration", "data"},
     "engine": {"ops", "networks", "losses", "metrics", "spatial", "registration", "data"},
-    "study": {"ops", "networks", "metrics", "spatial", "quality", "registration", "data"},
+    "study": {"ops", "networks", "metrics", "spatial", "quality", "results", "registration", "data"},
 }
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+# Lines of code in the registration room, which a newcomer reads in one sitting.
+MOST_LINES_OF_REGISTRATION = 800
+NO_CODE = {
+    tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER
+}  # fmt: skip
 FILES = [path for path in PACKAGE.rglob("*.py") if "_bundle" not in path.parts]
 
 
@@ -41,6 +49,29 @@ def imported_rooms(path: Path) -> set[str]:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [str(node.module)]
             rooms |= {name.split(".")[1] for name in names if name.startswith("sacb_bundle.")}
     return rooms & {*ROOMS, "commands"}
+
+
+def lines_of_code(text: str) -> int:
+    """Count the lines of a Python file that hold code, without docstrings, comments and blank lines."""
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    lines = {line for token in tokens if token.type not in NO_CODE for line in range(token.start[0], token.end[0] + 1)}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            docstring = node.body[0]
+            lines -= set(range(docstring.lineno, (docstring.end_lineno or docstring.lineno) + 1))
+    return len(lines)
+
+
+def test_lines_of_code_are_counted() -> None:
+    text = (
+        '"""Of a file."""\n\n# a comment\nclass A:\n    """Of a\n    class."""\n\n    b = (  # c\n        1,\n    )\n'
+    )
+    assert lines_of_code(text) == 4
+
+
+def test_the_registration_room_can_be_read_in_one_sitting() -> None:
+    files = (PACKAGE / "registration").rglob("*.py")
+    assert sum(lines_of_code(path.read_text(encoding="utf-8")) for path in files) <= MOST_LINES_OF_REGISTRATION
 
 
 def test_every_way_to_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

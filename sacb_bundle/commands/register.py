@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -46,13 +45,14 @@ def run(options: argparse.Namespace) -> None:
     show_log()
     from ..files import real_path
     from ..quality import flags_of
+    from ..registration.outputs import is_result
     from ..registration.pair import IMAGES
     from ..registration.register import Registrar
-    from ..registration.result_folder import check_folder, check_not_read
+    from ..results.result_folder import ResultFolder, check_not_read
 
     images = {role: path for role in IMAGES if (path := getattr(options, role)) is not None}
-    check_folder(options.output)
-    check_not_read({real_path(options.output)}, list(images.values()))
+    ResultFolder(options.output, is_result).check()
+    check_not_read({real_path(options.output)}, list(images.values()), is_result)
     start = time.perf_counter()
     registrar = Registrar(
         options.model,
@@ -66,10 +66,10 @@ def run(options: argparse.Namespace) -> None:
     measures = result.measures()
     facts = {
         "inputs": {role: str(path.absolute()) for role, path in images.items()},
-        "settings": json.dumps(asdict(registrar.settings)),
+        "options": asdict(registrar.settings) | {"label_interpolation": registrar.label_interpolation},
         "seconds": {"register": time.perf_counter() - start},
     }
-    result.save(options.output, options.formats, facts=facts)
+    result.save(options.output, options.formats, measures=measures, facts=facts)
     _print_measures(measures)
     print(f"{'verdict':<22}{measures['verdict']:>22} (trust {measures['trust']:.2f})")
     for flag in flags_of(measures):

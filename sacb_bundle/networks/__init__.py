@@ -3,7 +3,7 @@
 In every shape, D, H and W are the first, second and third axis of the array as nibabel gives it.
 """
 
-from .checkpoint import load_checkpoint, load_published_checkpoint
+from .checkpoint import load_checkpoint, load_published_checkpoint, load_weights
 from .clustering import LloydKMeans, TorchKMeans
 from .matching import SimilarityMatching
 from .sacb import SACB
@@ -37,6 +37,7 @@ __all__ = [
     "load_checkpoint",
     "load_network",
     "load_published_checkpoint",
+    "load_weights",
     "network_for",
     "read_info",
     "write_info",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..files import whole_file
+from ..files import reading, whole_file
 from .sacb_net import SACBNet
 
 # Parameter names of the published implementation, and of `SACBNet`. "{level - 1}" counts its levels from 0.
@@ -40,19 +41,36 @@ def load_checkpoint(network: nn.Module, path: str | Path) -> nn.Module:
 
     Args:
         network: network to fill.
-        path: file with a state dict, or with a dict that holds one under "network" or "model" (as MONAI saves).
+        path: file of weights, see `load_weights`.
 
     Returns:
         The network.
 
     Raises:
+        InputError: see `load_weights`.
+    """
+    load_weights(network, path)
+    return network
+
+
+def load_weights(network: nn.Module, path: str | Path) -> str:
+    """Load weights from a file into a network, and hash what was loaded.
+
+    Args:
+        network: network to fill.
+        path: file with a state dict, or with a dict that holds one under "network" or "model" (as MONAI saves).
+
+    Returns:
+        The SHA-256 of the bytes that were loaded, in hexadecimal.
+
+    Raises:
         InputError: if the file is missing or holds no state dict, or if its keys or shapes do not match the network.
     """
-    content = read_weights(path)
+    content, sha256 = _read_and_hash(path)
     state = next((content[key] for key in ("network", "model") if isinstance(content.get(key), Mapping)), content)
     check_weights(state, network.state_dict(), path)
     network.load_state_dict(state)
-    return network
+    return sha256
 
 
 def load_published_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
@@ -124,15 +142,22 @@ def read_weights(path: str | Path) -> dict:
     Raises:
         InputError: if the file is missing or is not a dict of weights.
     """
+    return _read_and_hash(path)[0]
+
+
+def _read_and_hash(path: str | Path) -> tuple[dict, str]:
+    """Read a checkpoint file once, see `read_weights`, and return its content and the SHA-256 of its bytes."""
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such checkpoint file.")
+    with reading(path):
+        stored = Path(path).read_bytes()
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise any error in the unpickler
         raise InputError(f"{path}: not a checkpoint of weights; nothing in it was executed.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}; a checkpoint must be a dict of weights.")
-    return content
+    return content, hashlib.sha256(stored).hexdigest()
 
 
 def write_whole(content: dict, path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from ..checks import check_spacing
 from ..errors import InputError
 from ..files import read_json, write_json
-from .checkpoint import load_checkpoint, write_whole
+from .checkpoint import load_weights, write_whole
 from .sacb_net import SACBNet
 
 # Networks that a description may name. Add yours: NETWORKS["MyNet"] = MyNet.
@@ -80,6 +80,8 @@ def read_info(weights: str | Path) -> WeightsInfo:
     Raises:
         InputError: if the weights or the JSON file are missing, or it does not describe weights.
     """
+    if not Path(weights).name:  # "." or "/"
+        raise InputError(f"{weights}: is a folder; a checkpoint file is needed.")
     path = info_path(weights)
     if not os.path.isfile(path) and not os.path.isfile(weights):
         raise InputError(f"{weights}: no such checkpoint file.")
@@ -200,7 +202,7 @@ def network_for(weights: str | Path, **changes: Any) -> nn.Module:
     return _built(read_info(weights), weights, changes)
 
 
-def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Module, WeightsInfo]:
+def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Module, WeightsInfo, str]:
     """Build the network of a file of weights and load them, ready for inference on a device.
 
     Args:
@@ -208,13 +210,15 @@ def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Mo
         device: device of the network.
 
     Returns:
-        The network in evaluation mode, and the description of its weights.
+        The network in evaluation mode, the description of its weights, and their SHA-256.
 
     Raises:
-        InputError: see `read_info`, `build_network` and `load_checkpoint`.
+        InputError: see `read_info`, `build_network` and `load_weights`.
     """
     info = read_info(weights)
-    return load_checkpoint(_built(info, weights, {}), weights).to(device).eval(), info
+    network = _built(info, weights, {})
+    sha256 = load_weights(network, weights)
+    return network.to(device).eval(), info, sha256
 
 
 def _built(info: WeightsInfo, weights: str | Path, changes: Mapping[str, Any]) -> nn.Module:

@@ -138,9 +138,9 @@ def check_formats(names: Sequence[str]) -> None:
         names: names of the outputs.
 
     Raises:
-        InputError: if `names` is a single text, or one of them is none of `formats`.
+        InputError: if `names` is no list, or one of them is none of `formats`.
     """
-    if isinstance(names, str) or not set(names) <= set(formats()):
+    if not isinstance(names, (list, tuple)) or not all(name in formats() for name in names):
         raise InputError(f"formats is {names!r}; it must be a list of some of {', '.join(formats())}.")
 
 

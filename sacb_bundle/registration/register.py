@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..checks import chosen_device
-from ..files import file_hash, shipped_weights
+from ..files import check_path, shipped_weights
 from ..networks import load_network
 from ..spatial import check_label_interpolation
 from .intensities import usable_info
@@ -57,14 +57,15 @@ class Registrar:
         label_interpolation: str = "nearest",
         amp: bool | None = None,
     ) -> None:
+        if weights is not None:
+            check_path(weights)
         check_label_interpolation(label_interpolation)
         self.label_interpolation = label_interpolation
         self.weights = Path(weights) if weights is not None else shipped_weights()
         self.device = chosen_device(device)
         self.amp = self.device.type == "cuda" if amp is None else amp
-        self.network, info = load_network(self.weights, self.device)
+        self.network, info, self.weights_hash = load_network(self.weights, self.device)
         self.info = usable_info(info, self.weights)
-        self.weights_hash = file_hash(self.weights)
         self.settings = Settings(
             trained_spacing_mm=self.info.spacing_mm,
             size_divisor=self.network.size_divisor,  # type: ignore[arg-type]

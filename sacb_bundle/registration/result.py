@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from ..errors import InputError
-from ..files import real_path
+from ..files import check_path, real_path
 from ..metrics import LabelMapScores
 from ..ops import warp
 from ..quality import (
@@ -29,6 +29,8 @@ from ..quality import (
     summary_of_labels,
     verdict_of,
 )
+from ..results.record import write_record
+from ..results.result_folder import ResultFolder
 from ..spatial import (
     DisplacementField,
     Grid,
@@ -37,6 +39,7 @@ from ..spatial import (
     Volume,
     as_series,
     check_same_grid,
+    checked_points,
     in_type_of,
     invert,
     resample,
@@ -45,11 +48,9 @@ from ..spatial import (
     warp_points,
     warp_series,
 )
-from .outputs import check_formats, write_outputs
+from .outputs import check_formats, is_result, write_outputs
 from .pair import Pair, label_map_of
 from .prepare import Prepared
-from .record import write_record
-from .result_folder import check_folder, replaced_results
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,6 @@ class Registration:
         self.field = field
         self.label_interpolation = label_interpolation
         self.weights = weights
-        self.measured: dict[str, Any] = {}
         self.moving_source = pair.moving if moving_source is None else moving_source
         self.alignment_alone = not self._field_helps()
         if self.alignment_alone:
@@ -221,12 +221,7 @@ class Registration:
         Raises:
             InputError: if a point has no counterpart in the fixed image.
         """
-        points = np.asarray(points, dtype=np.float64)
-        if points.ndim == 2 and not np.isfinite(points).all():
-            raise InputError("points holds coordinates that are NaN or infinite.")
-        if points.ndim != 2 or points.shape[1] != 3:
-            raise InputError(f"points has shape {points.shape}; it must be (N, 3), finite, in mm, RAS.")
-        return warp_points(self.transform, points)
+        return warp_points(self.transform, checked_points(points))
 
     def inverse(self) -> Transform:
         """Invert the transform.
@@ -262,9 +257,8 @@ class Registration:
             InputError: if a label map is invalid, or on the wrong grid.
         """
         scores = self.label_scores(fixed_labels, moving_labels, labels)
-        self.measured = self._measures_of_images() | ({} if scores is None else summary_of_labels(scores))
-        self.measured["verdict"] = verdict_of(self.measured)
-        return dict(self.measured)
+        measures = self._measures_of_images() | ({} if scores is None else summary_of_labels(scores))
+        return measures | {"verdict": verdict_of(measures)}
 
     def _measures_of_images(self) -> dict[str, Any]:
         """Measure images and displacement field, see `measures`."""
@@ -348,34 +342,43 @@ class Registration:
         return stream.getvalue()
 
     def save(
-        self, folder: str | Path, formats: Sequence[str] = (), *, facts: Mapping[str, Any] | None = None
+        self,
+        folder: str | Path,
+        formats: Sequence[str] = (),
+        *,
+        measures: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> dict[str, Path]:
-        """Write the results into a folder, with a record, see `outputs` and `result_folder`.
+        """Write the results into a folder, with a record, see `outputs` and `ResultFolder`.
 
         Results of an earlier registration there are replaced, and other files stay. All files appear once complete.
 
         Args:
             folder: folder of the results, made if necessary.
             formats: optional outputs, such as "h5"; see `outputs.formats`.
-            facts: additional facts for the record.
+            measures: measures for the record; by default, those of `measures()`.
+            facts: additional facts for the record, see `write_record`.
 
         Returns:
             The path of each result by the name of the output.
 
         Raises:
-            InputError: if a format is unknown, the folder cannot be written to, or a result would replace a file that
-                is not a result.
+            InputError: if a format is unknown, a fact cannot be recorded, the folder cannot be written to, another
+                process or thread is writing there, or a result would replace a file that is not a result.
         """
         check_formats(formats)
+        check_path(folder)
         folder = Path(folder)
-        check_folder(folder)
-        with replaced_results(folder) as unfinished:
+        results = ResultFolder(folder, is_result)
+        results.check()
+        with results.replaced() as unfinished:
             written = write_outputs(self, unfinished, formats)
             record: dict[str, Any] = {
                 "id": real_path(folder).name,
                 "hashes": self.pair.hashes,
                 "weights": self.weights,
+                "measures": self.measures() if measures is None else dict(measures),
                 **(facts or {}),
             }
-            write_record(unfinished, measures=self.measured or self.measures(), **record)
+            write_record(unfinished, **record)
         return {name: folder / path.name for name, path in written.items()}

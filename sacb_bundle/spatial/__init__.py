@@ -15,7 +15,7 @@ from .points import warp_points, with_points_moved
 from .resampling import Resampled, averaged, check_label_interpolation, resample, thinned
 from .series import Series, TrailingAxes, as_series, series_dtype, warp_series
 from .series_results import series_in_type_of, write_series
-from .transform import Transform
+from .transform import Transform, checked_points
 from .transform_files import read_transform, write_composite, write_displacement, write_learn2reg
 from .volume import Volume, as_finite, as_image, as_label_map, as_mask, canonical, hash_of_voxels, is_label
 from .volume_files import (
@@ -59,6 +59,7 @@ __all__ = [
     "check_label_interpolation",
     "check_memory",
     "check_same_grid",
+    "checked_points",
     "common_part",
     "content_hash",
     "fitting_spacing",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from ..errors import InputError
 from .displacement_field import DisplacementField, map_affinely
 from .grid import Grid
 from .sampling import is_inside
@@ -58,8 +59,11 @@ class Transform:
 
         Returns:
             World coordinates (N, 3) fp64 in the moving image, in mm, RAS.
+
+        Raises:
+            InputError: if the points are not finite numbers of this shape.
         """
-        return from_positions(self(to_positions(points, self.device)))
+        return from_positions(self(to_positions(checked_points(points), self.device)))
 
     def reaches(self, fixed: Grid, moving: Grid) -> bool:
         """Return whether the transform maps any voxel of the fixed grid into the moving grid.
@@ -88,6 +92,29 @@ class Transform:
             The share, from 0 to 1.
         """
         return float(moving.contains(self.map_points(fixed.lattice(20))).mean())
+
+
+def checked_points(points: object) -> np.ndarray:
+    """Convert points to an array, and check them.
+
+    Args:
+        points: world coordinates (N, 3), in mm, RAS, as an array, a tensor or lists.
+
+    Returns:
+        The coordinates, fp64.
+
+    Raises:
+        InputError: if they are not finite numbers of this shape.
+    """
+    try:
+        array = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError("points must be an array (N, 3) of finite numbers, in mm, RAS.") from error
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise InputError(f"points has shape {array.shape}; it must be (N, 3), finite, in mm, RAS.")
+    if not np.isfinite(array).all():
+        raise InputError("points holds coordinates that are NaN or infinite.")
+    return array
 
 
 def to_positions(points: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,16 +14,18 @@ from filelock import FileLock
 
 from ..errors import InputError, failure_of
 from ..files import check_name, real_path
+from ..registration.outputs import is_result
 from ..registration.pair import IMAGES
-from ..registration.record import (
+from ..results.record import (
     FAILURE,
     fault_of_record,
+    has_foreign_failure,
     read_failure,
     read_record,
     write_failure,
     write_record,
 )
-from ..registration.result_folder import REPLACING, UNFINISHED, check_folder, check_not_read, replaced_results
+from ..results.result_folder import UNFINISHED, ResultFolder, check_not_read
 from .fingerprint import settings_hash
 
 logger = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ class Cases:
     """Case folders of a study, one for each pair, named by its id.
 
     A folder appears once it is complete. It holds the results and case.json, see
-    `sacb_bundle.registration.result_folder`. A failed case has error.json, next to any results of an earlier run.
+    `sacb_bundle.results.result_folder`. A failed case has error.json, next to any results of an earlier run.
 
     Args:
         output_dir: parent of the case folders.
@@ -54,12 +56,18 @@ class Cases:
         self.part = ""
         self.lock: FileLock | None = None
 
-    def check(self, pairs: Sequence[Mapping[str, str]], others: Sequence[Mapping[str, str]] = ()) -> None:
+    def check(
+        self,
+        pairs: Sequence[Mapping[str, str]],
+        others: Sequence[Mapping[str, str]] = (),
+        earlier: Collection[str] = (),
+    ) -> None:
         """Check that the case folders can be made, and that they replace only earlier results that are not inputs.
 
         Args:
             pairs: pairs of this process.
             others: pairs of other processes, which may be writing their folders now (or all pairs of the study).
+            earlier: ids of the cases of an earlier run, whose damaged records may be replaced.
 
         Raises:
             InputError: if a folder cannot be made, or results would replace another file.
@@ -69,8 +77,13 @@ class Cases:
                 check_name(pair[key])
         folders = {real_path(self.output_dir / pair["id"]) for pair in (*pairs, *others)}
         for pair in pairs:
-            check_folder(self.output_dir / pair["id"], redo_damaged=True)
-            check_not_read(folders, [Path(pair[key]) for key in IMAGES if key in pair])
+            folder = self.output_dir / pair["id"]
+            ResultFolder(folder, is_result).check(redo_damaged=pair["id"] in earlier)
+            if has_foreign_failure(folder):
+                raise InputError(
+                    f"{folder / FAILURE}: not the record of a failed registration; move it, or choose another output."
+                )
+            check_not_read(folders, [Path(pair[key]) for key in IMAGES if key in pair], is_result)
 
     def release(self) -> None:
         """Release the lock, so that other processes can write here."""
@@ -95,7 +108,7 @@ class Cases:
         case = data["id"]
         unfinished = self.output_dir / f"{UNFINISHED}{self.part}-{uuid4().hex}"
         try:
-            with replaced_results(self.output_dir / case, unfinished) as folder:
+            with ResultFolder(self.output_dir / case, is_result).replaced(unfinished) as folder:
                 done = process({**data, "folder": folder})
                 seconds = {"prepare": float(data["seconds"]), "network": float(data["network_seconds"])}
                 write_record(
@@ -178,11 +191,12 @@ class Cases:
 
         Args:
             pairs: pairs of the complete cases, see `sacb_bundle.data.PairFiles`.
+
+        Raises:
+            InputError: if another process is writing into one of them.
         """
         for pair in pairs:
-            folder = self.output_dir / pair["id"]
-            for name in (*([FAILURE] if read_failure(folder) else []), REPLACING):
-                (folder / name).unlink(missing_ok=True)
+            ResultFolder(self.output_dir / pair["id"], is_result).tidy()
 
 
 def _no_more_can_be_written(error: BaseException | None) -> bool:

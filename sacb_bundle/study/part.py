@@ -10,13 +10,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch.distributed as dist
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from ..errors import InputError
 from ..files import remove_unfinished_files
-from ..registration.result_folder import UNFINISHED
+from ..results.result_folder import UNFINISHED, lock
 
 LOCK = ".lock-"
+_LOCK_FILE = re.compile(re.escape(LOCK) + r"(?P<part>\d+-of-\d+)")
 UNFINISHED_PART = re.compile(rf"{re.escape(UNFINISHED)}(?P<part>\d+-of-(?P<size>\d+))-[0-9a-f]{{32}}")
 
 
@@ -73,26 +74,16 @@ class Part:
             InputError: if another process does this part, a study with another number of parts is running, or files
                 cannot be locked in the folder.
         """
-        own = FileLock(output_dir / f"{LOCK}{self.name}")
-        try:
-            own.acquire(timeout=0)
-        except Timeout as error:
-            raise _in_use(output_dir) from error
-        except OSError as error:
-            raise InputError(
-                f"{output_dir}: files cannot be locked there ({error.strerror}); locks keep two processes from writing "
-                "the same results. Choose a folder on another file system."
-            ) from error
-        others = {path.name.removeprefix(LOCK) for path in output_dir.glob(f"{LOCK}*")}
+        own = lock(output_dir / f"{LOCK}{self.name}")
+        others = [match["part"] for path in output_dir.iterdir() if (match := _LOCK_FILE.fullmatch(path.name))]
         for name in others:
             if not name.endswith(f"-of-{self.size}"):
                 try:
                     # Other processes may try the same lock at this moment.
-                    with FileLock(output_dir / f"{LOCK}{name}").acquire(timeout=2):
-                        pass
-                except Timeout as error:
+                    lock(output_dir / f"{LOCK}{name}", wait_s=2).release()
+                except InputError:
                     own.release()
-                    raise _in_use(output_dir) from error
+                    raise
         if self.leads:
             remove_unfinished_files(output_dir)
         for folder in output_dir.iterdir():
@@ -107,8 +98,3 @@ class Part:
             if not dist.is_initialized():
                 dist.init_process_group("gloo", timeout=timedelta(days=30))
             dist.barrier()
-
-
-def _in_use(output_dir: Path) -> InputError:
-    """Return the error of a second process."""
-    return InputError(f"{output_dir}: another process is writing results there; wait for it, or choose another folder.")

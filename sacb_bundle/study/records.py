@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..files import is_text, read_json
 from ..metrics import LABEL_SCORES, mean_and_std
 from ..quality import VERDICTS, flags_of, verdict_of
-from ..registration.record import (
+from ..results.record import (
     MEASURES,
     fault_of_record,
     has_format,

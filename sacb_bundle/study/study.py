@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from ..errors import InputError
 from ..files import check_results, make_folder, write_json
-from ..registration.record import FORMAT, read_record
+from ..results.record import FORMAT, read_record
 from .cases import Cases
 from .fingerprint import input_hashes
 from .part import Part
@@ -62,9 +62,9 @@ class Study:
             if pair["id"] in OWN_FILES:
                 raise InputError(f"The id {pair['id']!r} is reserved for a file of the study; choose another.")
         check_results([folder / name for name in OWN_FILES], [])
-        if any((folder / name).exists() for name in OWN_FILES):
-            check_study(folder)
-        self.cases.check(self.own, others=self.pairs)
+        exists = any((folder / name).exists() for name in OWN_FILES)
+        earlier = {pair["id"] for pair in check_study(folder)["cases"]} if exists else set()
+        self.cases.check(self.own, others=self.pairs, earlier=earlier)
 
     def _to_do(self) -> Pairs:
         """Print and return the pairs that this process must register, and print the plan for them."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.files import shipped_weights
+from sacb_bundle.files import file_hash, shipped_weights
 from sacb_bundle.networks import (
     NETWORKS,
     SACBNet,
@@ -27,8 +27,9 @@ def test_weights_alone_are_enough(tmp_path: Path) -> None:
     network = SACBNet(**SMALL).eval()
     torch.save(network.state_dict(), tmp_path / "mine.pt")
     write_info(WeightsInfo(describe(network), 1.5, "ct", "scans"), tmp_path / "mine.pt")
-    loaded, info = load_network(tmp_path / "mine.pt", "cpu")
+    loaded, info, sha256 = load_network(tmp_path / "mine.pt", "cpu")
     assert (info.spacing_mm, info.modality, info.trained_on) == (1.5, "ct", "scans")
+    assert sha256 == file_hash(tmp_path / "mine.pt")
     image = torch.rand(1, 2, 32, 32, 32)
     with torch.no_grad():
         assert torch.equal(loaded(image), network(image))
@@ -36,7 +37,7 @@ def test_weights_alone_are_enough(tmp_path: Path) -> None:
 
 
 def test_the_weights_that_ship_are_described() -> None:
-    network, info = load_network(shipped_weights(), "cpu")
+    network, info, _ = load_network(shipped_weights(), "cpu")
     assert info.network == describe(network) == describe(SACBNet())
     assert info.spacing_mm == 2.0
 
@@ -117,5 +118,5 @@ def test_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     network = Still(5)
     torch.save(network.state_dict(), tmp_path / "still.pt")
     write_info(WeightsInfo(describe(network)), tmp_path / "still.pt")
-    loaded, _ = load_network(tmp_path / "still.pt", "cpu")
+    loaded, _, _ = load_network(tmp_path / "still.pt", "cpu")
     assert (type(loaded), loaded.options) == (Still, {"channels": 5})

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from sacb_bundle.errors import InputError
 from sacb_bundle.registration.intensities import appearance_of
-from sacb_bundle.registration.outputs import OUTPUTS, Output, check_formats, formats, is_result
+from sacb_bundle.registration.outputs import OUTPUTS, Output, check_formats, formats, is_result, write_picture
 from sacb_bundle.registration.pair import ROLES, Pair
 from sacb_bundle.registration.prepare import Prepared
-from sacb_bundle.registration.record import read_record
 from sacb_bundle.registration.result import Registration
+from sacb_bundle.results.record import read_record
 from sacb_bundle.spatial import Grid, Volume
 
 GRID = Grid((16, 16, 16), np.diag([2.0, 2.0, 2.0, 1.0]))
@@ -127,12 +130,43 @@ def test_files_that_no_registration_wrote_stay(result: Registration, tmp_path: P
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
-def test_the_rest_of_a_killed_process_is_removed(result: Registration, tmp_path: Path) -> None:
+def test_only_the_rest_of_a_killed_process_is_removed(result: Registration, tmp_path: Path) -> None:
     result.save(tmp_path / "out")
-    (tmp_path / "out" / ".unfinished-0123").mkdir()
-    (tmp_path / "out" / ".unfinished-0123" / "warped.nii.gz").write_text("half")
+    own = [".unfinished-thesis", ".unfinished-", ".unfinished-0123", ".unfinished-" + "0" * 33]
+    for name in [*own, ".unfinished-" + "0" * 32]:
+        (tmp_path / "out" / name).mkdir()
+        (tmp_path / "out" / name / "warped.nii.gz").write_text("half")
     result.save(tmp_path / "out")
-    assert not list((tmp_path / "out").glob(".unfinished*"))
+    assert sorted(path.name for path in (tmp_path / "out").glob(".unfinished*")) == sorted(own)
+    assert all((tmp_path / "out" / name / "warped.nii.gz").read_text() == "half" for name in own)
+
+
+def test_a_second_writer_is_refused(result: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, second = tmp_path / "out", []
+
+    def meanwhile(registration: Registration, path: Path) -> None:
+        with pytest.raises(InputError) as refused:
+            registration.save(folder)
+        second.append(str(refused.value))
+        write_picture(registration, path)
+
+    monkeypatch.setitem(OUTPUTS, "picture", replace(OUTPUTS["picture"], write=meanwhile))
+    for _ in range(2):  # into a new folder, and over the results there
+        written = result.save(folder)
+        assert {path.name for path in folder.iterdir()} == {"case.json", *(path.name for path in written.values())}
+    assert second == [f"{folder}: another process is writing results there; wait for it, or choose another folder."] * 2
+
+
+def test_a_folder_without_locks_is_refused(
+    result: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(FileLock, "acquire", no_locks)
+    with pytest.raises(InputError, match=r"out: files cannot be locked there \(No locks available\)"):
+        result.save(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_names_with_line_breaks_are_names_of_results() -> None:

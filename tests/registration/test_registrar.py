@@ -21,6 +21,8 @@ import sacb_bundle as sacb
 from sacb_bundle.commands import main
 from sacb_bundle.data import phantom_pair
 from sacb_bundle.errors import InputError
+from sacb_bundle.files import file_hash, shipped_weights
+from sacb_bundle.results.record import fault_of_record
 from sacb_bundle.spatial import as_volume, read_transform
 from tests.conftest import write
 
@@ -180,12 +182,74 @@ def test_measures_take_label_maps_of_any_kind(
         result.measures(files["moving_labels"], files["moving_labels"])
 
 
-def test_measures_that_were_taken_are_saved(scans: Path, registrar: sacb.Registrar, tmp_path: Path) -> None:
-    result = registrar(scans / "fixed.nii.gz", scans / "moving.nii.gz")
-    measures = result.measures(scans / "fixed_labels.nii.gz", scans / "moving_labels.nii.gz", labels=[2, 3])
-    result.save(tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "case.json").read_text())["measures"] == measures
-    assert [row["label"] for row in measures["labels"]] == [2, 3]
+def test_what_is_saved_does_not_depend_on_what_was_measured(
+    scans: Path, registrar: sacb.Registrar, tmp_path: Path
+) -> None:
+    files = {role: scans / f"{role}.nii.gz" for role in ("fixed", "moving", "fixed_labels", "moving_labels")}
+    result = registrar(**files)
+    some = result.measures(labels=[3])
+    result.save(tmp_path / "all")
+    result.save(tmp_path / "some", measures=some)
+    saved = {name: json.loads((tmp_path / name / "case.json").read_text())["measures"] for name in ("all", "some")}
+    assert saved == {"all": result.measures(), "some": some}
+    assert [row["label"] for row in some["labels"]] == [3]
+    assert len(saved["all"]["labels"]) > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None,), "None: is not a path that a file or folder can have"),
+        (("",), "'': is not a path that a file or folder can have"),
+        (("a\0b",), r"'a\\x00b': is not a path that a file or folder can have"),
+        (("out", None), "formats is None; it must be a list of some of h5, tfm, learn2reg"),
+        (("out", [["h5"]]), r"formats is \[\['h5'\]\]; it must be a list"),
+    ],
+)
+def test_arguments_of_save_are_checked(
+    arguments: tuple[Any, ...],
+    message: str,
+    result: sacb.Registration,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        result.save(*arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"note": float("nan")}, "can hold only text, finite numbers, lists and dictionaries: "),
+        ({"note": Path("x")}, "can hold only text, finite numbers, lists and dictionaries: "),
+        ({"seconds": {"register": float("nan")}}, r"The record cannot hold these values of seconds\."),
+        ({"inputs": "x.nii", "settings": 5}, r"The record cannot hold these values of inputs, settings\."),
+    ],
+)
+def test_facts_that_no_record_holds(
+    facts: dict[str, Any], message: str, result: sacb.Registration, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        result.save(tmp_path / "out", facts=facts)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("points", ["a", None, [["a", "b", "c"]], [[1, 2], [3, 4, 5]], [[1, 2, float("nan")]]])
+def test_points_are_numbers(points: Any, result: sacb.Registration) -> None:
+    for use in (result.warp_points, result.transform.map_points):
+        with pytest.raises(InputError, match=r"^points "):
+            use(points)
+
+
+def test_the_record_of_the_command_holds_its_options(by_command: Path) -> None:
+    record = json.loads((by_command / "case.json").read_text())
+    assert record["settings"] == ""  # a hash in a study
+    options = {"spacing_mm": "auto", "initial": "center", "modality": "auto", "label_interpolation": "nearest"}
+    assert record["options"].items() >= options.items()
+    assert record["weights"] == file_hash(shipped_weights())
+    assert fault_of_record(by_command) == ""
 
 
 @pytest.mark.parametrize("labels", [31, "31", [0, 31], [31.5], [True, "x"]])
@@ -227,6 +291,9 @@ def test_the_transform_in_the_file_is_that_in_memory(by_command: Path, result: s
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"weights": ""}, "'': is not a path that a file or folder can have"),
+        ({"weights": 5}, "5: is not a path that a file or folder can have"),
+        ({"weights": "."}, r"\.: is a folder; a checkpoint file is needed"),
         ({"weights": "nowhere.pt"}, r"nowhere\.pt: no such checkpoint file"),
         ({"device": "tpu"}, "device is 'tpu', which is not available"),
         ({"initial": "elastic"}, "initial is 'elastic'; it must be one of none, center, rigid, affine"),

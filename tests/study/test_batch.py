@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,14 +13,18 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from filelock import FileLock
 
 from sacb_bundle.commands import main
 from sacb_bundle.engine import RegistrationInferer
+from sacb_bundle.files import file_hash
 from sacb_bundle.metrics import dice
 from sacb_bundle.networks import WeightsInfo, write_info
+from sacb_bundle.registration.outputs import OUTPUTS, write_picture
+from sacb_bundle.registration.result import Registration
 from sacb_bundle.study.part import Part
 from tests.conftest import write
-from tests.study.runs import RESULTS, SMALL, batch, contents, leftovers, rows_of
+from tests.study.runs import RESULTS, batch, contents, leftovers, rows_of
 
 CASES = ["case 00", "case 11", "case 22", "case 01"]
 
@@ -265,6 +270,11 @@ def test_ranks_do_not_take_each_other_for_a_study_parted_otherwise(tmp_path: Pat
     assert len(locks) == 8
 
 
+def test_a_lock_of_another_program_does_not_stop_a_study(tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".lock-mine"):
+        Part(0, 1).take(tmp_path).release()
+
+
 def test_an_invalid_rank(table: Path, model: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "2")
@@ -328,15 +338,6 @@ def test_voxels_in_a_file_of_their_own_count(study: Path, model: Path, tmp_path:
     assert contents(tmp_path / "out") != before
 
 
-@pytest.mark.parametrize("name", ["cases.csv", "study.json", "case 01/warped.nii.gz", "case 01/transform.h5"])
-def test_a_file_of_the_user_is_not_overwritten(name: str, table: Path, model: Path, tmp_path: Path) -> None:
-    (tmp_path / "scans" / name).parent.mkdir(exist_ok=True)
-    (tmp_path / "scans" / name).write_text("of the user")
-    assert batch(tmp_path / "scans", model, "--pairs", table) == 1
-    assert (tmp_path / "scans" / name).read_text() == "of the user"
-    assert not (tmp_path / "scans" / "case 00").exists()
-
-
 def test_weights_that_are_not_finite(
     table: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -347,32 +348,20 @@ def test_weights_that_are_not_finite(
     assert "nan.pt: not a checkpoint of this network. unfit values: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("listed_in", ["case.json", ".replacing.json"])
-@pytest.mark.parametrize("verb", ["batch", "register"])
-def test_no_file_elsewhere_is_removed_whatever_a_record_lists(
-    verb: str, listed_in: str, table: Path, model: Path, tmp_path: Path
+def test_the_record_names_the_weights_that_were_loaded(
+    table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Anyone may have written a record, and the results of an earlier run are removed."""
-    precious = [tmp_path / "precious.nii.gz", tmp_path / "out" / "warped.nii.gz", tmp_path / "scans" / "notes.txt"]
-    folder = tmp_path / "out" / "case 00"
-    folder.mkdir(parents=True)
-    for path in precious:
-        path.write_text("of the user")
-    (folder / "mine.txt").write_text("of the user")
-    names = ["../../precious.nii.gz", "../warped.nii.gz", str(precious[2]), "disp_/../../../precious.nii.gz"]
-    names.append("mine.txt")
-    record = {"inputs": {}, "hashes": {}, "settings": "", "results": dict.fromkeys(names, 1), "seconds": {}}
-    content = record | {"measures": {}} if listed_in == "case.json" else [*names, 5, None, ["x"]]
-    (folder / listed_in).write_text(json.dumps(content))
-    scans = [f"--{role}={tmp_path / 'scans' / role} 0_images.nii.gz" for role in ("fixed", "moving")]
-    register = ["register", *scans, "--output", str(folder), "--model", str(model), *SMALL]
-    assert (batch(tmp_path / "out", model, "--pairs", table) if verb == "batch" else main(register)) == 0
-    assert all(path.read_text() == "of the user" for path in (*precious, folder / "mine.txt"))
-    assert (folder / "transform.nii.gz").is_file()
+    """A training may replace the file while a study runs."""
+    for ending in (".pt", ".json"):
+        shutil.copy(model.with_suffix(ending), tmp_path / f"mine{ending}")
+    weights, loaded = tmp_path / "mine.pt", file_hash(model)
 
+    def meanwhile(result: Registration, path: Path) -> None:
+        weights.write_bytes(b"other weights")
+        write_picture(result, path)
 
-@pytest.mark.parametrize("name", ["..", "../../elsewhere", "/elsewhere", ""])
-def test_a_study_shows_no_folder_but_its_own(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "study.json").write_text(json.dumps({"cases": [{"id": name}]}))
-    assert main(["report", str(tmp_path)]) == 1
-    assert "does not describe a study" in capsys.readouterr().err
+    monkeypatch.setitem(OUTPUTS, "picture", replace(OUTPUTS["picture"], write=meanwhile))
+    table.write_text("".join(table.read_text(encoding="utf-8").splitlines(keepends=True)[:3]), encoding="utf-8")
+    assert batch(tmp_path / "out", weights, "--pairs", table) == 0
+    records = [json.loads((tmp_path / "out" / case / "case.json").read_text()) for case in CASES[:2]]
+    assert [record["weights"] for record in records] == [loaded, loaded]

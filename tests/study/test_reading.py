@@ -1,4 +1,4 @@
-"""Count how often a study opens its inputs."""
+"""Count how often a study opens its inputs and the weights."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from sacb_bundle.commands import main
 status = main(sys.argv[1:])
 print("opened", *(path for path in opened if path.endswith(".nii.gz") and "/scans/" in path), sep="\\n")
 print("decompressed to the end", len(ends))
+print("weights opened", sum(path == sys.argv[sys.argv.index("--model") + 1] for path in opened))
 raise SystemExit(status)
 """
 
@@ -47,4 +48,4 @@ def test_a_case_opens_and_decompresses_each_input_once(table: Path, model: Path,
     opened = Counter(said.rpartition("opened\n")[2].partition("decompressed")[0].split())
     # Once for the header, which the plan reads, and once for the case.
     assert opened == {rows[0][column]: 2 for column in ("fixed", "moving", "fixed_labels", "moving_labels")}
-    assert said.split()[-1] == "4"
+    assert said.splitlines()[-2:] == ["decompressed to the end 4", "weights opened 1"]

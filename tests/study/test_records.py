@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sacb_bundle.commands import main
-from sacb_bundle.registration.record import FORMAT, fault_of_record, read_record
+from sacb_bundle.results.record import FORMAT, fault_of_record, read_record
 from sacb_bundle.study import Cases
 from sacb_bundle.study.records import read_records, summary_of, write_label_table, write_table
 from tests.study.runs import rows_of

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sacb_bundle.commands import main
 from sacb_bundle.quality import flags_of
-from sacb_bundle.registration.record import FORMAT
+from sacb_bundle.results.record import FORMAT
 from sacb_bundle.study.records import read_records
 from sacb_bundle.study.report import write_report
 from tests.study.runs import contents, rows_of

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..errors import InputError
 from ..files import is_text, read_or_empty, write_json
 from ..metrics import LABEL_SCORES
 
@@ -17,8 +18,8 @@ RECORD = "case.json"
 # Reason that a case of a study failed.
 FAILURE = "error.json"
 # Number of the format of these files and of study.json. Raise it when the meaning of a value changes.
-FORMAT = 3
-# Measures of every pair that are numbers, see `result.Registration.measures`.
+FORMAT = 4
+# Measures of every pair that are numbers, see `sacb_bundle.registration.result.Registration.measures`.
 MEASURES = (
     "similarity_before", "similarity_after", "folding_percent",
     "displacement_mean_mm", "displacement_max_mm", "displacement_border_mm", "inverse_failed_percent",
@@ -33,16 +34,23 @@ def write_record(folder: Path, **facts: Any) -> None:
 
     Args:
         folder: folder of the results.
-        facts: "id", "hashes" of the inputs and "measures", and if known, "inputs" (paths), "settings" (a hash),
-            "weights" (their SHA-256) and "seconds".
+        facts: "id", "hashes" of the inputs and "measures", and if known, "inputs" (paths), "options" of the command
+            line, "settings" of a study (a hash), "weights" (their SHA-256) and "seconds".
 
     Raises:
-        InputError: if the record cannot be written.
+        InputError: if the record cannot be written, or a fact has another type than `read_record` expects.
     """
     defaults: dict[str, Any] = {"inputs": {}, "settings": "", "seconds": {}}
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    record = {"format": FORMAT} | defaults | facts | {"version": __version__, "results": sizes}
-    write_json(record, folder / RECORD)
+    record = defaults | facts | {"format": FORMAT, "version": __version__, "results": sizes}
+    if wrong := _wrong_values(record):
+        raise InputError(f"The record cannot hold these values of {', '.join(wrong)}.")
+    try:
+        write_json(record, folder / RECORD)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The record can hold only text, finite numbers, lists and dictionaries: {error}.") from error
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -112,6 +120,20 @@ def read_failure(folder: Path) -> str:
     return str(error) if has_format(content) and is_text(error) else ""
 
 
+def has_foreign_failure(folder: Path) -> bool:
+    """Tell whether a folder holds an error.json that no version of this package wrote.
+
+    Args:
+        folder: folder of the case, which need not exist.
+
+    Returns:
+        Whether it does.
+    """
+    content = read_or_empty(folder / FAILURE, dict)
+    own = type(content.get("format")) is int and is_text(content.get("id")) and is_text(content.get("error"))
+    return (folder / FAILURE).exists() and not own
+
+
 def has_format(content: dict[str, Any]) -> bool:
     """Tell whether this version wrote a record.
 
@@ -141,15 +163,21 @@ def _fault_in(content: dict[str, Any]) -> str:
     """Return why the content of case.json cannot be used, in words; "" if it can."""
     if not has_format(content):
         return f"{RECORD} is of another version, or damaged"
+    wrong = _wrong_values(content)
+    return f"{RECORD} is damaged: {', '.join(wrong)}" if wrong else ""
+
+
+def _wrong_values(content: dict[str, Any]) -> list[str]:
+    """Return the names of the values in case.json that are missing or wrong."""
     measures = content.get("measures")
     if not isinstance(measures, dict):
-        return f"{RECORD} is damaged: measures"
+        return ["measures"]
     wrong = [key for key, fits in _FACTS.items() if not fits(content.get(key))]
     wrong += [key for key, fits in _MEASURES.items() if not fits(measures.get(key))]
     wrong += [key for key, fits in _LABEL_MEASURES.items() if key in measures and not fits(measures[key])]
     if (measures.get("dice_before") is None) != (measures.get("dice_after") is None):
         wrong.append("dice_after")
-    return f"{RECORD} is damaged: {', '.join(wrong)}" if wrong else ""
+    return wrong
 
 
 def _is_positive(value: object) -> bool:
