@@ -1,4 +1,4 @@
-"""Describe a training for the file beside its weights."""
+"""Describe the weights of a training run for the JSON file beside them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..networks import RegistrationNetwork, WeightsInfo, describe
 
 
 def training_info(network: RegistrationNetwork, spacing_mm: float, dataset: PairDataset, data: str) -> WeightsInfo:
-    """Return the description of the weights of a training.
+    """Return the description of the weights of a training run.
 
     Args:
         network: network to train.

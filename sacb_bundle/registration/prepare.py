@@ -33,7 +33,7 @@ from .intensities import Appearance, appearance_of, check_modality, scale
 from .pair import ROLES, Pair
 
 LEAST_SPACING_MM, LARGEST_SPACING_MM = 0.01, 100.0
-# Voxels along each axis that tell what an image shows.
+# Voxels along each axis that are used to find the content of an image.
 MOST_VOXELS_LOOKED_AT = 96
 
 logger = logging.getLogger(__name__)
@@ -44,13 +44,13 @@ class Settings:
     """Settings that prepare a pair for a network.
 
     Attributes:
-        trained_spacing_mm: spacing of the training.
+        trained_spacing_mm: spacing of the training grids.
         size_divisor: number by which each size must be divisible.
         trained_modality: modality of the training, see `intensities`.
-        spacing_mm: spacing of the working grid; "auto" for that of the training, unless the images are of another
-            size, see `sacb_bundle.spatial.fitting_spacing`.
-        initial: alignment before the network, see `sacb_bundle.spatial.align`; or "auto": "none" for images that
-            share a grid, which are taken as aligned, and "affine" for others.
+        spacing_mm: spacing of the working grid; "auto" for that of the training, unless the body is of another size,
+            see `sacb_bundle.spatial.fitting_spacing`.
+        initial: alignment before the network, see `sacb_bundle.spatial.align`; or "auto": "none" for images that share
+            a grid, which are assumed to be aligned, and "affine" for others.
         modality: "auto", or the modality of both images.
 
     Raises:
@@ -85,7 +85,7 @@ class Prepared:
         images: (2, D, H, W) fp32 in [0, 1], moving and fixed on the working grid; the moving image is aligned.
         grid: working grid.
         initial: 4x4 matrix from fixed to moving world coordinates in mm, RAS.
-        appearances: what the intensities of "fixed" and "moving" are taken for.
+        appearances: interpretation of the intensities of "fixed" and "moving".
         sources: the cleaned images "fixed" and "moving", averaged for the working grid, on grids of their own.
     """
 
@@ -103,13 +103,13 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """An image and its mask, with axes closest to RAS, and what they show.
+    """An image and its mask, with axes closest to RAS, and their content.
 
     Attributes:
         image: image.
         mask: mask on its grid, or None.
-        appearance: what its intensities are taken for.
-        body: position and size of what it shows.
+        appearance: interpretation of its intensities.
+        body: position and size of the body in it.
     """
 
     image: Volume
@@ -119,7 +119,7 @@ class Scan:
 
     @classmethod
     def of(cls, pair: Pair, role: str, settings: Settings) -> Scan:
-        """Look at an image of a pair.
+        """Analyse an image of a pair.
 
         Args:
             pair: pair of images.
@@ -127,7 +127,7 @@ class Scan:
             settings: settings of the modality.
 
         Returns:
-            The image, and what it shows.
+            The image and its content.
 
         Raises:
             InputError: if the image is constant.

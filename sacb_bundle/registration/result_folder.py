@@ -31,7 +31,7 @@ def check_folder(folder: Path, redo_damaged: bool = False) -> None:
         redo_damaged: whether a damaged record and the results beside it may be replaced, as in the folder of a study.
 
     Raises:
-        InputError: if not.
+        InputError: if results cannot be written there, or would replace another file.
     """
     check_results([folder / RECORD], [])
     if folder.is_symlink():
@@ -125,7 +125,7 @@ def _replace_results(unfinished: Path, folder: Path) -> None:
 
 
 def _results_in(folder: Path) -> set[str]:
-    """Return the names of the files in a folder that are named like results; none if there is no folder."""
+    """Return the names of the files in a folder that have the name of a result; none if there is no folder."""
     with reading(folder):
         return {path.name for path in folder.iterdir() if is_result(path.name)} if folder.is_dir() else set()
 

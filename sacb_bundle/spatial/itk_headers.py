@@ -1,6 +1,6 @@
-"""Headers of MetaImage and NRRD files, checked against their data before ITK reads them.
+"""Check the headers of MetaImage and NRRD files against their data before ITK reads them.
 
-ITK takes memory for all voxels that a header announces, and opens whatever data file it names.
+ITK allocates memory for all voxels that a header announces, and opens whatever data file it names.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .nifti_files import DEFLATE_LIMIT
 _LONGEST_HEADER_BYTES = 2**20
 _LARGEST_NUMBER_OF_FILES = 2**16
 _LONGEST_LINE_BYTES = 1024
-# First letters of a value that is true.
+# First letters of values that mean true.
 _TRUE = ("T", "t", "1")
 # Bytes of voxels in a byte of text: 8 in a digit and a space.
 _TEXT_LIMIT = 4
 _META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
-# Words in the names of NRRD's types, the first that occurs counts.
+# Words in the names of NRRD's types; the first one that occurs counts.
 _NRRD_BYTES = {"64": 8, "longlong": 8, "long long": 8, "double": 8, "16": 2, "short": 2, "int8": 1, "char": 1}
 # Bytes of voxels that one byte in the file can hold.
 _NRRD_ENCODINGS = {
@@ -79,7 +79,7 @@ def check_meta_voxels(path: Path) -> None:
         path: path of a file that `check_meta_image` has passed.
 
     Raises:
-        InputError: if it does not.
+        InputError: if voxels are missing.
     """
     data = _meta_data(path)
     if data.compressed and sum(_inflated(file, data.skipped, data.size) for file in data.files) < data.announced:
@@ -92,7 +92,7 @@ def _meta_data(path: Path) -> _MetaData:
     """Parse the header of a MetaImage.
 
     Raises:
-        InputError: if it is none, or ITK could not read its data.
+        InputError: if it is not one, or ITK could not read its data.
     """
     start = _start(path)
     fields, end = _meta_fields(start, path)
@@ -120,7 +120,7 @@ def _meta_fields(start: bytes, path: Path) -> tuple[dict[str, str], int]:
     """Return the fields in the header of a MetaImage, and where it ends.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is not one.
     """
     fields: dict[str, str] = {}
     end = 0
@@ -237,7 +237,7 @@ def _data_files(name: str, lines: bytes, path: Path) -> list[Path]:
         path: path of the header.
 
     Raises:
-        InputError: if they are numbered by no pattern.
+        InputError: if they are numbered, but not by a pattern.
     """
     pattern, *numbers = name.split()[: 4 if "%" in name else 1] or [""]
     if pattern.upper() == "LIST":
