@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
         or {"images", "atlas"} <= sources <= {"images", "atlas", "atlas_labels"}
     ):
         options.verb.error(
-            "which pairs? Give one of --pairs; --dataset; --fixed-dir and --moving-dir; --images; or --images and "
+            "choose the pairs with one of --pairs; --dataset; --fixed-dir and --moving-dir; --images; or --images and "
             "--atlas (and --atlas-labels)"
         )
     show_log(QUIET)

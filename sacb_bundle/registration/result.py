@@ -85,8 +85,8 @@ class Registration:
     ) -> None:
         if not field.isfinite().all():
             raise InputError(
-                "The network gave displacements that are NaN or infinite; are its weights intact, and trained on such "
-                "images?"
+                "The network predicted displacements that are NaN or infinite; are its weights intact, and trained on "
+                "such images?"
             )
         self.pair = pair
         self.prepared = prepared

@@ -118,7 +118,7 @@ def unknown_type(image: object, name: str) -> InputError:
     """
     if isinstance(image, (np.ndarray, torch.Tensor, list, tuple)):
         return InputError(
-            f"The {name} image is an array without an affine, so that its place in the world is not known; wrap it in "
+            f"The {name} image is an array without an affine, so its position in the world is unknown; wrap it in "
             "nibabel.Nifti1Image(array, affine)."
         )
     return InputError(
@@ -141,7 +141,7 @@ def affine_of_nibabel(image: SpatialImage, source: str) -> np.ndarray:
         InputError: if it has no affine, or lengths are not in mm.
     """
     if image.affine is None:
-        raise InputError(f"{source}: has no affine, so that its place in the world is not known.")
+        raise InputError(f"{source}: has no affine, so its position in the world is unknown.")
     if isinstance(image, nib.Nifti1Pair):
         check_nifti(image.header, source)
     return np.asarray(image.affine)

@@ -103,7 +103,7 @@ def _meta_data(path: Path) -> _MetaData:
     voxels = _count(sizes, "DimSize", path) * channels
     element = fields.get("ElementType", "").removeprefix("MET_").removesuffix("_ARRAY").removeprefix("U")
     if element not in _META_BYTES:
-        raise InputError(f"{path}: its ElementType is {fields.get('ElementType', 'missing')!r}, which is not read.")
+        raise InputError(f"{path}: its ElementType is {fields.get('ElementType', 'missing')!r}; it is not supported.")
     compressed = fields.get("CompressedData", "False").startswith(_TRUE)
     binary = fields.get("BinaryData", "True").startswith(_TRUE)
     announced = voxels * _META_BYTES[element]
@@ -178,7 +178,7 @@ def check_nrrd(path: Path) -> None:
         raise _not_a("NRRD file", start, path, "its type")
     encoding = fields.get("encoding", "").lower()
     if encoding not in _NRRD_ENCODINGS:
-        raise InputError(f"{path}: its encoding is {encoding!r}; one of {', '.join(_NRRD_ENCODINGS)} is read.")
+        raise InputError(f"{path}: its encoding is {encoding!r}; supported are {', '.join(_NRRD_ENCODINGS)}.")
     kind = fields["type"].lower()
     size_of_type = next((size for word, size in _NRRD_BYTES.items() if word in kind), 4)
     announced = _count(fields.get("sizes", ""), "sizes", path) * size_of_type
@@ -259,7 +259,8 @@ def _numbered(pattern: str, numbers: Sequence[str], path: Path) -> list[str]:
         first, last, step = map(int, [*numbers, "1"][:3])
         names = [pattern % number for number in range(first, last + 1, step)[:_LARGEST_NUMBER_OF_FILES]]
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: its data files are {pattern} {' '.join(numbers)}, which is no pattern.") from error
+        names = f"{pattern} {' '.join(numbers)}"
+        raise InputError(f"{path}: its data files are {names}, which is not a pattern.") from error
     return names
 
 

@@ -12,7 +12,7 @@ from .volume import Volume
 
 # Margin around the foreground; rounding up the sizes adds to it.
 MARGIN_VOXELS = 2
-# Sizes of a body, in voxels of the working grid, at which the spacing of the training is kept, and that of others.
+# Sizes of a body, in voxels of the working grid, for which the training spacing is kept; and the size given to others.
 LEAST_BODY_VOXELS, BODY_VOXELS, LARGEST_BODY_VOXELS = 40, 60, 140
 # Memory of preparation and network, measured on a CPU (docs/performance.md).
 BYTES_PER_VOXEL = 250.0
@@ -21,13 +21,13 @@ BYTES_PER_VOXEL = 250.0
 def fitting_spacing(trained_mm: float, body_mm: float, voxels_mm: float) -> float:
     """Choose the spacing of a working grid by the size of the body and of the voxels.
 
-    The spacing of the training is kept, unless the body would be much smaller or larger in voxels than usual, as a
-    mouse or an abdomen for weights that were trained on brains. The grid is never finer than the images.
+    The training spacing is kept, unless the body would be much smaller or larger in voxels than usual, such as a mouse
+    or an abdomen for weights that were trained on brains. The grid is never finer than the images.
 
     Args:
-        trained_mm: spacing of the training.
+        trained_mm: spacing of the training grids.
         body_mm: size of the body in the fixed image, see `sacb_bundle.spatial.Body`.
-        voxels_mm: smallest side of a voxel, of the coarser image.
+        voxels_mm: smallest side of a voxel of the coarser image.
 
     Returns:
         The spacing in mm, with two significant digits if it is not that of the training.
@@ -45,7 +45,7 @@ def check_memory(grid: Grid) -> None:
         grid: working grid.
 
     Raises:
-        InputError: if it needs more memory than the machine has.
+        InputError: if the pair needs more memory than the machine has.
     """
     needed = float(np.prod(grid.shape, dtype=np.float64)) * BYTES_PER_VOXEL
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -110,5 +110,5 @@ class Part:
 
 
 def _in_use(output_dir: Path) -> InputError:
-    """Return the error of a second process."""
+    """Return the error for a second process."""
     return InputError(f"{output_dir}: another process is writing results there; wait for it, or choose another folder.")
