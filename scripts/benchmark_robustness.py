@@ -87,7 +87,7 @@ def judge(kind: Kind, answer: Answer) -> str:
 
     Args:
         kind: kind of input.
-        answer: what the program did.
+        answer: answer of the program.
 
     Returns:
         One of `OUTCOMES`.
@@ -153,7 +153,7 @@ def answer_of(task: Task, reference: float) -> Answer:
         reference: mean Dice of the untouched pair.
 
     Returns:
-        What the program did.
+        The answer of the program.
     """
     kind = next(kind for kind in KINDS if kind.name == task.kind)
     rng = np.random.default_rng([zlib.crc32(kind.name.encode()), task.number, SETS.index(task.name)])
@@ -248,12 +248,12 @@ def line_of(kind: Kind, task: Task, answer: Answer, outcome: str) -> str:
 
 @dataclass(frozen=True)
 class Turn:
-    """A start of the alignment: an untouched pair, or one whose moving header was turned.
+    """A start of the alignment: an untouched pair, or one whose moving header was rotated.
 
     Attributes:
         task: the pair.
         number: number of the start; -1 for the untouched pair.
-        degrees: angle of the turn.
+        degrees: angle of the rotation.
     """
 
     task: Task

@@ -17,7 +17,7 @@ FIXED, MOVING = phantom_images((64, 80, 64), amplitude=0.7)
 
 
 def scaled(factor: float) -> Pair:
-    """Make the phantom of another size, of voxels so much larger."""
+    """Make the phantom of another size, with voxels larger by a factor."""
     grid = Grid(FIXED.grid.shape, np.diag([factor, factor, factor, 1.0]) @ FIXED.grid.affine)
     return Pair(*(Volume(image.values, grid) for image in (FIXED, MOVING)))
 
@@ -36,7 +36,7 @@ def test_the_spacing_of_the_training_is_kept_for_usual_sizes() -> None:
 
 @pytest.mark.parametrize("factor", [0.1, 4.0])
 def test_the_spacing_follows_the_size_of_the_images(factor: float) -> None:
-    """A brain of a mouse needs smaller voxels than in training, a large body larger ones; here, those of the images."""
+    """A mouse brain needs smaller voxels than in training, a large body larger ones; here, those of the images."""
     spacing = spacing_of(scaled(factor))
     assert spacing == pytest.approx(2.0 * factor, rel=0.1)
     # A spacing that is given is taken.
