@@ -259,8 +259,8 @@ def _numbered(pattern: str, numbers: Sequence[str], path: Path) -> list[str]:
         first, last, step = map(int, [*numbers, "1"][:3])
         names = [pattern % number for number in range(first, last + 1, step)[:_LARGEST_NUMBER_OF_FILES]]
     except (ValueError, TypeError) as error:
-        names = f"{pattern} {' '.join(numbers)}"
-        raise InputError(f"{path}: its data files are {names}, which is not a pattern.") from error
+        given = f"{pattern} {' '.join(numbers)}"
+        raise InputError(f"{path}: its data files are {given}, which is not a pattern.") from error
     return names
 
 
