@@ -1,4 +1,4 @@
-"""Text from data, clients and the command line that ends in a MONAI config, where some text is code."""
+"""Check that text from data, clients and the command line is not run as code by a MONAI config."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_plain_text(value: object, where: str) -> None:
 
     Args:
         value: value that comes from data, a client or an option.
-        where: what the value is, for the error message, such as a file name.
+        where: name of the value in the error message, such as a file name.
 
     Raises:
         InputError: if a text, also as a key, begins with $, @ or %.

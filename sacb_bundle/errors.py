@@ -28,8 +28,8 @@ def reason_of(error: BaseException) -> InputError | None:
         error: error that was caught.
 
     Returns:
-        The error itself if it is an `InputError`, else the nearest cause that is one, or that the system raised about
-        a file (a name that is too long, for example), as an `InputError`; None if there is none.
+        The error itself if it is an `InputError`; otherwise the nearest cause that is one, or that is a system error
+        about a file (such as a name that is too long), as an `InputError`; None if there is none.
     """
     reason: BaseException | None = error
     while reason is not None:

@@ -1,4 +1,4 @@
-"""Tell from its first bytes what a file holds, for messages about files whose names are wrong."""
+"""Recognise the content of a file by its first bytes, for messages about files whose names are wrong."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NIFTI_MARKS = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}
 
 
 def kind_of(start: bytes) -> str:
-    """Tell what a file holds.
+    """Recognise the content of a file.
 
     Args:
         start: at least the first `LONGEST_MARK` bytes of the file, or all of them.
@@ -58,6 +58,6 @@ def is_dicom(start: bytes) -> bool:
         start: at least the first `LONGEST_MARK` bytes of the file, or all of them.
 
     Returns:
-        Whether it has the mark of the format.
+        True if it has the mark of the format.
     """
     return start[_DICOM_OFFSET : _DICOM_OFFSET + len(_DICOM)] == _DICOM

@@ -106,7 +106,7 @@ def is_text(value: object) -> bool:
         value: value to check.
 
     Returns:
-        Whether it is.
+        True if it is text that UTF-8 can hold.
     """
     try:
         return isinstance(value, str) and value.encode("utf-8") is not None
@@ -136,7 +136,7 @@ def check_results(results: Iterable[Path], sources: Iterable[str | Path], overwr
         overwrite: whether results may overwrite other files.
 
     Raises:
-        InputError: if not; names the path and the obstacle.
+        InputError: if a result cannot be written, or would overwrite a file; names the path and the obstacle.
     """
     read = {real_path(source) for source in sources}
     for result in results:

@@ -53,7 +53,7 @@ class Operation:
 
 
 def network_operations(device: torch.device, shape: Shape, num_clusters: int) -> list[Operation]:
-    """Return the operations of the network on both images, at the resolutions at which they cost most.
+    """Return the operations of the network on both images, at the resolutions where they cost most.
 
     Args:
         device: device of the inputs.

@@ -1,4 +1,4 @@
-"""Measure the time of `sacb register` from its start to the first reading of an image, and of each step after it."""
+"""Measure the time of `sacb register` until it opens the first image, and of each step after that."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-# Runs in a process of its own, so that every import counts.
+# Runs in a separate process, so that every import counts.
 PROGRAM = """
 import json, sys, time
 start = time.perf_counter()

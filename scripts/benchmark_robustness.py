@@ -1,4 +1,4 @@
-"""Register difficult inputs, built from real scans, and count how many are right, refused, doubted or wrong in silence.
+"""Register difficult inputs, built from real scans, and count the outcomes of each kind.
 
 DATA holds the sets oasis_malf_2mm, hippocampus_msd, openkbp_hn_ct_3mm and btcv_abdomen_ct, with images/ and labels/.
 """
@@ -27,10 +27,10 @@ from sacb_bundle.registration.pair import as_pair
 from sacb_bundle.registration.prepare import prepare
 from sacb_bundle.spatial import align, read_label_map, read_transform, write_composite
 
-# Dice may be lower by this much than that of the untouched pair.
+# Largest loss of Dice, compared with the untouched pair.
 TOLERANCE, TURN_TOLERANCE = 0.02, 0.01
-OUTCOMES = ("right", "refused", "said", "false alarm", "wrong in silence")
-LISTED = ("false alarm", "wrong in silence")
+OUTCOMES = ("correct", "refused", "flagged", "false alarm", "silent failure")
+LISTED = ("false alarm", "silent failure")
 NUM_AXES, NUM_TURNED_PAIRS = 20, 3
 
 
@@ -68,10 +68,10 @@ class Answer:
         reference: mean Dice of the untouched pair.
         dice: mean Dice; NaN without labels in common.
         verdict: verdict of the program; "" if it refused the case.
-        flags: what the program says about the result.
+        flags: flags of the result.
         error: message of the error.
-        crashed: whether the error is not one for users.
-        evidence: what the program measured, in words.
+        crashed: whether the error is not an `InputError`.
+        evidence: measures of the program, as text.
     """
 
     reference: float = float("nan")
@@ -84,11 +84,11 @@ class Answer:
 
 
 def judge(kind: Kind, answer: Answer) -> str:
-    """Judge what the program did with a case.
+    """Judge the outcome of a case.
 
     Args:
         kind: kind of input.
-        answer: what the program did.
+        answer: answer of the program.
 
     Returns:
         One of `OUTCOMES`.
@@ -96,17 +96,17 @@ def judge(kind: Kind, answer: Answer) -> str:
     if answer.error:
         expected = kind.refusal or ("overlap" if kind.wrong else "")
         refused = bool(expected) and not answer.crashed and re.search(expected, answer.error) is not None
-        return "refused" if refused else "wrong in silence"
+        return "refused" if refused else "silent failure"
     if kind.refusal:
-        return "wrong in silence"
+        return "silent failure"
     if answer.verdict != "good":
         as_before = not kind.wrong and answer.dice >= answer.reference - TOLERANCE
-        return "false alarm" if as_before else "said"
+        return "false alarm" if as_before else "flagged"
     if kind.wrong:
-        return "wrong in silence"
+        return "silent failure"
     if answer.dice >= answer.reference - TOLERANCE:
-        return "right"
-    return "said" if answer.flags else "wrong in silence"
+        return "correct"
+    return "flagged" if answer.flags else "silent failure"
 
 
 def inputs_of(task: Task, rng: np.random.Generator) -> Inputs:
@@ -114,7 +114,7 @@ def inputs_of(task: Task, rng: np.random.Generator) -> Inputs:
 
     Args:
         task: case.
-        rng: random numbers, which choose the image of another part of the body.
+        rng: random generator that chooses the image of another part of the body.
 
     Returns:
         The files by role.
@@ -132,7 +132,7 @@ def dice_of(result: Registration, inputs: Inputs) -> float:
 
 
 def reference_of(task: Task) -> tuple[str, int, float]:
-    """Register an untouched pair, and keep its transform.
+    """Register an untouched pair and keep its transform.
 
     Args:
         task: the pair.
@@ -147,14 +147,14 @@ def reference_of(task: Task) -> tuple[str, int, float]:
 
 
 def answer_of(task: Task, reference: float) -> Answer:
-    """Build a case, and see what the program does with it.
+    """Build a case and register it.
 
     Args:
         task: case.
         reference: mean Dice of the untouched pair.
 
     Returns:
-        What the program did.
+        The answer of the program.
     """
     kind = next(kind for kind in KINDS if kind.name == task.kind)
     rng = np.random.default_rng([zlib.crc32(kind.name.encode()), task.number, SETS.index(task.name)])
@@ -180,13 +180,13 @@ def answer_of(task: Task, reference: float) -> Answer:
 
 
 def run_case(job: tuple[Task, float]) -> tuple[Task, Answer]:
-    """Run a case in a process of its own.
+    """Run a case in its own process.
 
     Args:
         job: case, and mean Dice of the untouched pair.
 
     Returns:
-        The case, and what the program did with it.
+        The case and its outcome.
     """
     return job[0], answer_of(*job)
 
@@ -199,7 +199,7 @@ def run_kinds(options: argparse.Namespace, work: Path) -> str:
         work: folder of the transforms of the untouched pairs.
 
     Returns:
-        The table, and a list of the cases that need a look.
+        The table, and a list of the cases to review.
     """
     kinds = [kind for kind in KINDS if not options.kinds or any(word in kind.name for word in options.kinds)]
     tasks = []
@@ -249,12 +249,12 @@ def line_of(kind: Kind, task: Task, answer: Answer, outcome: str) -> str:
 
 @dataclass(frozen=True)
 class Turn:
-    """A start of the alignment: an untouched pair, or one whose moving header was turned.
+    """A start of the alignment: an untouched pair, or one whose moving header was rotated.
 
     Attributes:
         task: the pair.
         number: number of the start; -1 for the untouched pair.
-        degrees: angle of the turn.
+        degrees: angle of the rotation.
     """
 
     task: Task
@@ -308,7 +308,7 @@ def run_turns(options: argparse.Namespace, work: Path) -> str:
         turns += [Turn(task) for task in tasks]
         turns += [Turn(tasks[i % len(tasks)], i, float(degrees)) for i, degrees in enumerate(angles)]
     found = {turn: tuple(rest) for turn, *rest in in_processes(run_turn, turns, options.jobs)}
-    lines = ["| set | starts | as the untouched pair | others: said | others: in silence | time of the alignment |"]
+    lines = ["| set | starts | as the untouched pair | others: flagged | others: silent | time of the alignment |"]
     lines.append("|---|---|---|---|---|---|")
     for name in (ABDOMENS, BRAINS):
         rows = [(found[turn], found[Turn(turn.task)]) for turn in turns if turn.number >= 0 and turn.task.name == name]
@@ -327,9 +327,9 @@ def turns_row(name: str, rows: Sequence[tuple[tuple, tuple]]) -> str:
         The row of the Markdown table.
     """
     verdicts = [own[1] for own, untouched in rows if own[0] < untouched[0] - TURN_TOLERANCE]
-    said = sum(verdict != "good" for verdict in verdicts)
+    flagged = sum(verdict != "good" for verdict in verdicts)
     ratio = median(own[2] / untouched[2] for own, untouched in rows)
-    cells = [name, len(rows), len(rows) - len(verdicts), said, len(verdicts) - said, f"{ratio:.2f} times"]
+    cells = [name, len(rows), len(rows) - len(verdicts), flagged, len(verdicts) - flagged, f"{ratio:.2f} times"]
     return f"| {' | '.join(map(str, cells))} |"
 
 
@@ -341,9 +341,11 @@ def main() -> None:
         "--cases-per-kind", type=int, default=4, help="cases of each kind (default: 4, one of each set)"
     )
     parser.add_argument(
-        "--kinds", nargs="+", default=[], metavar="WORDS", help="only kinds whose name holds one of these"
+        "--kinds", nargs="+", default=[], metavar="WORDS", help="only kinds whose name contains one of these words"
     )
-    parser.add_argument("--turns", type=int, default=0, help="instead, align from so many starts in each of two sets")
+    parser.add_argument(
+        "--turns", type=int, default=0, help="align from this many starts in each of two sets, instead of the kinds"
+    )
     parser.add_argument("--device", help="device (default: a GPU if there is one)")
     parser.add_argument("--jobs", type=int, default=1, help="number of processes (default: 1)")
     parser.add_argument("--output", type=Path, help="file for the table")

@@ -1,8 +1,8 @@
 """Count how often trust is wrong: right registrations that are not called good, and wrong ones that are.
 
-DATA holds the sets of scans named below, each with images/ and, but for whole heads, labels/. Pairs of one set are
-right. Wrong are those whose header is turned by at least 40 degrees without a search for the turn, those mirrored,
-those with shuffled blocks, and those of two parts of the body.
+DATA holds the sets of scans named below, each with images/ and, except for whole heads, labels/. Pairs of one set are
+right. Wrong pairs have a header rotated by at least 40 degrees and no search for the rotation, are mirrored, have
+shuffled blocks, or show different parts of the body.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ALIKE = {"btcv_abdomen_ct", "chaos_abdomen_mr_t2"}
 MIRRORED = {"btcv_04.nii.gz"}
 LEAST_TURN_DEGREES = 40.0
 BLOCK_VOXELS = (6, 12)
-# Wrong pairs of each kind and set, of the right ones.
+# There is one wrong pair of each kind and set for this many right ones.
 WRONG_SHARE = 3
 VERDICTS = ("good", "doubtful", "failed", "refused")
 
@@ -47,7 +47,7 @@ class Trial:
         kind: kind of pair; it starts with "right" or "wrong".
         fixed: fixed subject.
         moving: moving subject.
-        number: number of the pair, from which random numbers follow.
+        number: number of the pair, which seeds the random numbers.
         device: device, or None for the default.
     """
 
@@ -117,7 +117,7 @@ def run_trial(trial: Trial) -> tuple[Trial, str, str]:
         trial: the pair.
 
     Returns:
-        The pair, one of `VERDICTS`, and what was measured, in words.
+        The pair, one of `VERDICTS`, and the measures, as text.
     """
     rng = np.random.default_rng(trial.number)
     inputs: Inputs = {"fixed": trial.fixed.image, "moving": trial.moving.image}
@@ -152,7 +152,7 @@ def is_mistake(kind: str, verdict: str) -> bool:
         verdict: one of `VERDICTS`.
 
     Returns:
-        Whether it is.
+        True if it is one of these.
     """
     return kind.startswith("right") != (verdict == "good")
 

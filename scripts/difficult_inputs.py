@@ -1,4 +1,4 @@
-"""Difficult inputs, each built from a pair of scans: in headers, intensities, sizes, containers and transforms."""
+"""Build difficult inputs from pairs of scans: headers, intensities, sizes, containers and transforms."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Kind:
         build: function that writes the changed files into a folder and returns all files by role.
         refusal: pattern of the error with which it must be refused; empty if it must be registered.
         wrong: whether the images do not belong together, so that no result may be called good.
-        cropped: whether images were cropped, but kept their place in the world.
-        sets: sets of scans of which the kind is built.
+        cropped: whether images were cropped, but kept their position in the world.
+        sets: sets of scans from which the kind is built.
     """
 
     name: str
@@ -87,7 +87,7 @@ def with_affines(
 
 
 def turned(inputs: Inputs, folder: Path, rng: np.random.Generator, angle: float | None = None) -> Inputs:
-    """Turn the header of the moving scan about a random axis through its middle, and shift it.
+    """Rotate the header of the moving scan about a random axis through its middle, and shift it.
 
     Args:
         inputs: files by role.
@@ -148,10 +148,10 @@ def _other_part(inputs: Inputs, folder: Path, rng: np.random.Generator) -> Input
 
 
 def _intensities(change: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Builder:
-    """Make the builder of an image with other intensities: the fixed or the moving one, by chance.
+    """Make the builder of an image with other intensities: the fixed or the moving one, chosen at random.
 
     Args:
-        change: function of the intensities from 0 to 1, the latter their 99.9th percentile, and of random numbers.
+        change: function of the intensities, scaled so that 1 is their 99.9th percentile, and of the random generator.
 
     Returns:
         The builder.
@@ -168,7 +168,7 @@ def _intensities(change: Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def _ringing(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Let the edge of the body overshoot, to below -500."""
+    """Make the edge of the body overshoot to below -500."""
     body = values > BODY_FROM
     edge = np.roll(body, -1, 0) & ~body
     return np.where(edge, -650, values * 8000).astype(np.int16)
@@ -181,7 +181,7 @@ def _z_scores(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _one_voxel(value: float) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
-    """Make the change of one voxel inside the body."""
+    """Make the function that changes one voxel inside the body."""
 
     def change(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         changed = values * 800
@@ -206,11 +206,11 @@ def _padded(inputs: Inputs, folder: Path, rng: np.random.Generator) -> Inputs:
 
 
 def _cropped(scan: str, choose: Callable[[np.ndarray, np.random.Generator], tuple[slice, ...]]) -> Builder:
-    """Make the builder of a scan that is cropped, in the same place of the world.
+    """Make the builder of a cropped scan that keeps its position in the world.
 
     Args:
         scan: "fixed" or "moving".
-        choose: function from the label map and random numbers to the slices that are kept.
+        choose: function that chooses the slices to keep from the label map and the random generator.
 
     Returns:
         The builder.
@@ -243,7 +243,7 @@ def _part(labels: np.ndarray, rng: np.random.Generator) -> tuple[slice, ...]:
 
 
 def _header(change: Callable[[nib.Nifti1Header], None]) -> Builder:
-    """Make the builder of a moving image whose header is changed. Its place is in the qform alone."""
+    """Make the builder of a moving image with a changed header. Its position is in the qform alone."""
 
     def build(inputs: Inputs, folder: Path, rng: np.random.Generator) -> Inputs:
         source = nib.Nifti1Image.from_filename(inputs["moving"])
@@ -270,7 +270,7 @@ def _flip(header: nib.Nifti1Header) -> None:
 
 
 def _two_forms(inputs: Inputs, folder: Path, rng: np.random.Generator) -> Inputs:
-    """Let the qform of the moving image disagree with its sform, which is right."""
+    """Make the qform of the moving image disagree with its sform, which is correct."""
     source = nib.Nifti1Image.from_filename(inputs["moving"])
     image = nib.Nifti1Image(values_of(source), source.affine)
     image.set_qform(np.diag([-1.0, -1, 1, 1]) @ source.affine, 1)
@@ -295,7 +295,7 @@ def _pointer(inputs: Inputs, folder: Path, rng: np.random.Generator) -> Inputs:
 
 
 def _truncated(inputs: Inputs, folder: Path, rng: np.random.Generator) -> Inputs:
-    """Cut the file of the moving image short."""
+    """Truncate the file of the moving image."""
     content = inputs["moving"].read_bytes()
     return _with_content(content[: int(rng.uniform(0.1, 0.99) * len(content))], inputs, folder)
 
@@ -333,7 +333,7 @@ def _positions(inputs: Inputs, folder: Path, rng: np.random.Generator) -> Inputs
 
 
 def _truncated_transform(inputs: Inputs, folder: Path, rng: np.random.Generator) -> Inputs:
-    """Cut a text file of an affine transform and a displacement field short."""
+    """Truncate a text file of an affine transform and a displacement field."""
     path = folder / "transform.tfm"
     field = torch.from_numpy(rng.normal(0, 1, (3, 8, 8, 8)).astype(np.float32))
     grid = Grid((8, 8, 8), np.diag([20.0, 20, 20, 1]))

@@ -1,4 +1,4 @@
-"""Pairs of real scans, and how the benchmarks register and score them in several processes."""
+"""List pairs of real scans for the benchmarks, and register and score them in several processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def subjects(data: Path, name: str) -> list[Subject]:
 
     Args:
         data: folder of the sets.
-        name: folder of the set, with `images` and perhaps `labels`, where files have the same names.
+        name: folder of the set, with `images` and optionally `labels`, whose files have the same names.
 
     Returns:
         The subjects, by name.
@@ -109,7 +109,7 @@ def in_processes(function: Callable[[Job], Answer], jobs: Sequence[Job], number:
         number: number of processes.
 
     Yields:
-        The answers, in the order in which they come.
+        The answers, in the order in which they arrive.
     """
     with get_context("spawn").Pool(number, _start) as pool:
         yield from pool.imap_unordered(function, jobs)

@@ -37,7 +37,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy the weights that ship, whose fields bring phantoms closer; those of an untrained network are left out."""
+    """Copy the weights that ship, whose fields bring phantoms closer; fields of an untrained network are left out."""
     folder = tmp_path_factory.mktemp("model")
     for path in (shipped_weights(), shipped_weights().with_suffix(".json")):
         shutil.copy(path, folder)

@@ -33,7 +33,7 @@ def test_all_data_sets_have_an_overlay() -> None:
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of four phantoms, one of which is called atlas, and in the range of a CT."""
+    """A data set of four phantoms in the range of a CT; one is called atlas."""
     root = tmp_path_factory.mktemp("scans")
     for name, seed in (("atlas", 0), ("a", 1), ("b", 2), ("c", 3)):
         image, labels = phantom_pair((32, 32, 32), seed=seed, amplitude=0.7)["fixed"]
@@ -45,7 +45,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_overlay_trains_evaluates_and_registers(overlay: str, scans: Path, tmp_path: Path) -> None:
-    """The weights of a training with an overlay, used with it and alone."""
+    """The weights of a run with an overlay, used with it and alone."""
     small = {"max_epochs": 1, "pairs_per_epoch": 1, "dataset_dir": str(scans), "output_dir": str(tmp_path / "run")}
     content = json.loads((ROOT / "configs" / "datasets" / f"{overlay}.json").read_text())
     if "crop" in content:

@@ -36,7 +36,7 @@ from tests.engine.workflows import ROOT
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES += [ROOT / "models" / "README.md"]
 REFERENCE = ROOT / "docs" / "reference.md"
-# Its recipes stand each for itself.
+# Each of its recipes stands alone.
 BY_SECTION = ("extend.md",)
 RUN, SHOWN = ("python", "sh"), ("console", "json", "csv")
 FENCE = re.compile(r'```(?P<language>\w*)(?: title="(?P<title>[\w.]+)")?')
@@ -74,7 +74,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def programs() -> list[Any]:
-    """Lists of blocks that belong together, each of a page or of a section."""
+    """Lists of blocks that belong together, one for each page or section."""
     parameters = []
     for page in PAGES:
         blocks = blocks_of(page)
@@ -113,7 +113,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the inputs, which is the current folder. What a page adds to the package is taken back."""
+    """A copy of the inputs, which is the current folder. Additions of a page to the package are undone."""
     shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -157,7 +157,7 @@ def run(command: str, place: str) -> None:
 
 
 def shortened(arguments: list[str]) -> list[str]:
-    """The arguments of a training with one epoch; two where the page asks for a number, as an extension does."""
+    """The arguments of `sacb train` with one epoch; two if the page asks for a number, as an extension does."""
     if "--max-epochs" not in arguments:
         return [*arguments, "--max-epochs", "1"]
     place = arguments.index("--max-epochs") + 1

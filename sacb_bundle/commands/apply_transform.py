@@ -51,7 +51,7 @@ def apply_transform(
         reference: image that defines the grid of the results, usually the fixed image.
         images: images to warp by linear interpolation: 3-D, or series of 3-D frames.
         labels: label maps to warp.
-        points: CSV or markups, see `sacb_bundle.spatial.with_points_moved`.
+        points: CSV or markups; `sacb_bundle.spatial.with_points_moved` reads them.
         output_dir: folder of the results, which are named after the files; volumes are written as .nii.gz.
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
         points_space: coordinate system of a CSV, "LPS" or "RAS".

@@ -18,7 +18,7 @@ EXAMPLE = (
     "  sacb batch --atlas atlas.nii.gz --atlas-labels labels.nii.gz --images scans --output study --resume"
 )
 SOURCES = ("pairs", "dataset", "fixed_dir", "moving_dir", "images", "atlas", "atlas_labels")
-# Modules whose lines about each case are not shown, except for failures.
+# Modules that log each case; only failures are shown.
 QUIET = ("transforms", "registration", "study.cases")
 
 
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
         or {"images", "atlas"} <= sources <= {"images", "atlas", "atlas_labels"}
     ):
         options.verb.error(
-            "which pairs? Give one of --pairs; --dataset; --fixed-dir and --moving-dir; --images; or --images and "
+            "choose the pairs with one of --pairs; --dataset; --fixed-dir and --moving-dir; --images; or --images and "
             "--atlas (and --atlas-labels)"
         )
     show_log(QUIET)

@@ -27,8 +27,8 @@ def invert_transform(
 ) -> None:
     """Write the inverse of a transform as an ITK displacement field, and its error as a map beside it.
 
-    The error is the distance, in mm, of each voxel of the transform from itself after transform and inverse. A summary
-    is printed, and the map is written to NAME_error.nii.gz.
+    The error is the distance, in mm, between each voxel of the transform and its position after transform and inverse.
+    A summary is printed, and the map is written to NAME_error.nii.gz.
 
     Args:
         transform: transform from fixed to moving, see `sacb_bundle.spatial.read_transform`.

@@ -66,7 +66,7 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
         type=word,
         metavar="NAME",
         default="auto",
-        help="rule that scales intensities: mr, ct, or auto, which tells from the distribution of the "
+        help="rule that scales intensities: mr, ct, or auto, which chooses by the distribution of the "
         "intensities (default: auto)",
     )
     verb.add_argument(
@@ -74,7 +74,7 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
         type=spacing,
         metavar="MM",
         default="auto",
-        help="spacing of the working grid (default: auto: that of the training, unless the images are of another size)",
+        help="spacing of the working grid (default: auto: that of the training, unless the body is of another size)",
     )
     verb.add_argument(
         "--formats",
@@ -86,7 +86,9 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
     )
     add_label_interpolation(verb)
     verb.add_argument(
-        "--model", type=file, help="weights, with a JSON file beside them on their use (default: the shipped weights)"
+        "--model",
+        type=file,
+        help="weights, with a JSON file beside them that describes them (default: the shipped weights)",
     )
     add_device(verb)
 
@@ -173,7 +175,7 @@ def folder(text: str) -> Path:
 
 
 def word(text: str) -> str:
-    """Return a text that no config takes for code.
+    """Return text that no config would run as code.
 
     Args:
         text: value of the option.

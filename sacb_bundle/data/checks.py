@@ -39,7 +39,7 @@ def check_scan_grids(pair: Mapping[str, str], grids: dict[str, Grid | InputError
         grids: grids of files whose headers were read before; other grids are added.
 
     Raises:
-        InputError: if not; names the file, the problem and what is expected.
+        InputError: if a file is missing or on another grid; names the file, the problem and what is expected.
     """
     for role in ("fixed", "moving"):
         image = grid_of(pair[role], grids)

@@ -1,4 +1,4 @@
-"""The grid that the subjects of a training share."""
+"""The grid that all training subjects share."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 class CommonGrid:
-    """Grid that all subjects come to.
+    """Grid to which all subjects are brought.
 
-    Subjects that share a grid count as aligned and keep it. Otherwise each is aligned to the first, and interpolated
-    on the first one's working grid.
+    Subjects that share a grid are assumed to be aligned, and keep it. Otherwise, each is aligned to the first, and
+    interpolated on the first one's working grid.
 
     Args:
         paths: images of all subjects.

@@ -159,7 +159,7 @@ def labels_to_score(dataset_dir: str | Path, data_list: str = "") -> list[int] |
     """Return the label values to score: "eval_labels" in a data set's dataset.json, otherwise those in "labels".
 
     Args:
-        dataset_dir: folder of the data set, see `read_dataset`.
+        dataset_dir: folder of the data set, as for `read_dataset`.
         data_list: data list, if the pairs are not from the data set; otherwise "".
 
     Returns:

@@ -44,9 +44,9 @@ def phantom_images(
     """Make the images of `phantom_pair` in memory, on a grid of 2 mm, RAS.
 
     Args:
-        shape: see `phantom_pair`.
-        seed: see `phantom_pair`.
-        amplitude: see `phantom_pair`.
+        shape: shape (D, H, W).
+        seed: seed of the deformations.
+        amplitude: standard deviation of each component of the deformations, in voxels.
 
     Returns:
         The fixed and the moving image.

@@ -15,7 +15,7 @@ def prepare_pair(
     Args:
         batch: batch with "image" (B, 2, D, H, W), moving and fixed.
         device: device to compute on.
-        non_blocking: see `torch.Tensor.to`.
+        non_blocking: whether the copy to the device is asynchronous, as in `torch.Tensor.to`.
 
     Returns:
         The images (B, 2, D, H, W) on the device, twice, as plain tensors, since a `MetaTensor` would carry its
@@ -33,7 +33,7 @@ def prepare_labelled_pair(
     Args:
         batch: batch with "image" (B, 2, D, H, W), moving and fixed, and optionally "fixed_labels" (B, 1, D, H, W).
         device: device to compute on.
-        non_blocking: see `torch.Tensor.to`.
+        non_blocking: whether the copy to the device is asynchronous, as in `torch.Tensor.to`.
 
     Returns:
         The images (B, 2, D, H, W), and the label map (B, 1, D, H, W) or the images again, as plain tensors.

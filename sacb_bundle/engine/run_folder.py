@@ -1,4 +1,4 @@
-"""Protect the weights of earlier trainings, and those that ship."""
+"""Protect the weights of earlier training runs, and those that ship."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ WEIGHTS, STATE = "model.pt", "last.pt"
 
 
 def make_run_folders(output_dir: str | Path, ckpt_dir: str | Path, resume: bool | str | Path, replace: bool) -> None:
-    """Make the folders of a training, unless that would replace weights.
+    """Make the folders of a training run, unless that would replace weights.
 
     Args:
         output_dir: folder of the state and the logs.
         ckpt_dir: folder of the weights.
-        resume: whether, or from which state, the training continues an earlier one.
-        replace: whether weights may be replaced: those of an earlier training, and those that ship.
+        resume: whether the run continues an earlier one, or the path of the state to continue from.
+        replace: whether to allow replacing the weights of an earlier run, or those that ship.
 
     Raises:
         InputError: if weights would be replaced, or a folder cannot be written to.

@@ -39,13 +39,13 @@ class SaveBest:
         evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.save_if_best)
 
     def restore(self, evaluator: Engine) -> None:
-        """Give the evaluator the best value of the resumed training.
+        """Give the evaluator the best value of the resumed run.
 
         Args:
             evaluator: MONAI evaluator with a key metric.
 
         Raises:
-            InputError: if that value is of another metric.
+            InputError: if that value belongs to another metric.
         """
         state: Any = evaluator.state
         if not self.best or state.best_metric_epoch != -1:
@@ -79,10 +79,10 @@ class SaveBest:
                 evaluator.logger.info("Saved the best weights so far to %s.", self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best so far, to be saved with the state of a training.
+        """Return the best so far, to be saved with the state of training.
 
         Returns:
-            The "metric" by which it is the best, its "value", its "epoch" and its "weights", on the CPU; empty before
+            The "metric" that selected it, its "value", its "epoch" and its "weights", on the CPU; empty before
             the first validation.
         """
         return self.best

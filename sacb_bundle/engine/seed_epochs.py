@@ -1,4 +1,4 @@
-"""Seed random transforms, so that a resumed training draws the same numbers as an uninterrupted one."""
+"""Seed random transforms, so that a resumed run draws the same numbers as an uninterrupted one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read and check the state of a training."""
+"""Read and check the state of a training run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Stateful(Protocol):
 
 
 def read_state(path: Path, parts: Mapping[str, Stateful]) -> dict[str, Any]:
-    """Read the state of a training, and check that it is one.
+    """Read the state of a training run, and check it.
 
     Args:
         path: path of the file.
@@ -50,7 +50,7 @@ def read_state(path: Path, parts: Mapping[str, Stateful]) -> dict[str, Any]:
         "settings".
 
     Raises:
-        InputError: if the file is missing, or no training state.
+        InputError: if the file is missing, or is not a training state.
     """
     state = read_weights(path)
     missing = {*parts, "epoch", "random_state", "settings"} - state.keys()
@@ -66,7 +66,7 @@ def read_state(path: Path, parts: Mapping[str, Stateful]) -> dict[str, Any]:
 
 
 def epochs_of(state: Mapping[str, Any], path: Path) -> int | None:
-    """Return the number of epochs that a training was planned for.
+    """Return the number of epochs that a training run was planned for.
 
     Args:
         state: state of the training.
@@ -168,7 +168,7 @@ def restore_random_state(state: Mapping[str, Any], of_python: Any, of_numpy: Any
 
 
 def _no_state(path: Path, reason: str) -> InputError:
-    """Return the error for a file that is not the state of a training."""
+    """Return the error for a file that is not a training state."""
     return InputError(f"{path}: not a training state of this version, or damaged: {reason}.")
 
 

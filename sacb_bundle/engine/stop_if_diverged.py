@@ -1,4 +1,4 @@
-"""Stop a training that diverged."""
+"""Stop training that diverges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describe a training for the file beside its weights, and for a run that resumes it."""
+"""Describe a training run for the JSON file beside its weights, and for a run that resumes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_MEASURED = 50
 
 
 def training_info(network: RegistrationNetwork, spacing_mm: float, dataset: PairDataset, data: str) -> WeightsInfo:
-    """Return the description of the weights of a training.
+    """Return the description of the weights of a training run.
 
     Args:
         network: network to train.

@@ -1,4 +1,4 @@
-"""Stop, resume and extend a training."""
+"""Stop, resume and extend training."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingState:
-    """Save the state of a training after each epoch, and restore it at the start of a resumed training.
+    """Save the state of training after each epoch, and restore it at the start of a resumed run.
 
     The state consists of the given parts, the epoch, and the random states of torch, CUDA, numpy and Python. The file
-    is always complete. A training can be extended to more epochs, even after it has finished; its learning rate then
+    is always complete. Training can be extended to more epochs, even after it has finished; the learning rate then
     follows the longer schedule from that epoch.
 
     Args:
@@ -45,7 +45,7 @@ class TrainingState:
         writes: whether this process writes the file; one of several that train together does.
 
     Raises:
-        InputError: if the file to resume from is missing or damaged, or from a training with other settings.
+        InputError: if the file to resume from is missing or damaged, or from a run with other settings.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class TrainingState:
             "settings".
 
         Raises:
-            InputError: if the file is no training state, or does not match.
+            InputError: if the file is not a training state, or does not match.
         """
         state = read_state(path, self.parts)
         self._check_settings(state["settings"], path)
@@ -177,12 +177,12 @@ class TrainingState:
 
 
 def epochs_to_train(resume: bool | str | Path, output_dir: str | Path, default: int | None) -> int | None:
-    """Return the number of epochs of the training to resume, or the default for a new one.
+    """Return the number of epochs of the run to resume, or the default for a new one.
 
     Args:
-        resume: False for a new training, True to resume from last.pt in the output folder, or the path of a state.
+        resume: False for a new run, True to resume from last.pt in the output folder, or the path of a state.
         output_dir: output folder.
-        default: number of epochs of a new training, if it is known.
+        default: number of epochs of a new run, if it is known.
 
     Returns:
         The number of all epochs, including those completed; the default if the state has no number.

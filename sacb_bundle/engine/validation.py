@@ -60,6 +60,6 @@ def lower_is_better(current: float, best: float) -> bool:
         best: best value so far.
 
     Returns:
-        Whether the current value is lower, and so better.
+        True if the current value is lower, and therefore better.
     """
     return current < best

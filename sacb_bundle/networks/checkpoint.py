@@ -31,7 +31,7 @@ PUBLISHED_NAMES = (
     (r"conv1_out\.2\.conv\.(\w+)", r"refinement.fusion.1.convolution.\1"),
     (r"conv1_out\.3\.conv\.(\w+)", r"refinement.displacement.\1"),
 )
-# Names of tensors that an error lists of each problem.
+# Number of tensor names that an error lists for each problem.
 SHOWN_NAMES = 10
 PUBLISHED_BUFFER = re.compile(r"transformer\.\d+\.grid")
 
@@ -161,7 +161,7 @@ def _read_and_hash(path: str | Path) -> tuple[dict, str]:
 
 
 def write_whole(content: dict, path: Path) -> None:
-    """Save a dict of weights; the file appears whole or not at all, and has the same bytes whatever its name.
+    """Save a dict of weights to a file that appears only once it is complete; its bytes do not depend on its name.
 
     Args:
         content: dict to save.
@@ -210,7 +210,7 @@ def check_weights(state: object, expected: Mapping[str, torch.Tensor], path: str
 
 
 def _fault_in(value: object, wanted: torch.dtype) -> str:
-    """Return why a value cannot be loaded into a tensor of a type; "" if it can."""
+    """Return the reason why a value cannot be loaded into a tensor of a type; "" if it can."""
     if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_meta or value.is_quantized:
         return "not a plain tensor"
     if value.dtype != wanted and not (value.is_floating_point() and wanted.is_floating_point):
@@ -219,6 +219,6 @@ def _fault_in(value: object, wanted: torch.dtype) -> str:
 
 
 def _first(names: Sequence[str]) -> str:
-    """Return the first names as a list in words."""
+    """Return the first names as text."""
     more = len(names) - SHOWN_NAMES
     return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""The file that describes weights: the network that they fill, and the images that they were trained on."""
+"""The file that describes weights: their network, and the images that they were trained on."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class RegistrationNetwork(Protocol):
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """The description of a file of weights.
+    """The description of a weights file.
 
     Attributes:
         network: {"name": one of `NETWORKS`, and its options}.
         spacing_mm: spacing of the grids that the network was trained on.
         modality: rule that scaled the intensities, see `sacb_bundle.registration.intensities`.
-        trained_on: the training data, in words.
+        trained_on: description of the training data.
         body_mm: size of the bodies in the training images, see `sacb_bundle.spatial.Body`; None if unknown.
     """
 
@@ -69,13 +69,13 @@ def info_path(weights: str | Path) -> Path:
 
 
 def read_info(weights: str | Path) -> WeightsInfo:
-    """Read how to use a file of weights.
+    """Read the description of a weights file.
 
     Args:
-        weights: path of the weights, such as models/model.pt, beside which model.json lies.
+        weights: path of the weights, such as models/model.pt; the description is model.json beside it.
 
     Returns:
-        The description of the weights, checked.
+        The description, after checking it.
 
     Raises:
         InputError: if the weights or the JSON file are missing, or it does not describe weights.
@@ -88,7 +88,7 @@ def read_info(weights: str | Path) -> WeightsInfo:
     if not os.path.isfile(path):
         raise InputError(
             f"{path}: no such file. It says which network, spacing and intensities {Path(weights).name} was trained "
-            "with; a training writes it beside its weights, so copy both."
+            "with; training writes it beside the weights, so copy both."
         )
     content = read_json(path)
     if not isinstance(content, dict) or not content.keys() <= WeightsInfo.__dataclass_fields__.keys():
@@ -106,11 +106,11 @@ def check_info(info: WeightsInfo, path: Path) -> None:
         path: path of its JSON file, for the error message.
 
     Raises:
-        InputError: if a value is of another type or out of range, or the network is none of `NETWORKS`.
+        InputError: if a value is of another type or out of range, or the network is not one of `NETWORKS`.
     """
     name = info.network.get("name") if isinstance(info.network, dict) else None
     if not isinstance(name, str) or name not in NETWORKS:
-        raise InputError(f"{path}: names the network {name!r}; known are {', '.join(NETWORKS)}.")
+        raise InputError(f"{path}: names the network {name!r}; the known networks are {', '.join(NETWORKS)}.")
     check_spacing(info.spacing_mm, f"{path}: spacing_mm")
     if info.body_mm is not None and (type(info.body_mm) not in (int, float) or not 0 < info.body_mm < LARGEST_BODY_MM):
         raise InputError(f"{path}: body_mm is {info.body_mm!r}; it must be a length in mm, or null.")
@@ -120,11 +120,11 @@ def check_info(info: WeightsInfo, path: Path) -> None:
 
 
 def write_info(info: WeightsInfo, weights: str | Path) -> None:
-    """Write how to use a file of weights beside it, whole or not at all.
+    """Write the description of a weights file beside it; the file appears only once it is complete.
 
     Args:
         info: description of the weights.
-        weights: path of the weights, such as models/model.pt, beside which model.json is written.
+        weights: path of the weights, such as models/model.pt; model.json is written beside it.
 
     Raises:
         InputError: if the file cannot be written.
@@ -133,7 +133,7 @@ def write_info(info: WeightsInfo, weights: str | Path) -> None:
 
 
 def write_weights(state: dict[str, torch.Tensor], info: WeightsInfo, path: Path) -> None:
-    """Write weights and, beside them, their description; each file appears complete or not at all.
+    """Write weights and, beside them, their description; each file appears only once it is complete.
 
     Args:
         state: state dict of the network.
@@ -187,7 +187,7 @@ def build_network(description: Mapping[str, Any], **changes: Any) -> nn.Module:
 
 
 def network_for(weights: str | Path, **changes: Any) -> nn.Module:
-    """Build the network that a file of weights belongs to, without loading them.
+    """Build the network of a weights file, without loading the weights.
 
     Args:
         weights: path of the weights.
@@ -197,7 +197,7 @@ def network_for(weights: str | Path, **changes: Any) -> nn.Module:
         The network, with newly initialised weights.
 
     Raises:
-        InputError: see `read_info` and `build_network`.
+        InputError: as in `read_info` and `build_network`.
     """
     return _built(read_info(weights), weights, changes)
 
@@ -213,7 +213,7 @@ def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Mo
         The network in evaluation mode, the description of its weights, and their SHA-256.
 
     Raises:
-        InputError: see `read_info`, `build_network` and `load_weights`.
+        InputError: as in `read_info`, `build_network` and `load_weights`.
     """
     info = read_info(weights)
     network = _built(info, weights, {})

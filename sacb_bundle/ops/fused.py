@@ -89,7 +89,7 @@ def convolution_dtype(x: torch.Tensor) -> torch.dtype:
         x: input of the convolution.
 
     Returns:
-        The autocast dtype where autocast is on, else the dtype of x.
+        The autocast dtype if autocast is on, otherwise the dtype of x.
     """
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

@@ -22,8 +22,8 @@ def flags_of(measures: Mapping[str, Any]) -> list[str]:
         measures: measures of the case, see `sacb_bundle.registration.result.Registration.measures`.
 
     Returns:
-        The reasons, in words: what speaks against the result, see `doubts_of`, and what a user should know about it;
-        empty if there is nothing.
+        The reasons, as text: doubts about the result, see `doubts_of`, and other facts that a user should know; empty
+        if there are none.
     """
     flags = doubts_of(measures)
     if measures["alignment_alone"]:

@@ -51,7 +51,7 @@ def score_label_maps(
 
 
 def summary_of_labels(scores: LabelMapScores) -> dict[str, Any]:
-    """Sum label scores up, in types that JSON can hold.
+    """Summarise label scores, in types that JSON can hold.
 
     Args:
         scores: scores of each label.

@@ -52,8 +52,8 @@ def displacement(transform: Transform, field: torch.Tensor) -> dict[str, float]:
         - spacing of the grid, in mm;
         - folding_percent: folded voxels, see `sacb_bundle.metrics`;
         - displacement_mean_mm, displacement_max_mm, and displacement_border_mm, the largest on the faces of the grid;
-        - inverse_failed_percent: share of 16 x 16 x 16 points that end more than half a voxel from themselves after
-          transform and inverse.
+        - inverse_failed_percent: percentage of 16 x 16 x 16 points whose round-trip error, after transform and inverse,
+          exceeds half a voxel.
 
     Raises:
         ValueError: if the transform has no displacement field.
@@ -75,7 +75,7 @@ def displacement(transform: Transform, field: torch.Tensor) -> dict[str, float]:
 
 
 def motion(initial: np.ndarray, grid: Grid) -> dict[str, float]:
-    """Describe how far an alignment moves an image.
+    """Measure the motion of an alignment.
 
     Args:
         initial: 4x4 matrix from fixed to moving world coordinates in mm, RAS.

@@ -20,7 +20,7 @@ SIDES = {2: "LR", 1: "LR", 0: "PA"}
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """What a picture shows of a registered pair.
+    """Content of the picture of a registered pair.
 
     Attributes:
         fixed: fixed image (D, H, W) on the working grid, in [0, 1].

@@ -1,4 +1,4 @@
-"""Tell whether a registration can be trusted, by measures that the displacement field was not fitted to."""
+"""Judge whether a registration can be trusted, by measures to which the displacement field was not fitted."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .measures import FOREGROUND, motion
 
 NUM_POINTS = 60_000
 NUM_PLACES = 2000
-# Trust is a logistic function of the logarithm of the mutual information in nats, of the way there and back as a share
-# of the body, and of the logarithm of the scale; its weights were fitted to real pairs, right and wrong ones
+# Trust is a logistic function of the logarithm of the mutual information in nats, the round-trip error as a fraction of
+# the body size, and the logarithm of the scale. Its weights were fitted to real pairs, right and wrong ones
 # (docs/robustness.md).
 OFFSET, PER_LOG_INFORMATION, PER_WAY_BACK, PER_LOG_SCALE = 7.8, 1.5, -20.4, -4.4
 LEAST_INFORMATION, LARGEST_WAY_BACK = 0.005, 0.4
@@ -23,15 +23,15 @@ VERDICTS = ("good", "doubtful", "failed")
 GOOD_FROM, FAILED_BELOW = 0.5, 0.2
 # An alignment that scales by more than this is a doubt, since the images may lack their sizes.
 LARGEST_SCALE = 1.8
-# Score of the mirrored moving image, relative to the image as it is, above which left and right look swapped. 182 right
-# pairs reach it in 1.5 % (docs/robustness.md).
+# Score of the mirrored moving image, relative to the image as it is, above which left and right look swapped. Of 182
+# right pairs, 1.6 % reach it (docs/robustness.md).
 MIRRORED_FROM = 1.02
 # A displacement field must lower the distance of the self-similarities at least to this share.
 LARGEST_DISTANCE_SHARE = 0.95
-# It must also raise the mutual information to this share. It doubles for right pairs; a field that pulls the tissues of
-# an inverted brain apart leaves it as it was.
+# It must also raise the mutual information by this factor. For right pairs, the mutual information doubles; a field
+# that pulls apart the tissues of a brain with inverted contrast leaves it unchanged.
 LEAST_INFORMATION_SHARE = 1.1
-# Loss of Dice by the displacement field that is a doubt.
+# Loss of Dice through the displacement field above which a result is doubtful.
 LARGEST_LOSS = 0.05
 # Distance of the voxels whose self-similarities are compared, along each axis.
 STEP_VOXELS = 2
@@ -47,12 +47,11 @@ def evidence_of(fixed: Volume, moving: Volume, initial: np.ndarray, sources: Map
         sources: the images "fixed" and "moving" before the alignment, on grids of their own.
 
     Returns:
-        - mutual_information: of the aligned images, in nats, over the foreground of the fixed one;
-        - way_back_percent: distance, in percent of the size of the body, of places that go to the moving image by the
-          alignment and back by another one that was found the other way round, without knowledge of the first; the
-          mean over the body;
+        - mutual_information: mutual information of the aligned images, in nats, over the foreground of the fixed one;
+        - way_back_percent: round-trip error, in percent of the body size: mean distance over the body between a point
+          and where it returns after the alignment and an independent alignment from the moving to the fixed image;
         - mirrored_ratio: score of the mirrored moving image relative to the score of the image as it is;
-        - trust: 0 to 1, how much the agreement resembles that of right pairs rather than that of wrong ones.
+        - trust: from 0 to 1, how much the agreement resembles that of right pairs rather than that of wrong pairs.
     """
     shown = fixed.values > FOREGROUND
     if not shown.any():
@@ -75,7 +74,7 @@ def evidence_of(fixed: Volume, moving: Volume, initial: np.ndarray, sources: Map
 
 
 def _way_back(places: np.ndarray, initial: np.ndarray, sources: Mapping[str, Volume]) -> float:
-    """Return the mean distance of places (N, 3) from where they come back to, as a share of the size of the body."""
+    """Return the mean round-trip error of points (N, 3), as a fraction of the body size."""
     search = StartSearch(sources["moving"], sources["fixed"], scales=True)
     places = places[:: max(1, len(places) // NUM_PLACES)]
     matrix = search.best().matrix @ initial
@@ -84,10 +83,10 @@ def _way_back(places: np.ndarray, initial: np.ndarray, sources: Mapping[str, Vol
 
 
 def field_helps(fixed: torch.Tensor, moving: torch.Tensor, warped: torch.Tensor) -> bool:
-    """Tell whether a displacement field brought images closer, by measures that it was not fitted to.
+    """Tell whether a displacement field brought images closer, by measures to which it was not fitted.
 
-    The local correlation that a network maximises can rise when it ruins a pair of two contrasts. The self-similarities
-    and the mutual information depend little on the contrast, and the network was not trained on them.
+    The local correlation, which the network maximises, can rise even as the field ruins a pair of two contrasts. The
+    self-similarities and the mutual information depend little on the contrast, and the network was not trained on them.
 
     Args:
         fixed: fixed image (1, D, H, W) in [0, 1].
@@ -95,8 +94,8 @@ def field_helps(fixed: torch.Tensor, moving: torch.Tensor, warped: torch.Tensor)
         warped: moving image after the displacement field, likewise.
 
     Returns:
-        Whether, over the foreground of the fixed image, the mean squared distance of the self-similarities fell, and
-        the mutual information rose.
+        True if, over the foreground of the fixed image, the mean squared distance of the self-similarities fell and the
+        mutual information rose.
     """
     step = STEP_VOXELS
     shown = fixed[0, ::step, ::step, ::step] > FOREGROUND
@@ -128,7 +127,7 @@ def verdict_of(measures: Mapping[str, Any]) -> str:
         measures: measures of the registration, see `sacb_bundle.registration.result.Registration.measures`.
 
     Returns:
-        "good"; "doubtful", if something speaks against it, see `doubts_of`; or "failed", if the images do not agree.
+        "good"; "doubtful", if there are doubts, see `doubts_of`; or "failed", if the images do not agree.
     """
     if measures["trust"] < FAILED_BELOW:
         return "failed"
@@ -136,13 +135,13 @@ def verdict_of(measures: Mapping[str, Any]) -> str:
 
 
 def doubts_of(measures: Mapping[str, Any]) -> list[str]:
-    """List what speaks against a registration.
+    """List the doubts about a registration.
 
     Args:
         measures: measures of the registration.
 
     Returns:
-        The reasons, in words; empty for a good registration.
+        The doubts, as text; empty for a good registration.
     """
     doubts = []
     if measures["trust"] < GOOD_FROM:

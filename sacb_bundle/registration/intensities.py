@@ -1,4 +1,4 @@
-"""Tell what the intensities of a scan mean, and scale them to [0, 1] for the network, by the rule of the modality."""
+"""Interpret the intensities of a scan, and scale them to [0, 1] for the network by the rule of the modality."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ OUTLIER_FACTOR = 4.0
 
 @dataclass(frozen=True)
 class Appearance:
-    """Modality, background and range of a scan, as its intensities tell.
+    """Modality, background and range of a scan, determined from its intensities.
 
     Attributes:
         modality: key of `RULES`.
         background: intensity of the background; None if the faces of the image do not show one.
-        darkest: lowest intensity that counts, which outliers below it and a background above it get.
+        darkest: lowest intensity that counts; outliers below it and a background above it are set to it.
         brightest: highest intensity that counts.
-        tolerance: difference of intensities that counts as none.
+        tolerance: difference below which intensities count as equal.
     """
 
     modality: str
@@ -72,20 +72,21 @@ class Appearance:
 
 
 def appearance_of(image: np.ndarray, modality: str, trained_modality: str, name: str) -> Appearance:
-    """Tell modality, background and range of an image from the distribution of its intensities.
+    """Determine modality, background and range of an image from the distribution of its intensities.
 
-    No single voxel decides. The background is the commonest intensity at the faces of the image, if it fills half of
-    them, be it dark, bright or amid the tissue. A CT shows air at -1000 HU and soft tissue around 0.
+    Single voxels have no influence. The background is the most common intensity on the faces of the image, if it fills
+    half of them; it may be dark, bright or within the range of the tissue. A CT shows air at -1000 HU and soft tissue
+    around 0.
 
     Args:
         image: intensities (D, H, W) of the whole scan.
-        modality: "auto", or a key of `RULES`, which is taken.
+        modality: "auto", or a key of `RULES`, which is used as it is.
         trained_modality: modality of the training. "auto" keeps it, unless it is MR or "auto" itself: then the
             intensities decide between CT and MR.
         name: name of the image in error messages.
 
     Returns:
-        What the intensities are taken for.
+        The interpretation of the intensities.
 
     Raises:
         InputError: if the image is constant.
@@ -116,7 +117,7 @@ def appearance_of(image: np.ndarray, modality: str, trained_modality: str, name:
 
 
 def _background_of(image: np.ndarray, low: float, high: float, tolerance: float) -> float | None:
-    """Return the commonest intensity at the faces of an image; None if no intensity is common there."""
+    """Return the most common intensity on the faces of an image; None if no intensity is common there."""
     faces = np.concatenate([image.take(place, axis).ravel() for axis in range(3) for place in (0, -1)])
     counts, edges = np.histogram(faces.clip(low, high), bins=round(1 / TOLERANCE_SHARE), range=(low, high))
     fullest = int(counts.argmax())

@@ -33,7 +33,7 @@ from ..spatial import (
 from .intensities import Appearance, appearance_of, check_modality, scale
 from .pair import ROLES, Pair
 
-# Voxels along each axis that tell what an image shows.
+# Voxels along each axis that are used to find the content of an image.
 MOST_VOXELS_LOOKED_AT = 96
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Settings:
     """Settings that prepare a pair for a network.
 
     Attributes:
-        trained_spacing_mm: spacing of the training.
+        trained_spacing_mm: spacing of the training grids.
         size_divisor: number by which each size must be divisible.
         trained_modality: modality of the training, see `intensities`.
         trained_body_mm: size of the bodies in the training, see `sacb_bundle.spatial.Body`; None if unknown.
@@ -87,7 +87,7 @@ class Prepared:
         images: (2, D, H, W) fp32 in [0, 1], moving and fixed on the working grid; the moving image is aligned.
         grid: working grid.
         initial: 4x4 matrix from fixed to moving world coordinates in mm, RAS.
-        appearances: what the intensities of "fixed" and "moving" are taken for.
+        appearances: interpretation of the intensities of "fixed" and "moving".
         sources: the cleaned images "fixed" and "moving", averaged for the working grid, on grids of their own.
     """
 
@@ -105,13 +105,13 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """An image and its mask, with axes closest to RAS, and what they show.
+    """An image and its mask, with axes closest to RAS, and their content.
 
     Attributes:
         image: image.
         mask: mask on its grid, or None.
-        appearance: what its intensities are taken for.
-        body: position and size of what it shows.
+        appearance: interpretation of its intensities.
+        body: position and size of the body in it.
     """
 
     image: Volume
@@ -121,7 +121,7 @@ class Scan:
 
     @classmethod
     def of(cls, pair: Pair, role: str, settings: Settings) -> Scan:
-        """Look at an image of a pair.
+        """Analyse an image of a pair.
 
         Args:
             pair: pair of images.
@@ -129,7 +129,7 @@ class Scan:
             settings: settings of the modality.
 
         Returns:
-            The image, and what it shows.
+            The image and its content.
 
         Raises:
             InputError: if the image is constant.

@@ -23,11 +23,11 @@ class Registrar:
     """Register pairs of images with one network, whose weights are loaded once.
 
     Args:
-        weights: file of weights, with a JSON file of the same name beside it that says how to use them; by default,
-            the shipped weights.
+        weights: weights file, with a JSON file of the same name beside it that describes them; by default, the shipped
+            weights.
         device: device to compute on; by default, a GPU if there is one.
-        spacing: spacing of the working grid in mm; "auto" for that of the training, or one that fits the images if they
-            are of another size.
+        spacing: spacing of the working grid in mm; "auto" for that of the training, or one that fits the body if it is
+            of another size.
         initial: alignment before the network: "none" for aligned images, "center", "rigid" or "affine".
         modality: rule that scales intensities: "mr", "ct", another of `intensities.RULES`, or "auto" to choose for each
             image.

@@ -63,12 +63,12 @@ class Registration:
         prepared: pair on the working grid.
         field: displacement field (3, D, H, W) on the working grid, in voxels.
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
-        moving_source: moving image as given, whose type `warped` has; by default a `Volume`.
+        moving_source: moving image as given; `warped` has its type. By default, a `Volume`.
         weights: SHA-256 of the network's weights, for the record.
 
     Attributes:
         transform: transform from fixed to moving world coordinates in mm, RAS: alignment and displacement field.
-        alignment_alone: whether the displacement field was replaced by zeros, since it brought the images no closer.
+        alignment_alone: whether the displacement field was replaced by zeros because it brought the images no closer.
 
     Raises:
         InputError: if the field is not finite.
@@ -86,8 +86,8 @@ class Registration:
     ) -> None:
         if not field.isfinite().all():
             raise InputError(
-                "The network gave displacements that are NaN or infinite; are its weights intact, and trained on such "
-                "images?"
+                "The network predicted displacements that are NaN or infinite; are its weights intact, and trained on "
+                "such images?"
             )
         self.pair = pair
         self.prepared = prepared
@@ -132,7 +132,7 @@ class Registration:
 
     @property
     def warped(self) -> Any:
-        """The moving image on the fixed image's grid, in the type that was given (a nibabel image for a path)."""
+        """The moving image on the fixed image's grid, in the type of the input (for a path, a nibabel image)."""
         return in_type_of(self.moving_source, self.resampled.images[0])
 
     @property
@@ -148,13 +148,13 @@ class Registration:
             return warp(moving[None], self.field[None])[0]
 
     def warp(self, image: Any) -> Any:
-        """Warp another image of the moving scan: 3-D, or a series or several channels volume by volume.
+        """Warp another image of the moving scan: 3-D, or with several volumes or channels, one at a time.
 
         Args:
             image: path or image in memory, on any grid that overlaps the moving image.
 
         Returns:
-            The image on the fixed image's grid, interpolated linearly, in the type that was given.
+            The image on the fixed image's grid, interpolated linearly, in the type of the input.
 
         Raises:
             InputError: if it is not a valid image, or the transform maps no part of the fixed image into it.
@@ -168,7 +168,7 @@ class Registration:
             labels: path or label map in memory, on any grid that overlaps the moving image.
 
         Returns:
-            The label map on the fixed image's grid, in the type that was given; 0 outside of the moving label map.
+            The label map on the fixed image's grid, in the type of the input; 0 outside the moving label map.
 
         Raises:
             InputError: if it is not a valid label map, or the transform maps no part of the fixed image into it.
@@ -183,7 +183,7 @@ class Registration:
             labels: whether the image is a label map.
 
         Returns:
-            The image on the fixed image's grid, in the type that was given.
+            The image on the fixed image's grid, in the type of the input.
 
         Raises:
             InputError: as in `warp`.
@@ -247,9 +247,9 @@ class Registration:
         Returns:
             - the measures of `similarity`, `displacement` and `evidence_of`, see `sacb_bundle.quality`, and of
               `summary_of_labels` if there are both label maps;
-            - alignment_shift_mm, alignment_turn_degrees, alignment_scale: what the alignment does to the image;
-            - alignment_alone: whether the field was replaced by zeros, since it brought the images no closer;
-            - fixed_modality, fixed_background, fixed_range, and of moving: what the intensities were taken for;
+            - alignment_shift_mm, alignment_turn_degrees, alignment_scale: shift, rotation and scale of the alignment;
+            - alignment_alone: whether the field was replaced by zeros because it brought the images no closer;
+            - fixed_modality, fixed_background, fixed_range, and of moving: interpretation of the intensities;
             - fixed_spacing, fixed_extent, and of moving: spacing of the image and its lengths along its axes, in mm;
             - verdict: "good", "doubtful" or "failed", see `sacb_bundle.quality.verdict_of`.
 

@@ -1,6 +1,6 @@
 """The records of a pair: case.json of its results, and error.json of a failure.
 
-Both have a format. What another version wrote, or what is damaged, is not used, so every value is checked here.
+Both have a format number. Records of another version and damaged records are not used, so every value is checked here.
 """
 
 from __future__ import annotations
@@ -67,19 +67,19 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def fault_of_record(folder: Path) -> str:
-    """Say why the record of a folder of results cannot be used.
+    """Explain why the record of a folder of results cannot be used.
 
     Args:
         folder: folder of the results, which need not exist.
 
     Returns:
-        The reason, in words; "" if there is no record, or it can be used.
+        The reason, as text; "" if there is no record, or it can be used.
     """
     return _fault_in(read_or_empty(folder / RECORD, dict)) if (folder / RECORD).exists() else ""
 
 
 def listed_results(folder: Path) -> set[str]:
-    """List the results that the record of a folder names, also a record of another version.
+    """List the results that the record of a folder names, even if the record is of another version.
 
     Args:
         folder: folder of the results, which need not exist.
@@ -93,7 +93,7 @@ def listed_results(folder: Path) -> set[str]:
 
 
 def write_failure(folder: Path, case: str, failure: dict[str, str]) -> None:
-    """Write why a case failed.
+    """Record why a case failed.
 
     Args:
         folder: folder of the case, made if necessary.
@@ -141,20 +141,20 @@ def has_format(content: dict[str, Any]) -> bool:
         content: content of case.json, error.json or study.json.
 
     Returns:
-        Whether it has the format of this version.
+        True if it has the format of this version.
     """
     return type(content.get("format")) is int and content["format"] == FORMAT
 
 
 def is_number(value: object, least: float = -LARGEST_NUMBER) -> bool:
-    """Tell whether a value is a finite number, and neither a truth value nor absurdly large.
+    """Tell whether a value is a finite number: not a truth value, and not absurdly large.
 
     Args:
         value: value to check.
         least: smallest number.
 
     Returns:
-        Whether it is.
+        True if it is such a number.
     """
     return type(value) in (int, float) and least <= value <= LARGEST_NUMBER  # type: ignore[operator]
 
@@ -211,12 +211,12 @@ def _is_row(value: object) -> bool:
 
 
 def _list_of(fits: Callable[[object], bool], length: int | None = None) -> Callable[[object], bool]:
-    """Make a function that says whether a value is a list of values of a kind."""
+    """Make a function that tells whether a value is a list of values of a kind."""
     return lambda value: isinstance(value, list) and length in (None, len(value)) and all(map(fits, value))
 
 
 def _dict_of(fits: Callable[[object], bool], key_fits: Callable[[object], bool] = is_text) -> Callable[[object], bool]:
-    """Make a function that says whether a value is a dictionary of values of a kind."""
+    """Make a function that tells whether a value is a dictionary of values of a kind."""
     return lambda value: isinstance(value, dict) and all(key_fits(key) and fits(child) for key, child in value.items())
 
 

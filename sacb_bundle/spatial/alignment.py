@@ -53,7 +53,7 @@ def align(
 ) -> np.ndarray:
     """Find the affine transform from fixed to moving world coordinates that aligns the images.
 
-    The transform maximises Mattes' mutual information (SimpleITK). A search over all turns finds where it starts, see
+    The transform maximises Mattes' mutual information (SimpleITK). A search over rotations finds the start, see
     `sacb_bundle.spatial.alignment_start`. The result is reproducible bit by bit, and does not depend on the order in
     which the voxels are stored.
 
@@ -69,7 +69,7 @@ def align(
         The 4x4 matrix, in mm, RAS.
 
     Raises:
-        InputError: if `initial` is invalid, an image shows nothing, or the aligned images hardly overlap.
+        InputError: if `initial` is invalid, an image has no foreground, or the aligned images hardly overlap.
     """
     check_initial(initial)
     matrix = np.eye(4)
@@ -127,7 +127,7 @@ def _coarse(image: Volume, mask: Volume | None) -> Volume:
 
 
 def _moved(volume: Volume, matrix: np.ndarray) -> Volume:
-    """Return the same voxels at another place in the world."""
+    """Return the same voxels at another position in the world."""
     return Volume(volume.values, Grid(volume.grid.shape, matrix @ volume.grid.affine))
 
 

@@ -1,4 +1,4 @@
-"""Find where an alignment starts: the best turn, shift and scale of the moving image, of all turns."""
+"""Find the start of an alignment: the best rotation, shift and scale of the moving image, over all rotations."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .resampling import averaged, resample
 from .transform import Transform
 from .volume import Volume
 
-# Voxels along the side of a body, and points of each image: to try all turns, and to judge the best ones.
+# Voxels along the side of a body, and points of each image: to try all rotations, and to judge the best ones.
 COARSE_VOXELS, COARSE_POINTS = 24, 2000
 FINE_VOXELS, FINE_POINTS = 64, 8000
 MARGIN_VOXELS = 2
 # Window of the local correlation, in voxels.
 LOCAL_WINDOW = 5
-# Turns about the axes and diagonals of a cube, between those that map axes onto axes.
+# Rotations about the axes and diagonals of a cube, between those that map axes onto axes.
 FINER_TURN_DEGREES = 35.0
 NUM_REFINED, NUM_JUDGED = 8, 3
-# Starts closer than this are the same one.
+# Starts closer than this count as the same.
 LEAST_APART_DEGREES = 20.0
 FIRST_STEP_DEGREES, LEAST_STEP_DEGREES = 16.0, 2.0
 FIRST_STEP_SHARE = 1 / 12
@@ -45,13 +45,13 @@ LARGEST_FACTOR = 1.25
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """A similarity transform from the fixed to the moving image: a turn about a centre, a scale and a shift.
+    """A similarity transform from the fixed to the moving image: a rotation about a centre, a scale and a shift.
 
     Attributes:
         turn: rotation matrix (3, 3), or a rotation and a reflection.
         ratio: ratio of the sizes of the bodies, or 1.
         factor: change of scale on top of it.
-        centre: centre of the turn in the fixed image, in mm, RAS.
+        centre: centre of the rotation in the fixed image, in mm, RAS.
         target: point of the moving image that the centre is mapped to, in mm, RAS.
     """
 
@@ -121,7 +121,7 @@ class BothWays:
 
 
 class StartSearch:
-    """Search for the turn, shift and scale at which two images have the most mutual information.
+    """Search for the rotation, shift and scale at which two images have the most mutual information.
 
     Args:
         fixed: fixed image, whose minimum is its background.
@@ -137,19 +137,19 @@ class StartSearch:
 
     @cached_property
     def coarse_score(self) -> BothWays:
-        """Score that tries all turns."""
+        """Score for trying all rotations."""
         return BothWays(*self.images, self.sizes, COARSE_VOXELS, COARSE_POINTS)
 
     @cached_property
     def fine_score(self) -> BothWays:
-        """Score that judges the best starts."""
+        """Score for judging the best starts."""
         return BothWays(*self.images, self.sizes, FINE_VOXELS, FINE_POINTS)
 
     def best(self) -> Start:
         """Find the best start.
 
-        The orientation in the headers is refined first. It is taken if it is clearly better than 360 turns that cover
-        all orientations; else the best of these are refined, and judged at a finer resolution.
+        The orientation in the headers is refined first. It is chosen if it is clearly better than 360 rotations that
+        cover all orientations; otherwise the best of these are refined, and judged at a finer resolution.
 
         Returns:
             The start: in the orientation of the headers, unless another one is clearly better.
@@ -176,7 +176,7 @@ class StartSearch:
         return shifts[int(self.coarse_score(shifts).argmax())]
 
     def mirrored_ratio(self) -> float:
-        """Compare the moving image with its mirror image, both near the place in the world.
+        """Compare the moving image with its mirror image, both near their position in the world.
 
         Returns:
             The score of the image with left and right swapped, relative to the score of the image as it is.
@@ -193,7 +193,7 @@ class StartSearch:
 
         Args:
             turns: rotation matrices (3, 3), or rotations and reflections.
-            in_place: whether to add the starts that turn the image about its place in the world.
+            in_place: whether to add the starts that rotate the image about its position in the world.
 
         Returns:
             A start for each orientation, scale and shift.
@@ -256,7 +256,7 @@ class StartSearch:
 
 
 def _all_turns() -> list[np.ndarray]:
-    """Return 360 rotation matrices: those that map axes onto axes, each with 15 finer turns; the identity first."""
+    """Return 360 rotation matrices: those that map axes onto axes, each with 15 finer rotations; the identity first."""
     axis_turns = sorted(Rotation.create_group("O").as_matrix(), key=lambda turn: -round(np.trace(turn)))
     corners = [np.array(signs) / 3**0.5 for signs in itertools.product((1, -1), repeat=3)]
     directions = [*np.eye(3), *-np.eye(3), *corners]
@@ -276,5 +276,5 @@ def _apart(starts: Sequence[Start], number: int | None = None) -> list[Start]:
 
 
 def _close(first: np.ndarray, second: np.ndarray) -> bool:
-    """Return whether two orientations are the same but for a small turn."""
+    """Return whether two orientations are the same except for a small rotation."""
     return float((np.trace(first.T @ second) - 1) / 2) > np.cos(np.radians(LEAST_APART_DEGREES))

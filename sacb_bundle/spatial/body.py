@@ -13,7 +13,7 @@ from .volume import Volume
 # Share of the range of intensities above which a voxel is foreground.
 FOREGROUND_SHARE = 0.05
 BRIGHT_PERCENTILE = 99.5
-# Voxels along each axis that measure a body.
+# Voxels along each axis that are used to measure a body.
 MOST_VOXELS = 64
 
 
@@ -25,7 +25,7 @@ class Body:
         mass: centre of mass of the intensities, in mm, RAS.
         middle: centre of the box that holds 98 % of the foreground along each world axis, in mm, RAS.
         sides: sides of the box with the same moments of inertia, in mm, from the shortest to the longest; they do not
-            depend on how the body is turned.
+            depend on the orientation of the body.
     """
 
     mass: np.ndarray

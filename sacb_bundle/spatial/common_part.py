@@ -11,7 +11,7 @@ from .resampling import resample
 from .transform import Transform
 from .volume import Volume
 
-# Least Dice of foregrounds that count as the same part; a head and its brain have 0.6.
+# Least Dice at which foregrounds count as the same part; for a head and its brain, it is 0.6.
 SAME_DICE = 0.85
 # Margin of the mask around the common part.
 MARGIN_MM = 6.0

@@ -1,4 +1,4 @@
-"""Images in memory, in the types of nibabel, SimpleITK and MONAI, from and to volumes."""
+"""Convert images in memory, of the types of nibabel, SimpleITK and MONAI, to volumes and back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .nifti_header import check_nifti
 from .volume import Volume, checked_volume, hint_at_apply
 from .volume_files import read_volume, reading_voxels, volume_of_itk
 
-# Classes of nibabel in which a result is given if an image of the class comes in; the most special ones come first.
+# Classes of nibabel that a result keeps if the input has them, the most specific first.
 NIBABEL_TYPES = (nib.Nifti2Image, nib.Nifti1Image, nib.MGHImage)
 
 
@@ -33,7 +33,7 @@ def as_volume(image: object, name: str) -> Volume:
         name: role of the image in error messages, such as "moving".
 
     Returns:
-        volume, with a hash if it was read from a path.
+        The volume, with a hash if it was read from a path.
 
     Raises:
         InputError: if the image is of another type, or for the same reasons as in `read_volume`.
@@ -74,9 +74,9 @@ def in_type_of(image: object, volume: Volume) -> object:
         volume: volume to convert.
 
     Returns:
-        a nibabel image for a nibabel image (of the same class where that is Nifti1Image, Nifti2Image or MGHImage, else
-        Nifti1Image) and for a path, a SimpleITK.Image, in LPS, for one, a MetaTensor on the CPU with the same number
-        of dimensions for one, or the volume itself for a Volume.
+        For a nibabel image, a nibabel image of the same class if that is Nifti1Image, Nifti2Image or MGHImage, else a
+        Nifti1Image; for a path, a Nifti1Image; for a SimpleITK.Image, one in LPS; for a MetaTensor, one on the CPU with
+        the same number of dimensions; for a Volume, the volume itself.
 
     Raises:
         InputError: if the image is of another type.
@@ -118,7 +118,7 @@ def unknown_type(image: object, name: str) -> InputError:
     """
     if isinstance(image, (np.ndarray, torch.Tensor, list, tuple)):
         return InputError(
-            f"The {name} image is an array without an affine, so that its place in the world is not known; wrap it in "
+            f"The {name} image is an array without an affine, so its position in the world is unknown; wrap it in "
             "nibabel.Nifti1Image(array, affine)."
         )
     return InputError(
@@ -141,14 +141,14 @@ def affine_of_nibabel(image: SpatialImage, source: str) -> np.ndarray:
         InputError: if it has no affine, or lengths are not in mm.
     """
     if image.affine is None:
-        raise InputError(f"{source}: has no affine, so that its place in the world is not known.")
+        raise InputError(f"{source}: has no affine, so its position in the world is unknown.")
     if isinstance(image, nib.Nifti1Pair):
         check_nifti(image.header, source)
     return np.asarray(image.affine)
 
 
 def nibabel_type(image: object) -> type:
-    """Return the class of nibabel that a result is given in for an image.
+    """Return the class of nibabel for the result of an image.
 
     Args:
         image: path or nibabel image.
@@ -160,7 +160,7 @@ def nibabel_type(image: object) -> type:
 
 
 def nibabel_image(values: np.ndarray, grid: Grid, kind: type) -> SpatialImage:
-    """Make a nibabel image of one of `NIBABEL_TYPES`, in the nearest type of number that its format can store.
+    """Make a nibabel image of one of `NIBABEL_TYPES`, in the nearest data type that its format can store.
 
     Args:
         values: (D, H, W) array, or one with more axes.
@@ -168,14 +168,14 @@ def nibabel_image(values: np.ndarray, grid: Grid, kind: type) -> SpatialImage:
         kind: class of the result.
 
     Returns:
-        The image, in the type of number of the values if the format has it, else int32 if that holds them, else fp32.
+        The image, in the data type of the values if the format has it, else int32 if that holds them, else fp32.
     """
     values = _storable(values, kind)
     return nib.MGHImage(values, grid.affine) if kind is nib.MGHImage else nifti_image(values, grid, kind)
 
 
 def _storable(values: np.ndarray, kind: type) -> np.ndarray:
-    """Convert an array to a type of number that a format of nibabel can store: its own, else int32, else fp32."""
+    """Convert an array to a data type that a format of nibabel can store: its own, else int32, else fp32."""
     header = kind.header_class()  # type: ignore[attr-defined]
     try:
         header.set_data_dtype(values.dtype)

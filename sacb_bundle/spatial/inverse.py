@@ -59,7 +59,7 @@ def solve(transform: Transform, targets: torch.Tensor) -> torch.Tensor:
 
 
 def round_trip_error(transform: Transform, places: np.ndarray) -> np.ndarray:
-    """Measure the distance of points from themselves after a transform and its inverse.
+    """Measure the round-trip error of points: their distance from where they end after transform and inverse.
 
     Args:
         transform: transform to invert.
@@ -140,7 +140,7 @@ def invert(
 
 @dataclass(frozen=True, eq=False)
 class InverseError:
-    """Distance of each voxel from itself after a transform and its inverse.
+    """Round-trip error of each voxel: its distance from where it ends after transform and inverse.
 
     Attributes:
         error: distances (D, H, W) in mm; -1 where the transform maps outside the grid of the inverse (ITK would read
@@ -190,7 +190,7 @@ def inverse_error(
     grid: Grid,
     progress: Callable[[int], object] = lambda planes: None,
 ) -> InverseError:
-    """Measure the distance of every voxel of a grid from itself after a transform and its inverse.
+    """Measure the round-trip error of every voxel of a grid, after a transform and its inverse.
 
     Args:
         transform: transform from the fixed image to the moving one.

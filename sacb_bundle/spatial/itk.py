@@ -1,4 +1,4 @@
-"""Conversions between this package's types (RAS, mm) and those of ITK (LPS, mm)."""
+"""Convert between the types of this package (RAS, mm) and those of ITK (LPS, mm)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGNS = torch.tensor(np.diag(RAS_TO_LPS), dtype=torch.float32)
 
 
 def itk_path(path: Path) -> str:
-    """Return a path as SimpleITK takes it, which ends the process at names that are not UTF-8.
+    """Return a path for SimpleITK, which would end the process at a name that is not UTF-8.
 
     Args:
         path: path of a file to read or write.
@@ -37,7 +37,7 @@ def itk_path(path: Path) -> str:
 
 
 def placed(image: sitk.Image, grid: Grid) -> sitk.Image:
-    """Place an ITK image where a grid lies, and return it.
+    """Give an ITK image the position of a grid, and return it.
 
     Args:
         image: 3-D image, changed in place.
@@ -74,7 +74,7 @@ def itk_image(volume: Volume) -> sitk.Image:
         volume: volume of any byte order.
 
     Returns:
-        The image, placed in LPS, in the volume's type of number.
+        The image, positioned in LPS, in the data type of the volume.
     """
     values = volume.values.astype(volume.values.dtype.newbyteorder("="), copy=False)
     return placed(sitk.GetImageFromArray(values.transpose(2, 1, 0)), volume.grid)
@@ -84,10 +84,10 @@ def itk_mask(mask: Volume) -> sitk.Image:
     """Convert a mask to an ITK image that is 1 where the mask is not 0.
 
     Args:
-        mask: mask of any type of number.
+        mask: mask of any data type.
 
     Returns:
-        The image, uint8, placed in LPS; 0 elsewhere.
+        The image, uint8, positioned in LPS; 0 elsewhere.
     """
     return itk_image(Volume((mask.values != 0).astype(np.uint8), mask.grid))
 

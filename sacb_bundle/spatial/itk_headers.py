@@ -1,6 +1,6 @@
-"""Headers of MetaImage and NRRD files, checked against their data before ITK reads them.
+"""Check the headers of MetaImage and NRRD files against their data before ITK reads them.
 
-ITK takes memory for all voxels that a header announces, and opens whatever data file it names.
+ITK allocates memory for all voxels that a header announces, and opens whatever data file it names.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .nifti_files import DEFLATE_LIMIT
 _LONGEST_HEADER_BYTES = 2**20
 _LARGEST_NUMBER_OF_FILES = 2**16
 _LONGEST_LINE_BYTES = 1024
-# First letters of a value that is true.
+# First letters of values that mean true.
 _TRUE = ("T", "t", "1")
 # Bytes of voxels in a byte of text: 8 in a digit and a space.
 _TEXT_LIMIT = 4
 _META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
-# Words in the names of NRRD's types, the first that occurs counts.
+# Words in the names of NRRD's types; the first one that occurs counts.
 _NRRD_BYTES = {"64": 8, "longlong": 8, "long long": 8, "double": 8, "16": 2, "short": 2, "int8": 1, "char": 1}
 # Bytes of voxels that one byte in the file can hold.
 _NRRD_ENCODINGS = {
@@ -79,7 +79,7 @@ def check_meta_voxels(path: Path) -> None:
         path: path of a file that `check_meta_image` has passed.
 
     Raises:
-        InputError: if it does not.
+        InputError: if voxels are missing.
     """
     data = _meta_data(path)
     if data.compressed and sum(_inflated(file, data.skipped, data.size) for file in data.files) < data.announced:
@@ -92,7 +92,7 @@ def _meta_data(path: Path) -> _MetaData:
     """Parse the header of a MetaImage.
 
     Raises:
-        InputError: if it is none, or ITK could not read its data.
+        InputError: if it is not one, or ITK could not read its data.
     """
     start = _start(path)
     fields, end = _meta_fields(start, path)
@@ -103,7 +103,7 @@ def _meta_data(path: Path) -> _MetaData:
     voxels = _count(sizes, "DimSize", path) * channels
     element = fields.get("ElementType", "").removeprefix("MET_").removesuffix("_ARRAY").removeprefix("U")
     if element not in _META_BYTES:
-        raise InputError(f"{path}: its ElementType is {fields.get('ElementType', 'missing')!r}, which is not read.")
+        raise InputError(f"{path}: its ElementType is {fields.get('ElementType', 'missing')!r}; it is not supported.")
     compressed = fields.get("CompressedData", "False").startswith(_TRUE)
     binary = fields.get("BinaryData", "True").startswith(_TRUE)
     announced = voxels * _META_BYTES[element]
@@ -120,7 +120,7 @@ def _meta_fields(start: bytes, path: Path) -> tuple[dict[str, str], int]:
     """Return the fields in the header of a MetaImage, and where it ends.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is not one.
     """
     fields: dict[str, str] = {}
     end = 0
@@ -178,7 +178,7 @@ def check_nrrd(path: Path) -> None:
         raise _not_a("NRRD file", start, path, "its type")
     encoding = fields.get("encoding", "").lower()
     if encoding not in _NRRD_ENCODINGS:
-        raise InputError(f"{path}: its encoding is {encoding!r}; one of {', '.join(_NRRD_ENCODINGS)} is read.")
+        raise InputError(f"{path}: its encoding is {encoding!r}; supported are {', '.join(_NRRD_ENCODINGS)}.")
     kind = fields["type"].lower()
     size_of_type = next((size for word, size in _NRRD_BYTES.items() if word in kind), 4)
     announced = _count(fields.get("sizes", ""), "sizes", path) * size_of_type
@@ -237,7 +237,7 @@ def _data_files(name: str, lines: bytes, path: Path) -> list[Path]:
         path: path of the header.
 
     Raises:
-        InputError: if they are numbered by no pattern.
+        InputError: if they are numbered, but not by a pattern.
     """
     pattern, *numbers = name.split()[: 4 if "%" in name else 1] or [""]
     if pattern.upper() == "LIST":
@@ -259,7 +259,8 @@ def _numbered(pattern: str, numbers: Sequence[str], path: Path) -> list[str]:
         first, last, step = map(int, [*numbers, "1"][:3])
         names = [pattern % number for number in range(first, last + 1, step)[:_LARGEST_NUMBER_OF_FILES]]
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: its data files are {pattern} {' '.join(numbers)}, which is no pattern.") from error
+        given = f"{pattern} {' '.join(numbers)}"
+        raise InputError(f"{path}: its data files are {given}, which is not a pattern.") from error
     return names
 
 

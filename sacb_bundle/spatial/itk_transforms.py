@@ -1,8 +1,8 @@
 """Read ITK's transform files (.tfm, .txt, .mat, .h5), by rules stricter than ITK's.
 
-ITK's own readers of text and .mat files take what is left of a file that is cut short for another transform, mostly the
-identity, and crash at some words; here the numbers of each transform are counted before ITK gets them. A text file does
-not say how many transforms it holds, so that a composite of three that ends after its second one cannot be told.
+ITK's own readers of text and .mat files read a truncated file as another transform, mostly the identity, and crash at
+some words. Here, the numbers of each transform are counted before ITK receives them. A text file does not state how
+many transforms it holds, so a composite of three that ends after the second one goes undetected.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _LINEAR: dict[str, Callable[[], sitk.Transform]] = {
     "ScaleTransform": lambda: sitk.ScaleTransform(3),
     "IdentityTransform": lambda: sitk.Transform(3, sitk.sitkIdentity),
 }
-# Types of number by their code in a MATLAB file.
+# Data types by their code in a MATLAB file.
 _MATLAB_TYPES = {0: "<f8", 10: "<f4"}
 # Place of the size of the whole file in an HDF5 file, by the version in its ninth byte.
 _HDF5_SIZE_AT = {0: 40, 1: 44, 2: 28, 3: 28}
-# Longest time to read an HDF5 file; the largest fields take seconds, and some damaged files would take for ever.
+# Longest time to read an HDF5 file: the largest fields take seconds, but some damaged files would never end.
 _HDF5_SECONDS = 120
 # Numbers of the fixed parameters of a field: size, origin, spacing and direction.
 _FIELD_NUMBERS = 18
@@ -57,14 +57,14 @@ def read_itk_transforms(path: Path) -> list[sitk.Transform]:
     """Read the transforms in a file of ITK.
 
     Args:
-        path: path of the file; what it holds is told from its content, not its name.
+        path: path of the file; its format is recognised by its content, not its name.
 
     Returns:
         The transforms, without composites; the last one is applied first.
 
     Raises:
-        InputError: if there is no such file, it is not whole, or it holds other transforms than those of 3-D space that
-            are affine or displacement fields.
+        InputError: if there is no such file, it is incomplete, or it holds transforms other than affine ones and
+            displacement fields in 3-D.
     """
     size = check_file(path)
     with reading(path), open(path, "rb") as file:
@@ -86,7 +86,7 @@ def read_itk_transforms(path: Path) -> list[sitk.Transform]:
 
 
 def _read_hdf5(path: Path) -> list[sitk.Transform]:
-    """Read a file in the HDF5 format, first in a process of its own, which ITK may crash."""
+    """Read a file in the HDF5 format, first in a separate process, which ITK may crash."""
     command = [sys.executable, "-c", "import sys, SimpleITK; SimpleITK.ReadTransform(sys.argv[1])", itk_path(path)]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=_HDF5_SECONDS)
@@ -104,7 +104,7 @@ def _entries_of_text(content: bytes, path: Path) -> list[_Entry]:
     """Parse a text file.
 
     Raises:
-        InputError: if a line is missing, has another place, or does not hold what it should.
+        InputError: if a line is missing, out of order, or malformed.
     """
     if not content.endswith(b"\n"):
         raise InputError(f"{path}: its last line has no end, so {_CUT}.")
@@ -123,10 +123,10 @@ def _entries_of_text(content: bytes, path: Path) -> list[_Entry]:
     if numbered not in (0, count + len(composites)):
         raise InputError(f"{path}: {_CUT}; it has lines for {numbered} transforms, but {count + len(composites)}.")
     if not composites and count > 1:
-        raise InputError(f"{path}: holds {count} transforms, but no composite that says that all are applied.")
+        raise InputError(f"{path}: holds {count} transforms, but no composite that applies them all.")
     if composites and count < 2:
         raise InputError(
-            f"{path}: holds a composite of one transform. Save that by itself, if the file is not cut short."
+            f"{path}: holds a composite of one transform. If the file is complete, save that transform by itself."
         )
     numbers = [
         np.empty(0) if key == "Transform" else _numbers(value, key, path)
@@ -139,7 +139,7 @@ def _numbers(text: str, key: str, path: Path) -> np.ndarray:
     """Parse numbers that are separated by spaces.
 
     Raises:
-        InputError: if they are no finite numbers.
+        InputError: if they are not finite numbers.
     """
     try:
         if set(text) <= set("0123456789+-.eE \t"):
@@ -215,7 +215,7 @@ def _field(parameters: np.ndarray, fixed: np.ndarray, path: Path) -> sitk.Transf
     """Make the transform of a displacement field.
 
     Raises:
-        InputError: if the numbers do not fit together.
+        InputError: if the numbers are inconsistent.
     """
     size, rest = fixed[:3], fixed[3:]
     if len(fixed) != _FIELD_NUMBERS or not all(value >= 1 and value == int(value) for value in size):

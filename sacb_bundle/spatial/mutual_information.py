@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from .volume import Volume
 
 NUM_BINS = 24
-# Percentile of the foreground that the last bin begins with.
+# Percentile of the foreground at which the last bin begins.
 BRIGHTEST_PERCENTILE = 99.0
 SEED = 0
 # Transforms evaluated at a time, which bounds the memory.

@@ -1,4 +1,4 @@
-"""Names and writing of NIfTI files."""
+"""Recognise NIfTI files by their names, and write them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_nifti(path: Path) -> bool:
         path: path of the file.
 
     Returns:
-        Whether it is.
+        True if it is a NIfTI file.
     """
     return path.name.lower().endswith(NIFTI_ENDINGS)
 
@@ -35,7 +35,7 @@ def is_compressed(path: Path) -> bool:
         path: path of the file.
 
     Returns:
-        Whether it is.
+        True if it is compressed.
     """
     return path.name.lower().endswith(".gz")
 
@@ -59,7 +59,7 @@ def nifti_image(values: np.ndarray, grid: Grid, kind: type = nib.Nifti1Image) ->
 
 
 def write_nifti(image: nib.Nifti1Image, path: Path) -> None:
-    """Write a NIfTI file so that it appears whole or not at all.
+    """Write a NIfTI file that appears only once it is complete.
 
     Args:
         image: image to write.
@@ -76,7 +76,7 @@ def write_nifti(image: nib.Nifti1Image, path: Path) -> None:
 def compressing(file: object) -> igzip.IGzipFile:
     """Open a stream that compresses what is written to it.
 
-    The stream has neither a name nor a time in its header, so that the same voxels are the same bytes.
+    Its header holds neither a name nor a time, so that the same voxels give the same bytes.
 
     Args:
         file: open binary file to write to.

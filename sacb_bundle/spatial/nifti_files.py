@@ -1,4 +1,4 @@
-"""Read headers and voxels of NIfTI files, and check the one against the other."""
+"""Read headers and voxels of NIfTI files, and check one against the other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .nifti_header import LONGEST_HEADER_BYTES, check_nifti, header_of, not_nift
 DEFLATE_LIMIT = 1032
 # Buffer of decompressed bytes, small so that reading a header decompresses little.
 _BUFFER_BYTES = 2**16
-# Bytes after the voxels that are read for the checksum and ignored, besides as many as the voxels have.
+# Bytes after the voxels that are read for the checksum and ignored, in addition to as many as the voxels have.
 _LARGEST_REST = 2**26
 
 logger = logging.getLogger(__name__)
@@ -40,10 +40,10 @@ def read_nifti_header(path: Path) -> nib.Nifti1Header:
         path: path of the file.
 
     Returns:
-        The header, repaired as by `read_nifti`, but without a word in the log.
+        The header, repaired as by `read_nifti`, but without log messages.
 
     Raises:
-        InputError: for the same reasons as in `read_nifti`, as far as a header and the size of the file tell.
+        InputError: for the same reasons as in `read_nifti`, as far as the header and the size of the file show.
     """
     with _opened(path, told=False) as (header, _, _):
         return header
@@ -60,7 +60,7 @@ def read_nifti(path: Path) -> tuple[nib.Nifti1Header, np.ndarray, str]:
         The header, the voxels, of any shape, scaled as the header says, and the SHA-256 of the file.
 
     Raises:
-        InputError: if there is no such file, it is not a NIfTI file, or it does not hold what its header announces.
+        InputError: if there is no such file, it is not a NIfTI file, or its content does not match its header.
         EOFError: if a compressed file is cut short.
         isal.igzip_lib.IsalError: if a compressed file is damaged.
     """
@@ -82,7 +82,7 @@ def read_nifti(path: Path) -> tuple[nib.Nifti1Header, np.ndarray, str]:
 def open_nifti(path: Path) -> Iterator[ArrayProxy]:
     """Open the array of a NIfTI file for reading from its first voxel to its last.
 
-    A compressed file is decompressed once, as its voxels are read. After the last one, its checksum is compared.
+    A compressed file is decompressed once, as its voxels are read. After the last one, the checksum is verified.
 
     Args:
         path: path of the file.
@@ -128,7 +128,7 @@ def _opened(path: Path, told: bool) -> Iterator[tuple[nib.Nifti1Header, BinaryIO
 
 
 def _check_ending(start: bytes, compressed: bool, path: Path) -> None:
-    """Raise an InputError if the name of a file tells wrongly whether it is compressed."""
+    """Raise an InputError if the name of a file contradicts whether it is compressed."""
     if compressed and not is_compressed(path):
         raise InputError(f"{path}: is compressed by gzip, though its name does not end in .gz; rename it.")
     if is_compressed(path) and not compressed:
@@ -152,7 +152,7 @@ def _cut_short(header: nib.Nifti1Header, holds: str, path: Path) -> InputError:
 
 
 def _read_voxels(stream: BinaryIO, header: nib.Nifti1Header, path: Path) -> bytearray:
-    """Read the voxels of a stream that is at their first byte, without memory for more than it holds."""
+    """Read the voxels of a stream that is at their first byte, without allocating memory for more than it holds."""
     content = bytearray()
     missing = _end_of_voxels(header) - header.get_data_offset()
     while missing and (block := stream.read(min(BLOCK_BYTES, missing))):
@@ -164,7 +164,7 @@ def _read_voxels(stream: BinaryIO, header: nib.Nifti1Header, path: Path) -> byte
 
 
 def _read_rest(stream: BinaryIO, header: nib.Nifti1Header, path: Path) -> None:
-    """Read what follows the voxels, which other programs ignore too, so that a checksum is compared."""
+    """Read the bytes after the voxels, which other programs also ignore, so that the checksum is verified."""
     rest, most = 0, _end_of_voxels(header) + _LARGEST_REST
     while block := stream.read(BLOCK_BYTES):
         rest += len(block)

@@ -1,4 +1,4 @@
-"""NIfTI headers: parsed and repaired as nibabel does, and checked."""
+"""Parse NIfTI headers, repair them as nibabel does, and check them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .grid import Grid
 
 # A NIfTI-2 header; that of NIfTI-1 is shorter.
 LONGEST_HEADER_BYTES = 540
-# By which the squares of a quaternion may exceed 1, as numbers of few digits do.
+# Amount by which the squares of a quaternion may exceed 1 through rounding to few digits.
 _LARGEST_EXCESS = 1e-3
 _ANALYZE_SIZES = (b"\x5c\x01\0\0", b"\0\0\x01\x5c")
 _SPACE_UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
@@ -35,7 +35,7 @@ class _Repairs(logging.LoggerAdapter):
 
         Args:
             msg: message of nibabel.
-            kwargs: further arguments of the log, which stay as they are.
+            kwargs: other arguments of the log, which are not changed.
 
         Returns:
             The message and the arguments.
@@ -43,7 +43,7 @@ class _Repairs(logging.LoggerAdapter):
         return f"{self.extra['name']}: repaired header: {msg}.", kwargs  # type: ignore[index]
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log a repair that nibabel thinks worth a warning.
+        """Log a repair that deserves a warning according to nibabel.
 
         Args:
             level: level of the message.
@@ -67,7 +67,7 @@ def header_of(start: bytes, name: str, told: bool) -> nib.Nifti1Header:
         The header, of NIfTI-1 or NIfTI-2, that announces at least one voxel.
 
     Raises:
-        InputError: if it is not one, or the place, type or scale of the voxels is not known.
+        InputError: if it is not one, or the position, type or scale of the voxels is unknown.
     """
     header = _parsed(start, name)
     if not 1 <= int(header["dim"][0]) <= 7:
@@ -95,7 +95,7 @@ def _parsed(start: bytes, name: str) -> nib.Nifti1Header:
     """Parse a header without changing it.
 
     Raises:
-        InputError: if it is not one; says what it is, if that is known.
+        InputError: if it is not one; names the kind of file, if known.
     """
     for kind in (nib.Nifti1Header, nib.Nifti2Header):
         if kind.may_contain_header(start):
@@ -111,7 +111,7 @@ def not_nifti(start: bytes, name: str) -> InputError:
         name: name of the file in the message.
 
     Returns:
-        The error, which says what the file is, if that is known.
+        The error, which names the kind of file, if known.
     """
     reason = kind_of(start).replace(NIFTI, "ends within its header")
     if not reason and start[:4] in _ANALYZE_SIZES:
@@ -121,23 +121,23 @@ def not_nifti(start: bytes, name: str) -> InputError:
 
 @np.errstate(all="ignore")
 def _check_codes(header: nib.Nifti1Header, name: str) -> None:
-    """Raise an InputError if the place of the voxels depends on a code that the standard does not define.
+    """Raise an InputError if the position of the voxels depends on a code that the standard does not define.
 
-    nibabel takes such a code for 0, and ITK for that of a form that counts.
+    nibabel treats such a code as 0, and ITK as that of a form that counts.
     """
     codes = {key: int(header[key]) for key in ("qform_code", "sform_code")}
     strange = [key for key, code in codes.items() if code > 0 and code not in xform_codes.value_set()]
     if strange and not (min(codes.values()) > 0 and _forms_agree(header)):
         raise InputError(
-            f"{name}: its {strange[0]} is {codes[strange[0]]}, so that the place of its voxels is unclear."
+            f"{name}: its {strange[0]} is {codes[strange[0]]}, so the position of its voxels is ambiguous."
         )
 
 
 def _repair_quaternion(header: nib.Nifti1Header, name: str) -> None:
-    """Make the quaternion of a header one of a rotation, as ITK does, if it is one but for rounding.
+    """Normalise the quaternion of a header, as ITK does, if it is that of a rotation except for rounding.
 
     Raises:
-        InputError: if the qform counts, and its quaternion or the size of its voxels is none.
+        InputError: if the qform counts, and its quaternion or its voxel size is invalid.
     """
     fields = ("quatern_b", "quatern_c", "quatern_d")
     square = sum(float(header[field]) ** 2 for field in fields)
@@ -146,7 +146,7 @@ def _repair_quaternion(header: nib.Nifti1Header, name: str) -> None:
             header[field] = float(header[field]) / math.sqrt(square)
     elif header["sform_code"] <= 0 < header["qform_code"]:
         if not square <= 1:
-            raise InputError(f"{name}: its qform is no rotation: the squares of its quaternion sum to {square:g}.")
+            raise InputError(f"{name}: its qform is not a rotation: the squares of its quaternion sum to {square:g}.")
         if not np.isfinite(header["pixdim"][1:4]).all():
             raise InputError(f"{name}: the size of its voxels is {header['pixdim'][1:4].tolist()} mm.")
 
@@ -158,8 +158,8 @@ def units_of(header: nib.Nifti1Header) -> tuple[str, str]:
         header: NIfTI header.
 
     Returns:
-        Names of the units as nibabel has them, such as "mm" and "sec". A unit of time that is not defined is "unknown",
-        and one of length is its code.
+        Names of the units as nibabel has them, such as "mm" and "sec". A unit of time that is not defined is given as
+        "unknown", a unit of length as its code.
     """
     code = int(header["xyzt_units"])
     return _SPACE_UNITS.get(code & 7, str(code & 7)), _TIME_UNITS.get(code & 56, "unknown")
@@ -169,10 +169,10 @@ def units_of(header: nib.Nifti1Header) -> tuple[str, str]:
 def check_nifti(header: nib.Nifti1Header, name: str) -> None:
     """Check the unit of length of a NIfTI header, and warn if it places the voxels ambiguously.
 
-    The sform counts if its code is not 0, else the qform, as in nibabel.
+    The sform counts if its code is not 0, otherwise the qform, as in nibabel.
 
     Args:
-        header: header that is valid otherwise.
+        header: header that is otherwise valid.
         name: name of the image in messages.
 
     Raises:
@@ -202,7 +202,7 @@ def check_nifti(header: nib.Nifti1Header, name: str) -> None:
 
 
 def _forms_agree(header: nib.Nifti1Header) -> bool:
-    """Return whether the qform and the sform of a header place its voxels alike."""
+    """Return whether the qform and the sform of a header give its voxels the same position."""
     shape = header.get_data_shape()[:3]
     if len(shape) < 3:
         return False

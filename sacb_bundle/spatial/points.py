@@ -45,7 +45,7 @@ def warp_points(transform: Transform, points: np.ndarray) -> np.ndarray:
         World coordinates (N, 3) in the fixed image, in mm, RAS.
 
     Raises:
-        InputError: if the transform maps no point to one of the points.
+        InputError: if no point is mapped to one of the points.
     """
     targets = to_positions(points, transform.device)
     places = solve(transform, targets)

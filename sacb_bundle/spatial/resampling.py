@@ -1,4 +1,4 @@
-"""Images and label maps on another grid, each voxel interpolated once."""
+"""Resample images and label maps on another grid, interpolating each voxel once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .sampling import is_inside, sample_by_vote, sample_linear, sample_nearest
 from .transform import Transform
 from .volume import Volume
 
-# Whole numbers up to it are exact in fp32, which interpolates.
+# Whole numbers up to this are exact in fp32, in which images are interpolated.
 LARGEST_EXACT = 2**24
 LABEL_SAMPLERS = {"nearest": sample_nearest, "linear": sample_by_vote}
 
@@ -28,7 +28,7 @@ class Resampled:
         images: volumes of (D, H, W), rounded to their own type of integers if fp32 holds each of their values exactly,
             else in fp32.
         labels: volumes of (D, H, W), in the smallest unsigned type that holds their labels.
-        displacement: the whole transform on the grid, on the CPU.
+        displacement: complete transform on the grid, on the CPU.
     """
 
     images: list[Volume]
@@ -46,7 +46,7 @@ def resample(
 ) -> Resampled:
     """Pull images and label maps onto a grid, each voxel interpolated once.
 
-    Where the transform leads outside, an image is its minimum (air in a CT, not water), and a label map is 0.
+    Outside the source, an image gets its minimum (air in a CT, not water), and a label map 0.
 
     Args:
         transform: transform from the grid's world to that of the images.
@@ -121,10 +121,10 @@ class Task:
 
     Args:
         source: image or label map to resample.
-        dtype: type of number to sample it in.
+        dtype: data type to sample it in.
         sample: function from values (D, H, W) and voxel indices (3, d, h, w) to sampled values (d, h, w).
-        background: value of voxels that lie outside of the source.
-        result_dtype: type of number of the result.
+        background: value of voxels outside the source.
+        result_dtype: data type of the result.
         grid: grid of the result.
     """
 
@@ -177,20 +177,20 @@ def _sample_image(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 def result_dtype(values: np.ndarray) -> np.dtype:
-    """Choose the type of number of a warped image.
+    """Choose the data type of a warped image.
 
     Args:
         values: (D, H, W) array of the image before it is warped.
 
     Returns:
-        Its own type, in native byte order, if it is one of integers and fp32 holds each value exactly; else fp32.
+        Its own type, in native byte order, if it is an integer type and fp32 holds each value exactly; otherwise fp32.
     """
     exact = values.dtype.kind in "iu" and max(abs(int(values.min())), abs(int(values.max()))) <= LARGEST_EXACT
     return values.dtype.newbyteorder("=") if exact else np.dtype(np.float32)
 
 
 def label_dtype(largest: int) -> np.dtype:
-    """Choose the type of number of a warped label map.
+    """Choose the data type of a warped label map.
 
     Args:
         largest: largest label, at least 0.
@@ -204,7 +204,7 @@ def label_dtype(largest: int) -> np.dtype:
 def averaged(volume: Volume, spacing: float) -> Volume:
     """Average an image over blocks of voxels, as large as fit into a spacing.
 
-    A coarser grid is to be sampled from the result, since single voxels would be noise on it.
+    Sample a coarser grid from the result: sampled from single voxels, it would be noisy.
 
     Args:
         volume: image of any type of real numbers.
@@ -235,7 +235,7 @@ def thinned(volume: Volume, most_voxels: int) -> Volume:
         most_voxels: largest size of the result along each axis.
 
     Returns:
-        The volume of the voxels that are left, in the same place; its values are a view.
+        The volume of the remaining voxels, in the same position; its values are a view.
     """
     steps = [-(-size // most_voxels) for size in volume.grid.shape]
     values = volume.values[tuple(slice(None, None, step) for step in steps)]

@@ -1,4 +1,4 @@
-"""Series of 3-D frames on one grid: time series, diffusion and vector images, of any length, one frame at a time."""
+"""Series of 3-D frames on one grid, such as time series, diffusion and vector images, read one frame at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TrailingAxes:
 
     Attributes:
         shape: lengths of the axes; none for a 3-D image.
-        steps: distance of neighbouring frames along each axis, in the unit; 0, or left out, where it is not known.
+        steps: distance between neighbouring frames along each axis, in the unit; 0, or left out, if unknown.
         unit: unit of the steps as nibabel names it, such as "sec", "msec" or "unknown".
         intent: code, parameters and name of a NIfTI intent, such as that of a vector image.
     """
@@ -167,11 +167,11 @@ def _forward_only(array: Any) -> Any:
 
 
 def _series_of_itk(image: sitk.Image, name: str) -> Series:
-    """Convert an ITK image of three or more dimensions, of one value or a vector a voxel."""
+    """Convert an ITK image of three or more dimensions, with one value or a vector per voxel."""
     if image.GetDimension() < 3:
         raise InputError(f"{name}: has {image.GetDimension()} dimensions; 3-D volumes are needed.")
     array = sitk.GetArrayFromImage(image)
-    # ITK's axes come in reverse order, but for that of channels.
+    # ITK's axes come in reverse order, except for that of channels.
     array = np.moveaxis(array, -1, 0).transpose() if image.GetNumberOfComponentsPerPixel() > 1 else array.transpose()
     steps = tuple(image.GetSpacing()[3:]) + (0.0,) * (array.ndim - image.GetDimension())
     return _series_of_array(array, itk_grid(image).affine, name, TrailingAxes(array.shape[3:], steps))
@@ -195,7 +195,7 @@ def _checked_series(
 
     Args:
         shape: shape (D, H, W, ...) of the array.
-        dtype: type of number that is stored.
+        dtype: data type that is stored.
         affine: 4x4 matrix from voxel indices to world coordinates, in mm, RAS.
         name: name of the image in error messages.
         axes: trailing axes of the array; those of length 1 at the end are dropped.
@@ -225,15 +225,15 @@ def _axes_of_header(header: Any, shape: tuple[int, ...]) -> TrailingAxes:
 
 
 def series_dtype(series: Series, labels: bool = False) -> np.dtype:
-    """Read and check every frame, and return the type of number of the warped series.
+    """Read and check every frame, and return the data type of the warped series.
 
     Args:
         series: images or label maps.
         labels: whether the frames are label maps.
 
     Returns:
-        for label maps, the smallest unsigned type that holds all labels. For images, their own type if it is one of
-        integers and fp32 holds each value exactly, as it does for all of 8 and 16 bits; else fp32.
+        For label maps, the smallest unsigned type that holds all labels. For images, their own type if it is an integer
+        type and fp32 holds each value exactly, as it does for 8 and 16 bits; otherwise fp32.
 
     Raises:
         InputError: for the same reasons as in `Series.frames`.
@@ -253,9 +253,9 @@ def warp_series(
     dtype: np.dtype | None = None,
     progress: Callable[[int], object] = lambda planes: None,
 ) -> Iterator[np.ndarray]:
-    """Pull the frames of a series onto a grid, one at a time, each by itself as in `resample`.
+    """Pull the frames of a series onto a grid, one at a time, each as in `resample`.
 
-    The components of vectors stay as they are: they are warped as images, and not turned.
+    Vectors are not reoriented: their components are warped as images.
 
     Args:
         transform: transform from the grid's world to that of the series.
@@ -263,7 +263,7 @@ def warp_series(
         series: images or label maps.
         labels: whether the frames are label maps.
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
-        dtype: type of number of the results; by default, that of `series_dtype`, which reads the series once more.
+        dtype: data type of the results; by default, that of `series_dtype`, which reads the series once more.
         progress: function that is called with the number of planes after each slab.
 
     Yields:

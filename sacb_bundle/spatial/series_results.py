@@ -1,4 +1,4 @@
-"""Warped series, written frame by frame or gathered in the type of what came in."""
+"""Write warped series frame by frame, or gather them in the type of the input."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .volume import Volume
 
 
 def write_series(frames: Iterable[np.ndarray], path: Path, grid: Grid, axes: TrailingAxes = NO_AXES) -> None:
-    """Write a NIfTI file frame by frame, whole or not at all, without holding more than one frame.
+    """Write a NIfTI file frame by frame, with one frame in memory; the file appears only once it is complete.
 
-    A series of one frame without trailing axes is the same bytes as `write_volume` writes.
+    A series of one frame without trailing axes gives the same bytes as `write_volume`.
 
     Args:
         frames: (D, H, W) array of each frame, all of the type of the first.
@@ -58,8 +58,8 @@ def series_in_type_of(image: object, frames: Iterable[np.ndarray], grid: Grid, a
         axes: trailing axes of the series.
 
     Returns:
-        an image with the trailing axes of the series; dimensions above the third and vectors of a SimpleITK.Image, and
-        channels of a MetaTensor, are again such.
+        An image with the trailing axes of the series. Dimensions above the third and vectors of a SimpleITK.Image, and
+        channels of a MetaTensor, are kept as such.
 
     Raises:
         InputError: if the image is of another type.
@@ -135,7 +135,7 @@ def describe(header: SpatialHeader, axes: TrailingAxes) -> None:
         header.set_xyzt_units("mm", axes.unit)
         code, parameters, name = axes.intent
         header.set_intent(code, parameters, name, allow_unknown=True)
-    elif len(zooms) == 4 and axes.unit == "msec":  # FreeSurfer's time of repetition
+    elif len(zooms) == 4 and axes.unit == "msec":  # FreeSurfer's repetition time
         header.set_zooms((*zooms[:3], axes.steps[0]))
 
 
@@ -157,10 +157,10 @@ def _write_planes(stream: BufferedIOBase, frame: np.ndarray) -> None:
 
 
 def _itk_series(image: sitk.Image, values: np.ndarray, grid: Grid) -> sitk.Image:
-    """Make an ITK image like another one of vectors or of more than three dimensions.
+    """Make an ITK image like another one that has vectors or more than three dimensions.
 
     Args:
-        image: image whose kind the result has, and its place and spacing along the axes after the third.
+        image: image that gives the kind of the result, and its position and spacing along the axes after the third.
         values: (D, H, W, ...) array.
         grid: grid of the first three axes.
     """

@@ -33,11 +33,11 @@ from .volume_files import reading_image
 ITK_ENDINGS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 # Intent names of position fields, which otherwise look like displacement fields.
 POSITIONS = ("Mapping", "NREG_TRANS")
-# Displacements in RAS by the standard of NIfTI, as ITK reads them too.
+# Displacements in RAS by the NIfTI standard; ITK reads them in the same way.
 DISPVECT = 1006
-# Intents of displacement fields: none, that of NIfTI, and a vector, in which ITK writes them in LPS.
+# Intents of displacement fields: none, NIfTI's own, and vector, with which ITK writes them in LPS.
 INTENTS = (0, DISPVECT, 1007)
-# Largest strain of positions, which is that of lengths that differ by half along each axis.
+# Largest strain of positions: that of lengths that change by half along each axis.
 LARGEST_STRAIN = 0.7
 # A power of 2, so that rounded numbers end in zero bits.
 RESOLUTION_MM = 2.0**-10
@@ -113,7 +113,7 @@ def _is_whole(path: Path) -> bool:
 def read_transform(path: str | Path, device: torch.device | str = "cpu") -> Transform:
     """Read an ITK displacement field (.nii, .nii.gz), or an ITK transform (.h5, .tfm, .mat) with at most one field.
 
-    A file that is cut short, or whose vectors are positions, is refused.
+    A truncated file, or one whose vectors are positions, is refused.
 
     Args:
         path: path of the file.
@@ -148,7 +148,7 @@ def checked(transform: Transform, path: Path) -> Transform:
         The same transform.
 
     Raises:
-        InputError: if not.
+        InputError: if a number is not finite, or the affine part has no inverse.
     """
     if not np.isfinite(transform.affine).all() or np.linalg.matrix_rank(transform.affine) < 4:
         raise InputError(f"{path}: its affine transform has no inverse.")
@@ -165,8 +165,8 @@ def checked(transform: Transform, path: Path) -> Transform:
 def _are_positions(displacement: DisplacementField) -> bool:
     """Return whether vectors make sense as positions of voxels (mm in LPS or RAS, or voxel indices), not as shifts.
 
-    The linear part of the transform that they would be tells: it is near a rotation for the right reading. That of
-    displacements read as positions is near zero, and that of positions read as displacements doubles every length.
+    The linear part of the resulting transform decides: it is near a rotation for the correct reading. Displacements
+    read as positions give a linear part near zero, and positions read as displacements one that doubles every length.
     """
     grid = displacement.grid
     axes = [np.unique(np.linspace(0, size - 1, 9).astype(int)) for size in grid.shape]

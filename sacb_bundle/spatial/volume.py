@@ -1,4 +1,4 @@
-"""Images and label maps as values in memory, with their place in the world."""
+"""Images and label maps as values in memory, with their position in the world."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import InputError
 from .grid import Grid
 
 LARGEST_LABEL = 2**24
-# Difference from a whole number that the scaling of a label map in fp32 leaves, relative to it, and at most.
+# Largest difference from a whole number after scaling a label map in fp32: relative, and absolute.
 ROUNDING, LARGEST_ROUNDING = 4 * np.finfo(np.float32).eps, 0.01
 # An affine counts as free of shear up to this cosine between its axes; rounding in headers gives 1e-5.
 LARGEST_SHEAR_COSINE = 1e-3
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """Voxels and their place in the world.
+    """Voxels and their position in the world.
 
     Attributes:
         values: (D, H, W) array of real numbers, scaled as the header of the file says.
@@ -110,7 +110,7 @@ def without_trailing_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def hint_at_apply(is_series: bool) -> str:
-    """Say what to do with an image of several 3-D volumes.
+    """Explain what to do with an image of several 3-D volumes.
 
     Args:
         is_series: whether the image is one.
@@ -132,11 +132,11 @@ def checked_affine(affine: np.ndarray, name: str) -> np.ndarray:
         The affine as fp64.
 
     Raises:
-        InputError: if it has none, or shear.
+        InputError: if it has no inverse, or has shear.
     """
     matrix = affine[:3, :3]
     if not np.isfinite(affine).all() or np.linalg.matrix_rank(matrix) < 3:
-        raise InputError(f"{name}: its affine has no inverse, so that voxels have no place in the world.")
+        raise InputError(f"{name}: its affine has no inverse, so its voxels have no position in the world.")
     axes = matrix / np.linalg.norm(matrix, axis=0)
     shear = float(np.abs(axes.T @ axes - np.eye(3)).max())
     if shear > LARGEST_SHEAR_COSINE:
@@ -190,8 +190,8 @@ def as_label_map(volume: Volume, name: object) -> Volume:
     """Return a label map as int32.
 
     Args:
-        volume: label map of any type of real numbers. Values that differ from a whole number by the rounding of fp32,
-            as after scaling, are rounded.
+        volume: label map of any type of real numbers. Values that differ from a whole number by fp32 rounding, as after
+            scaling, are rounded.
         name: file or name of the label map in error messages.
 
     Returns:
@@ -224,19 +224,19 @@ def is_label(text: str) -> bool:
         text: text such as a key of a JSON object.
 
     Returns:
-        Whether it is a whole number from 0 to 2**24.
+        True if it is a whole number from 0 to 2**24.
     """
     return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= LARGEST_LABEL
 
 
 def _fractions(values: np.ndarray) -> np.ndarray:
-    """Return where finite numbers are not whole, apart from the rounding of fp32."""
+    """Return where finite numbers are not whole, apart from fp32 rounding."""
     allowed = np.minimum(ROUNDING * np.maximum(np.abs(values), 1), LARGEST_ROUNDING)
     return np.abs(values - np.round(values)) > allowed
 
 
 def as_mask(volume: Volume, name: object) -> Volume:
-    """Return a mask, which is not 0 where the image counts.
+    """Return a mask, which is nonzero where the image counts.
 
     Args:
         volume: mask of any type of real numbers: a label map, or fractions from 0 to 1, which are compared with 0.5.
@@ -246,7 +246,7 @@ def as_mask(volume: Volume, name: object) -> Volume:
         The mask as int32, with the same grid and hash.
 
     Raises:
-        InputError: if it holds neither, see `as_label_map`.
+        InputError: if it is neither, see `as_label_map`.
     """
     values = volume.values
     if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1 and _fractions(values).any():

@@ -1,4 +1,4 @@
-"""Reading and writing of files that hold an image or a label map."""
+"""Read and write files of images and label maps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .volume import (
 )
 
 _META_ENDINGS = (".mha", ".mhd")
-# Endings, SimpleITK's name, and the check of the header of each format that it reads.
+# Endings, SimpleITK's name and header check of each format that it reads.
 _ITK_FORMATS = (
     (_META_ENDINGS, "MetaImageIO", check_meta_image),
     ((".nrrd", ".nhdr"), "NrrdImageIO", check_nrrd),
@@ -46,13 +46,13 @@ def read_volume(path: str | Path) -> Volume:
     """Read one 3-D volume from NIfTI (.nii, .nii.gz), MetaImage (.mha, .mhd) or NRRD (.nrrd, .nhdr).
 
     The file is opened once. Trailing axes of length 1 are dropped. The sform of a NIfTI header counts if its code is
-    not 0, else the qform, as in nibabel; a warning tells where both are set and disagree.
+    not 0, otherwise the qform, as in nibabel; a warning is logged if both are set and disagree.
 
     Args:
         path: path of the file.
 
     Returns:
-        volume with the hash of the file, see `content_hash`.
+        The volume, with the hash of the file, see `content_hash`.
 
     Raises:
         InputError: if there is no such file, it is damaged, it is not one volume of real numbers, or its axes are not
@@ -107,7 +107,7 @@ def read_grid(path: str | Path) -> Grid:
         The grid, without trailing axes of length 1.
 
     Raises:
-        InputError: for the same reasons as in `read_volume`, as far as a header tells.
+        InputError: for the same reasons as in `read_volume`, as far as the header shows.
     """
     path = Path(path)
     with reading_image(path):
@@ -118,7 +118,7 @@ def read_grid(path: str | Path) -> Grid:
 
 
 def content_hash(path: str | Path) -> str:
-    """Hash what a file holds.
+    """Hash the content of a file.
 
     It is the hash of the bytes of a file, or of the voxels and the grid in the formats that SimpleITK reads (.mha,
     .mhd, .nrrd, .nhdr), some of which keep voxels in other files.
@@ -153,7 +153,7 @@ def volume_name(path: str | Path) -> str:
 
 
 def write_volume(volume: Volume, path: str | Path) -> None:
-    """Write a NIfTI file, whole or not at all, whose qform and sform both place the volume.
+    """Write a NIfTI file whose qform and sform both hold the affine; it appears only once it is complete.
 
     Args:
         volume: image or label map.
@@ -201,9 +201,9 @@ def reading_voxels(name: str) -> Iterator[None]:
     except InputError:
         raise
     except PermissionError as error:
-        raise InputError(f"{name}: may not be read.") from error
+        raise InputError(f"{name}: permission to read it is denied.") from error
     except MemoryError as error:
-        raise InputError(f"{name}: its voxels need more memory than there is.") from error
+        raise InputError(f"{name}: its voxels need more memory than is available.") from error
     except _DAMAGES as error:
         raise InputError(f"{name}: the file is damaged or cut short.") from error
     except (OSError, RuntimeError, HeaderDataError, ValueError, OverflowError) as error:
@@ -221,7 +221,7 @@ def read_itk(path: Path) -> sitk.Image:
         The image, of any dimension and type.
 
     Raises:
-        InputError: if the file has another ending, or it or its data files do not hold what its header announces.
+        InputError: if the file has another ending, or its content or data files do not match its header.
         RuntimeError: if it is damaged.
     """
     reader = _itk_reader(path)

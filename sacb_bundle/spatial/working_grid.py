@@ -52,7 +52,7 @@ def check_memory(grid: Grid) -> None:
         grid: working grid.
 
     Raises:
-        InputError: if it needs more memory than the machine has.
+        InputError: if the pair needs more memory than the machine has.
     """
     needed = float(np.prod(grid.shape, dtype=np.float64)) * BYTES_PER_VOXEL
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,4 +1,4 @@
-"""Registration of many pairs: the plan, cases that succeed or fail independently, tables and the report."""
+"""Register many pairs: plan them, keep cases independent of each other, and write tables and a report."""
 
 from .cases import Cases
 from .evaluator import CaseEvaluator

@@ -43,7 +43,7 @@ class Cases:
 
     Args:
         output_dir: parent of the case folders.
-        settings: everything else the results depend on, see `fingerprint.described`.
+        settings: everything else that the results depend on, see `fingerprint.described`.
 
     Attributes:
         part: name of this process's part of the study.

@@ -92,7 +92,8 @@ def described(value: Any) -> Any:
     """Return a value in a form that JSON can hold: an object becomes its class and its public attributes, recursively.
 
     Network weights, and the states of random generators of NumPy's `RandomState`, are left out. Other values become
-    their `repr`, which may differ between processes: it is better to repeat a study than to wrongly take it as done.
+    their `repr`, which may differ between processes: it is better to repeat a study than to treat it as done by
+    mistake.
 
     Args:
         value: setting of any type, such as a number, an array, a transform or a network.

@@ -21,9 +21,9 @@ from ..checks import check_numbers
 from ..errors import failure_of
 from .memory import release_free_memory
 
-# Seconds after which an idle worker looks whether its parent still lives.
+# Seconds after which an idle worker checks whether its parent is still running.
 PARENT_CHECK_SECONDS = 2.0
-# Seconds before a case whose worker was killed is tried again, in which other cases may free memory.
+# Seconds before a case whose worker was killed is tried again, so that other cases can free memory.
 RETRY_SECONDS = 5.0
 SHUTDOWN_SECONDS = 1.0
 

@@ -30,7 +30,7 @@ class Plan:
     Attributes:
         pairs: number of pairs.
         sizes: number of fixed images of each size in voxels.
-        without_labels: number of pairs that lack a label map, and so get no scores.
+        without_labels: number of pairs that lack a label map and are not scored.
         problems: reason for each pair that cannot be registered, by its id.
         seconds: estimated time.
         disk: estimated size of the results in bytes.
@@ -137,7 +137,7 @@ class Planner:
 
 
 def duration(seconds: float) -> str:
-    """Format a time for people.
+    """Format a time for display.
 
     Args:
         seconds: time in seconds.

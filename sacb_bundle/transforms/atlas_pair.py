@@ -25,7 +25,7 @@ class AtlasPaird(MonaiTransform):
         metadata: path of configs/metadata.json.
 
     Raises:
-        InputError: if a text of the client begins as code does in a config, "atlas" does not name an atlas in the
+        InputError: if text from the client would be run as code by a config, "atlas" does not name an atlas in the
             folder, or its label names differ from those that the client shows from the metadata. The default is the
             first atlas; a list, as from a client's choices, stands for its first name.
     """

@@ -16,7 +16,7 @@ from sacb_bundle.errors import InputError
 from sacb_bundle.files import shipped_weights
 from tests.engine.workflows import ROOT
 
-# What Fire makes of each: 1000, 10003, 100000.0, "a", ("a", "b"), "a".
+# Fire turns them into 1000, 10003, 100000.0, "a", ("a", "b") and "a".
 NAMES = ["1000", "1000_3", "1e5", "a#b", "a,b", "(a)"]
 
 

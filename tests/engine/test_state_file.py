@@ -1,4 +1,4 @@
-"""The state of a training is restored only if it is one, of this training."""
+"""A training state is restored only if it is valid and belongs to this run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = {"seed": 0, "batch_size": 1, "loss": ["Loss", {"window": 9, "similari
 
 
 def training(path: Path, resume: bool, total: int = EPOCHS, **options: Any) -> tuple[TrainingState, Engine]:
-    """Make a training of a small network, which did two steps unless it is resumed."""
+    """Make a training run of a small network, which did two steps unless it is resumed."""
     torch.manual_seed(3)
     network = torch.nn.Linear(2, 1)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
@@ -69,13 +69,13 @@ def places(value: Any, above: tuple = ()) -> Iterator[tuple]:
         yield from places(value[key], (*above, key))
 
 
-# Values that a training without them replaces, or that hold any text.
+# Values that training replaces if they are missing, or that may hold any text.
 NOT_READ = ("foreach", "fused", "maximize", "params", "metric")
 DAMAGE = ("x", None, [1], {"a": 1}, True, -1, 10**30, float("nan"), torch.ones(3), torch.ones(1) * 1j)
 
 
 def resumed(path: Path) -> str:
-    """Resume a training, and return the error."""
+    """Resume training, and return the error."""
     try:
         state, engine = training(path, resume=True)
         state.restore(engine)

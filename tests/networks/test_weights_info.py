@@ -48,7 +48,10 @@ def test_the_weights_that_ship_are_described() -> None:
         (None, r"model\.json: no such file\. It says which network, spacing and intensities model\.pt"),
         ("[]", "must hold an object with the keys network, spacing_mm, modality, trained_on, body_mm"),
         ("{", "not valid JSON"),
-        ({"network": {"name": "os.system", "command": "true"}}, "names the network 'os.system'; known are SACBNet"),
+        (
+            {"network": {"name": "os.system", "command": "true"}},
+            "names the network 'os.system'; the known networks are SACBNet",
+        ),
         ({"network": "SACBNet"}, "names the network None"),
         (
             {"network": {"name": "SACBNet", "layers": 3}},

@@ -1,4 +1,4 @@
-"""Whether results are told to be good, and fields to help."""
+"""Verdicts on results, and the check that a field helps."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_random_field_does_not_help(inverted: bool) -> None:
     field = torch.from_numpy(np.stack(noise)).float()[None]
     field *= SHIFT_VOXELS / field.std()
     assert not field_helps(fixed, aligned, warp(aligned[None], field)[0])
-    # The way back, approximately.
+    # The inverse, approximately.
     astray = warp(aligned[None], field)[0]
     assert field_helps(fixed, astray, warp(astray[None], -field)[0])
 

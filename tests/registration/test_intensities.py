@@ -43,7 +43,7 @@ def crop(image: np.ndarray) -> np.ndarray:
     return image[9:23, 9:23, 9:23]
 
 
-# Image, and what it is taken for: modality, background, lowest and highest intensity that count.
+# Image, and its interpretation: modality, background, lowest and highest intensity that count.
 APPEARANCES: dict[str, tuple[np.ndarray, str, float | None, float, float]] = {
     "dark background": (head(), "mr", 0, 0, 600),
     "bright background": (head(500), "mr", 500, 50, 450),
@@ -80,7 +80,7 @@ def test_a_modality_that_is_named_is_taken() -> None:
     for image in (head(), ct()):
         assert appearance_of(image, "ct", "mr", "fixed").modality == "ct"
         assert appearance_of(image, "mr", "ct", "fixed").modality == "mr"
-        # Weights that were trained on another modality than MR keep it.
+        # Weights that were trained on a modality other than MR keep it.
         assert appearance_of(image, "auto", "ct", "fixed").modality == "ct"
 
 

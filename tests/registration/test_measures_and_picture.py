@@ -24,7 +24,7 @@ GRID = Grid(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))
 
 
 def case(field: torch.Tensor, labels: bool = True) -> Registration:
-    """Register a box onto what a field, in voxels, makes of it; the labels are 1 in the box."""
+    """Register a box with its image under a field in voxels; the labels are 1 in the box."""
     moving = torch.zeros(1, 1, *SHAPE)
     texture = np.random.default_rng(0).random((12, 18, 12)) / 2 + 0.5
     moving[0, 0, 9:21, 10:28, 6:18] = torch.from_numpy(texture)

@@ -110,7 +110,7 @@ def test_a_field_that_is_not_finite_is_refused(result: Registration) -> None:
 
 
 def test_files_that_no_registration_wrote_stay(result: Registration, tmp_path: Path) -> None:
-    """A record and a failure of the user's own, a folder with the name of a result."""
+    """A record and a failure that belong to the user, and a folder with the name of a result."""
     names = ("case.json", "error.json", "warped.nii.gz", "transform.h5")
     for name in names:
         (tmp_path / name).write_text('{"patient": 7}')

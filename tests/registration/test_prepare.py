@@ -18,7 +18,7 @@ BODY_MM = body_of(FIXED).size
 
 
 def scaled(factor: float) -> Pair:
-    """Make the phantom of another size, of voxels so much larger."""
+    """Make the phantom of another size, with voxels larger by a factor."""
     grid = Grid(FIXED.grid.shape, np.diag([factor, factor, factor, 1.0]) @ FIXED.grid.affine)
     return Pair(*(Volume(image.values, grid) for image in (FIXED, MOVING)))
 

@@ -40,21 +40,21 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("kind", "answer", "outcome"),
     [
-        ({}, {"dice": 0.585, "verdict": "good"}, "right"),
+        ({}, {"dice": 0.585, "verdict": "good"}, "correct"),
         ({}, {"dice": 0.7, "verdict": "doubtful"}, "false alarm"),
-        ({}, {"dice": 0.4, "verdict": "failed"}, "said"),
-        ({}, {"dice": 0.4, "verdict": "good", "flags": ("CT onto MR",)}, "said"),
-        ({}, {"dice": 0.585, "verdict": "good", "flags": ("CT onto MR",)}, "right"),
-        ({}, {"dice": 0.4, "verdict": "good"}, "wrong in silence"),
-        ({}, {"dice": NAN, "verdict": "good"}, "wrong in silence"),
-        ({}, {"error": "moving.nii.gz: is a folder"}, "wrong in silence"),
+        ({}, {"dice": 0.4, "verdict": "failed"}, "flagged"),
+        ({}, {"dice": 0.4, "verdict": "good", "flags": ("CT onto MR",)}, "flagged"),
+        ({}, {"dice": 0.585, "verdict": "good", "flags": ("CT onto MR",)}, "correct"),
+        ({}, {"dice": 0.4, "verdict": "good"}, "silent failure"),
+        ({}, {"dice": NAN, "verdict": "good"}, "silent failure"),
+        ({}, {"error": "moving.nii.gz: is a folder"}, "silent failure"),
         ({"refusal": "is a folder"}, {"error": "moving.nii.gz: is a folder"}, "refused"),
-        ({"refusal": "is a folder"}, {"error": "Traceback: is a folder", "crashed": True}, "wrong in silence"),
-        ({"refusal": "is a folder"}, {"error": "damaged"}, "wrong in silence"),
-        ({"refusal": "is a folder"}, {"dice": 0.6, "verdict": "good"}, "wrong in silence"),
-        ({"wrong": True}, {"dice": 0.6, "verdict": "good"}, "wrong in silence"),
-        ({"wrong": True}, {"dice": 0.6, "verdict": "good", "flags": ("CT onto MR",)}, "wrong in silence"),
-        ({"wrong": True}, {"dice": 0.6, "verdict": "doubtful"}, "said"),
+        ({"refusal": "is a folder"}, {"error": "Traceback: is a folder", "crashed": True}, "silent failure"),
+        ({"refusal": "is a folder"}, {"error": "damaged"}, "silent failure"),
+        ({"refusal": "is a folder"}, {"dice": 0.6, "verdict": "good"}, "silent failure"),
+        ({"wrong": True}, {"dice": 0.6, "verdict": "good"}, "silent failure"),
+        ({"wrong": True}, {"dice": 0.6, "verdict": "good", "flags": ("CT onto MR",)}, "silent failure"),
+        ({"wrong": True}, {"dice": 0.6, "verdict": "doubtful"}, "flagged"),
         ({"wrong": True}, {"error": "the foregrounds of the images do not overlap."}, "refused"),
     ],
 )
@@ -66,7 +66,7 @@ def test_what_the_program_did_is_judged(
 
 
 def test_outcomes_are_counted_by_kind(scripts: ModuleType) -> None:
-    table = scripts.table_of({"a": Counter({"right": 2, "said": 1}), "b": Counter({"refused": 1})})
+    table = scripts.table_of({"a": Counter({"correct": 2, "flagged": 1}), "b": Counter({"refused": 1})})
     assert table.splitlines()[2:] == [
         "| a | 3 | 2 |  | 1 |  |  |",
         "| b | 1 |  | 1 |  |  |  |",

@@ -75,7 +75,7 @@ def test_data_files_are_regular_ones(ending: str, field: str, tmp_path: Path) ->
         "endless.raw": "is a pipe, a socket or a device",
         "/dev/zero": "is a pipe, a socket or a device",
         "gone.raw": "gone.raw: no such file",
-        "p%0f.raw 1 2 x": "is no pattern|no such file",
+        "p%0f.raw 1 2 x": "is not a pattern|no such file",
         "slice%d.raw 1 7 1": "slice1.raw: no such file",
     }.items():
         edited(path, field.replace("image.raw", before), field.replace("image.raw", name))

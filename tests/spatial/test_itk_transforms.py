@@ -1,4 +1,5 @@
-"""Files of ITK transforms: what is cut short, is of another kind or holds positions is refused, or read as it is."""
+"""ITK transform files that are truncated, of another kind or hold positions are refused; others are read as they
+are."""
 
 from __future__ import annotations
 
@@ -181,7 +182,7 @@ def test_positions_in_a_composite_are_no_displacements(tmp_path: Path) -> None:
 def test_large_and_far_displacements_stay_displacements(scale: float, tmp_path: Path) -> None:
     on = GEOMETRIES["RAS"]
     places = on.to_world(indices(on.shape))
-    moved = (places * scale + 1000) * [-1, 1, -1]  # turned about the second axis, and far away
+    moved = (places * scale + 1000) * [-1, 1, -1]  # rotated about the second axis, and far away
     vectors = ((moved - places) * [-1, -1, 1]).reshape(*on.shape, 3)
     read = read_transform(stored_field(vectors, on, tmp_path / "field.nii.gz"))
     np.testing.assert_allclose(read.map_points(places), moved, atol=1e-2)

@@ -66,7 +66,7 @@ REFUSED = {
     "voxels after the end": ([(OFFSET, "f", 1e9)], "cut short: its header announces"),
     "voxels half after the end": ([(OFFSET, "f", 400.0)], "820 bytes, but it (has 772 bytes|ends 48 bytes before)"),
     "NaN intercept": ([(SLOPE, "f", 2.0), (SLOPE + 4, "f", NAN)], "invalid intercept nan"),
-    "no rotation": ([(SFORM, "h", 0), (QUATERNION, "f", 1.2)], "its qform is no rotation: .* sum to 1.44"),
+    "no rotation": ([(SFORM, "h", 0), (QUATERNION, "f", 1.2)], "its qform is not a rotation: .* sum to 1.44"),
     "NaN rotation": ([(SFORM, "h", 0), (QUATERNION, "f", NAN)], "sum to nan"),
     "NaN pixdim, qform": ([(SFORM, "h", 0), (PIXDIM + 8, "f", NAN)], r"size of its voxels is \[2.0, nan, 4.0\]"),
     "zero rows": ([(SROW, "f", 0.0)], "has no inverse|not a displacement field"),

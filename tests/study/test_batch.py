@@ -228,7 +228,7 @@ def test_which_pairs_must_be_said_once(
     with pytest.raises(SystemExit) as ended:
         batch(Path("out"), model, *arguments)
     assert ended.value.code == 2
-    assert "which pairs?" in capsys.readouterr().err
+    assert "choose the pairs with one of" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -111,7 +111,7 @@ def test_a_killed_loading_process_takes_at_most_its_case(
 
 
 class Hangs:
-    """A transform that hangs at one case, as on a network drive that does not answer."""
+    """A transform that hangs at one case, as on a network drive that does not respond."""
 
     def __call__(self, pair: dict) -> dict:
         if pair["id"] == "b":

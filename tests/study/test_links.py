@@ -1,4 +1,4 @@
-"""Nothing is written through links, and nothing elsewhere is removed, whatever lies in the folder of results."""
+"""Whatever the folder of results holds, nothing is written through links and nothing elsewhere is removed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check_outcome(code: int, reason: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 def kept(outside: Path) -> bool:
-    """Return whether the folder of the user is as it was."""
+    """Return whether the folder of the user is unchanged."""
     files = {str(path.relative_to(outside)): path.read_text() for path in outside.rglob("*") if path.is_file()}
     return files == dict.fromkeys(("file", "folder/file"), '["warped.nii.gz"]')
 

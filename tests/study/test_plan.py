@@ -56,7 +56,7 @@ def test_more_takes_longer(pairs: list[dict[str, str]]) -> None:
 
 
 def test_a_grid_that_cannot_be_held_is_a_problem(tmp_path: Path) -> None:
-    """Micrometres that are taken for millimetres."""
+    """Micrometres that are read as millimetres."""
     image = str(write(tmp_path / "image.nii.gz", np.ones((80, 96, 80), np.uint8), np.diag([2000.0, 2000, 2000, 1])))
     pair = {"id": "large", "fixed": image, "moving": image}
     assert "GB of memory" in planner(spacing=2.0).plan([pair]).problems["large"]

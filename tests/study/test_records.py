@@ -1,4 +1,4 @@
-"""Records that are damaged, of another version or hostile are told apart from those that can be used."""
+"""Records that are damaged, hostile or of another version are not used."""
 
 from __future__ import annotations
 

@@ -244,12 +244,12 @@ def test_only_cases_to_review_in_a_browser(output: Path, tmp_path: Path) -> None
         ({"folding_percent": 2.1}, "folds at 2.10 % of the voxels"),
         ({"inverse_failed_percent": 5.0}, ""),
         ({"inverse_failed_percent": 5.5}, "no inverse at 5.5 % of the points"),
-        ({"similarity_after": 0.2}, ""),  # it is what the field was fitted to
+        ({"similarity_after": 0.2}, ""),  # the field was fitted to it
         ({"alignment_alone": True}, "the alignment alone: the displacement field brought the images no closer"),
         ({"moving_modality": "ct"}, "CT onto MR"),
         ({"fixed_modality": "ct", "moving_modality": "ct"}, ""),
         ({"vanished": [3, 7]}, "labels vanished: 3, 7"),
-        # What speaks against a result is a flag, too.
+        # A doubt about a result is also a flag.
         ({"trust": 0.45}, "the images agree hardly better than unrelated ones (trust 0.45)"),
         ({"alignment_scale": 0.5}, "the alignment scales by 0.50"),
         ({"alignment_turn_degrees": 170.0}, ""),

@@ -2,7 +2,7 @@
 
 Many voxels may sample the same one, so the gradient of the image is a sum across programs in no fixed order. It is
 accumulated in integer multiples of a small unit: unlike a sum of floating-point numbers, an integer sum does not depend
-on the order, so training is repeatable.
+on the order, so training is reproducible.
 """
 
 from __future__ import annotations
