@@ -61,8 +61,9 @@ class TrainingState:
         self.path = Path(path)
         self.writes = writes
         self.parts = parts
-        # Old weights would get a wrong description.
-        self.settings = _comparable(dict(settings or {}) | (asdict(info) if info is not None else {}))
+        # Old weights would get a wrong description. The size of the bodies is measured, and follows from the data.
+        described = {} if info is None else {key: value for key, value in asdict(info).items() if key != "body_mm"}
+        self.settings = _comparable(dict(settings or {}) | described)
         self.accept_changes = accept_changes
         self.start = self.read(self.path if resume is True else Path(str(resume))) if resume else None
 
