@@ -51,6 +51,8 @@ def run(options: argparse.Namespace) -> None:
     from ..registration.result_folder import check_folder, check_not_read
 
     images = {role: path for role in IMAGES if (path := getattr(options, role)) is not None}
+    if ("fixed_labels" in images) != ("moving_labels" in images):
+        print("no scores of label maps: they need both --fixed-labels and --moving-labels")
     check_folder(options.output)
     check_not_read({real_path(options.output)}, list(images.values()))
     start = time.perf_counter()
