@@ -37,6 +37,7 @@ def command(*arguments: str) -> str:
     "program",
     [
         "import sacb_bundle",
+        "import sacb_bundle\nassert {'Registrar', 'Transform', '__version__'} <= set(dir(sacb_bundle))",
         command("--help"),
         command("--version"),
         command("bundle"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,13 +78,11 @@ def apply_transform(
                 f"{path}: the transform maps no part of {reference} into it. Does it belong to another image?"
             )
     texts = [with_points_moved(path, partial(_moved_points, whole, grid, path), points_space) for path in points]
-    num_planes = grid.shape[0] * sum(len(source.series) for source in sources)
-    with tqdm(total=num_planes, desc="warping", unit="plane", delay=2) as bar:
+    num_volumes = sum(len(source.series) for source in sources)
+    with tqdm(total=num_volumes, desc="warping", unit="volume", delay=2) as bar:
         for source, target in zip(sources, targets, strict=False):
-            frames = warp_series(
-                whole, grid, source.series, source.labels, label_interpolation, source.dtype, bar.update
-            )
-            write_series(frames, target, grid, source.series.axes)
+            frames = warp_series(whole, grid, source.series, source.labels, label_interpolation, source.dtype)
+            write_series(_counted(frames, bar), target, grid, source.series.axes)
     for text, target in zip(texts, targets[len(volumes) :], strict=True):
         with whole_file(target) as unfinished:
             unfinished.write_text(text, encoding="utf-8", newline="")
@@ -141,6 +139,13 @@ def _checked_series(path: Path, labels: bool) -> Source:
     """
     series = as_series(path, "moving")
     return Source(series, labels, series_dtype(series, labels))
+
+
+def _counted(frames: Iterable[np.ndarray], bar: tqdm) -> Iterator[np.ndarray]:
+    """Yield frames, and count each on a progress bar."""
+    for frame in frames:
+        bar.update()
+        yield frame
 
 
 def _moved_points(transform: Transform, fixed: Grid, path: str | Path, points: np.ndarray) -> np.ndarray:

@@ -51,6 +51,8 @@ def run(options: argparse.Namespace) -> None:
     from ..results.result_folder import ResultFolder, check_not_read
 
     images = {role: path for role in IMAGES if (path := getattr(options, role)) is not None}
+    if ("fixed_labels" in images) != ("moving_labels" in images):
+        print("no scores of label maps: they need both --fixed-labels and --moving-labels")
     ResultFolder(options.output, is_result).check()
     check_not_read({real_path(options.output)}, list(images.values()), is_result)
     start = time.perf_counter()

@@ -15,6 +15,8 @@ RESULTS = (
     "It runs configs/train.json and writes into OUTPUT: the best weights (model.pt, with model.json, for --model of "
     "other verbs), the state to resume from (last.pt), and TensorBoard logs. The shipped weights do not change."
 )
+# Modules whose lines about each pair are not shown.
+QUIET = ("registration.prepare",)
 EXAMPLE = "sacb train --dataset DIR --config oasis --output runs/mine"
 
 
@@ -64,10 +66,9 @@ def run(options: argparse.Namespace) -> None:
 
     Raises:
         SystemExit: with 130, if the training is interrupted.
-        InputError: if there is no such config, or no state to resume from. MONAI wraps errors of the run in its own,
-            see `reason_of`.
+        InputError: if there is no such config, or no state to resume from, or as in `run_workflow`.
     """
-    show_log()
+    show_log(QUIET)
     from .workflow import run_workflow
 
     names: dict[str, Any] = {"output_dir": options.output}
@@ -81,10 +82,16 @@ def run(options: argparse.Namespace) -> None:
         epochs = epochs_to_train(options.resume, options.output, None)
         names |= {} if epochs is None else {"max_epochs": epochs}
     try:
-        run_workflow("train", "train", _overlays(options.config), **names)
+        workflow = run_workflow("train", "train", _overlays(options.config), **names)
     except KeyboardInterrupt:
         print("Interrupted. Continue with --resume.", file=sys.stderr)
         raise SystemExit(130) from None
+    best_weights = workflow.parser.get_parsed_content("save_best")
+    if best := best_weights.best:
+        print(
+            f"The best weights, of epoch {best['epoch']} ({best['metric']} {best['value']:.4f}), are in "
+            f"{best_weights.path}."
+        )
 
 
 def _overlays(config: str | None) -> tuple[str, ...]:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 from ..config_text import check_plain_text
-from ..errors import InputError
+from ..errors import InputError, reason_of
 from ..files import bundle_root
 
+if TYPE_CHECKING:
+    from monai.bundle import ConfigWorkflow
 
-def run_workflow(config: str, kind: str, overlays: tuple[str, ...] = (), **options: Any) -> None:
+# Options of the verbs by the keys of the configs that they set, where their names differ.
+_OPTIONS = {
+    "accept_changes": "--accept-changes",
+    "data_list": "--pairs",
+    "dataset_dir": "--dataset",
+    "max_epochs": "--max-epochs",
+    "output_dir": "--output",
+}
+
+
+def run_workflow(config: str, kind: str, overlays: tuple[str, ...] = (), **options: Any) -> ConfigWorkflow:
     """Run a config with options.
 
     Give paths as `Path` objects and pairs in a tuple, in which MONAI looks for no code.
@@ -21,8 +34,12 @@ def run_workflow(config: str, kind: str, overlays: tuple[str, ...] = (), **optio
         overlays: paths of configs that override it.
         options: keys and values that override it.
 
+    Returns:
+        The workflow, after its run.
+
     Raises:
-        InputError: if the config is missing, or an option would be taken for code; MONAI wraps other errors in its own.
+        InputError: if the config is missing, an overlay does not fit it, an option would be taken for code, or an
+            `InputError` ends the run; the message then names the options of the verbs.
     """
     for key, value in options.items():
         check_plain_text(value, key)
@@ -33,7 +50,25 @@ def run_workflow(config: str, kind: str, overlays: tuple[str, ...] = (), **optio
 
     for library in ("ignite", "monai.bundle.workflows"):
         logging.getLogger(library).setLevel(logging.CRITICAL)  # the caller reports an error once
-    workflow = ConfigWorkflow([str(path), *overlays], workflow_type=kind, logging_file=False, **options)
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+    try:
+        workflow = ConfigWorkflow([str(path), *overlays], workflow_type=kind, logging_file=False, **options)
+    except KeyError as error:
+        missing = str(error.args[0]).removeprefix("query key: ")
+        raise InputError(f"{', '.join(overlays)}: sets a part of {missing}, a key that {path.name} lacks.") from error
+    except (IndexError, ValueError) as error:  # such as text that is not JSON, or a list that is no list
+        raise InputError(f"{', '.join(overlays)}: does not fit {path.name}: {error}") from error
+    try:
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    except Exception as error:
+        reason = reason_of(error)
+        if reason is None:
+            raise
+        raise InputError(_with_options(str(reason))) from error
+    return workflow
+
+
+def _with_options(message: str) -> str:
+    """Replace keys of the configs in a message by the options of the verbs, but for parts of paths."""
+    return re.sub(rf"(?<![\w/.-])(--)?({'|'.join(_OPTIONS)})(?![\w/])", lambda found: _OPTIONS[found[2]], message)

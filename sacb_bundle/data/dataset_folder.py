@@ -49,8 +49,7 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
             subjects, or dataset.json cannot be read.
     """
     root = Path(str(dataset_dir))
-    if not os.path.isdir(root):  # unlike `Path.is_dir`, no error for a name that is too long
-        raise InputError(f"dataset_dir: there is no folder {root}; set --dataset_dir to the folder of the data set.")
+    check_dataset_dir(root)
     if not os.path.isdir(root / "images"):
         raise InputError(f"{root}: a data set needs a folder images/, which is missing.")
     images = files_by_name(root / "images")
@@ -79,6 +78,19 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
         train=[{"image": str(images[name])} for name in train],
         val=[{"image": str(images[name])} | ({"label": str(labels[name])} if name in labels else {}) for name in val],
     )
+
+
+def check_dataset_dir(folder: Path) -> None:
+    """Check that the folder of a data set is there.
+
+    Args:
+        folder: value of dataset_dir.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if not os.path.isdir(folder):  # unlike `Path.is_dir`, no error for a name that is too long
+        raise InputError(f"dataset_dir: there is no folder {folder}; set --dataset_dir to the folder of the data set.")
 
 
 def files_by_name(folder: Path, endings: tuple[str, ...] = VOLUME_ENDINGS) -> dict[str, Path]:

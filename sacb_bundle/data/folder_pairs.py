@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..spatial import VOLUME_ENDINGS
 from .data_list import named, read_data_list
-from .dataset_folder import files_by_name
+from .dataset_folder import check_dataset_dir, files_by_name
 from .pairs import PairFiles, pair_indices, subject_pair
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ def study_pairs(dataset_dir: str | Path, data_list: str | Path, pairing: str, at
     if data_list:
         return read_data_list(data_list)
     root = Path(str(dataset_dir))
+    check_dataset_dir(root)
     scans = _scans_of(root)
     if atlas is not None and atlas not in scans:
         raise InputError(f"atlas: {root} has no scan {atlas}.")

@@ -11,12 +11,14 @@ from .save_last import SaveLast
 from .scores import EvaluationTables
 from .seed_epochs import SeedEpochs
 from .stop_if_diverged import StopIfDiverged
+from .summary_writer import LazySummaryWriter
 from .training_info import data_names, training_info
 from .training_state import TrainingState, epochs_to_train
 from .validation import MeanLoss, higher_is_better, is_validated, lower_is_better
 
 __all__ = [
     "EvaluationTables",
+    "LazySummaryWriter",
     "MeanLoss",
     "RegistrationInferer",
     "SaveBest",

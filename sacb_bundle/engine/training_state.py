@@ -147,7 +147,10 @@ class TrainingState:
         restore_random_state(self.start["random_state"], random, np.random, torch.default_generator)
         engine.state.epoch = self.start["epoch"]
         engine.state.iteration = self.start["epoch"] * engine.state.epoch_length
-        logger.info("Continuing after epoch %d of %d.", engine.state.epoch, engine.state.max_epochs)
+        if engine.state.epoch == engine.state.max_epochs:
+            logger.info("The training of %d epochs is finished; more --max-epochs extend it.", engine.state.epoch)
+        else:
+            logger.info("Continuing after epoch %d of %d.", engine.state.epoch, engine.state.max_epochs)
         self.start = None
 
     def _extend(self, total_epochs: int) -> None:

@@ -151,7 +151,8 @@ class Registration:
         """Warp another image of the moving scan: 3-D, or with several volumes or channels, one at a time.
 
         Args:
-            image: path or image in memory, on any grid that overlaps the moving image.
+            image: path or image in memory, on any grid that overlaps the moving image. A MONAI `MetaTensor` of several
+                channels has them first.
 
         Returns:
             The image on the fixed image's grid, interpolated linearly, in the type of the input.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -210,12 +212,18 @@ def array_of_meta_tensor(image: object, source: str) -> tuple[np.ndarray, np.nda
         (D, H, W, C) or (D, H, W) array, and the 4x4 affine in mm, RAS.
 
     Raises:
-        InputError: if it has another number of dimensions, or its affine is not one of 3-D space in RAS.
+        InputError: if it has another number of dimensions, its channels are not the first of them, or its affine is not
+            one of 3-D space in RAS.
     """
     tensor = image.as_tensor().detach().cpu()  # type: ignore[attr-defined]
     affine = np.asarray(image.affine, dtype=np.float64)  # type: ignore[attr-defined]
     if tensor.ndim not in (3, 4):
         raise InputError(f"{source}: has shape {tuple(tensor.shape)}; (C, D, H, W) or (D, H, W) is needed.")
+    if tensor.ndim == 4 and _has_channels_last(tensor.shape, image.meta):  # type: ignore[attr-defined]
+        raise InputError(
+            f"{source}: has shape {tuple(tensor.shape)}, with the channels last; put them first with MONAI's "
+            "EnsureChannelFirst."
+        )
     if affine.shape != (4, 4):
         raise InputError(f"{source}: its affine has shape {affine.shape}; a 4x4 matrix is needed.")
     if image.meta.get("space") == "LPS":  # type: ignore[attr-defined]
@@ -226,6 +234,13 @@ def array_of_meta_tensor(image: object, source: str) -> tuple[np.ndarray, np.nda
         tensor = tensor.float()
     values = tensor.numpy()
     return (np.moveaxis(values, 0, -1) if values.ndim == 4 else values), affine
+
+
+def _has_channels_last(shape: Sequence[int], meta: Mapping[str, Any]) -> bool:
+    """Return whether a tensor is as MONAI's LoadImage reads a file of several volumes: (D, H, W, C)."""
+    # The metadata stay as they are when EnsureChannelFirst or Resize changes the shape, so the shape counts as well.
+    spatial = [int(size) for size in meta.get("spatial_shape", ())][:3]
+    return list(shape[:3]) == spatial != list(shape[1:])
 
 
 def meta_tensor(image: object, values: np.ndarray, grid: Grid) -> object:

@@ -42,7 +42,6 @@ def resample(
     images: Sequence[Volume] = (),
     labels: Sequence[Volume] = (),
     label_interpolation: str = "nearest",
-    progress: Callable[[int], object] = lambda planes: None,
 ) -> Resampled:
     """Pull images and label maps onto a grid, each voxel interpolated once.
 
@@ -54,7 +53,6 @@ def resample(
         images: images, interpolated linearly.
         labels: label maps, int32.
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
-        progress: function that is called with the number of planes after each slab.
 
     Returns:
         The images, the label maps and the complete transform on the grid.
@@ -71,7 +69,7 @@ def resample(
             vectors[:, planes] = (positions - own).cpu()
             yield planes, positions
 
-    warped = resample_at(slabs(), grid, images, labels, label_interpolation, progress)
+    warped = resample_at(slabs(), grid, images, labels, label_interpolation)
     return Resampled(warped[: len(images)], warped[len(images) :], DisplacementField(vectors, grid))
 
 
@@ -81,7 +79,6 @@ def resample_at(
     images: Sequence[Volume],
     labels: Sequence[Volume],
     label_interpolation: str,
-    progress: Callable[[int], object] = lambda planes: None,
 ) -> list[Volume]:
     """Pull images and label maps onto a grid whose voxels have known positions in them.
 
@@ -92,7 +89,6 @@ def resample_at(
         images: images, see `resample`.
         labels: label maps, see `resample`.
         label_interpolation: interpolation of label maps, see `resample`.
-        progress: function that is called with the number of planes after each slab.
 
     Returns:
         The results for the images, then those for the label maps.
@@ -112,7 +108,6 @@ def resample_at(
     for planes, positions in slabs:
         for task in tasks:
             task.fill(planes, positions)
-        progress(planes.stop - planes.start)
     return [Volume(task.result, grid) for task in tasks]
 
 

@@ -251,7 +251,6 @@ def warp_series(
     labels: bool = False,
     label_interpolation: str = "nearest",
     dtype: np.dtype | None = None,
-    progress: Callable[[int], object] = lambda planes: None,
 ) -> Iterator[np.ndarray]:
     """Pull the frames of a series onto a grid, one at a time, each as in `resample`.
 
@@ -264,7 +263,6 @@ def warp_series(
         labels: whether the frames are label maps.
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
         dtype: data type of the results; by default, that of `series_dtype`, which reads the series once more.
-        progress: function that is called with the number of planes after each slab.
 
     Yields:
         (D, H, W) array of each frame, on the grid.
@@ -282,5 +280,5 @@ def warp_series(
         if dtype.kind == "f":
             frame = replace(frame, values=frame.values.astype(np.float32))
         kinds = ([], [frame]) if labels else ([frame], [])
-        (warped,) = resample_at(slabs, grid, *kinds, label_interpolation, progress)
+        (warped,) = resample_at(slabs, grid, *kinds, label_interpolation)
         yield warped.values.astype(dtype, copy=False)

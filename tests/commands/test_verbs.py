@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
+from tqdm import tqdm
 
 from sacb_bundle.commands import main
 from sacb_bundle.metrics import dice
@@ -48,6 +50,19 @@ def test_register_prints_the_verdict(scans: Path, tmp_path: Path, capsys: pytest
         assert line.split() == ["verdict", "good", "(trust", f"{measures['trust']:.2f})"]
 
 
+def test_register_says_what_scores_of_label_maps_need(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [f"--{role}={study / 'images' / role}_0.nii.gz" for role in ("fixed", "moving")]
+    arguments += ["--output", str(tmp_path / "out"), "--device", "cpu", "--initial", "none"]
+    fixed, moving = (f"--{role}-labels={study / 'labels' / role}_0.nii.gz" for role in ("fixed", "moving"))
+    for labels, missing in (((fixed,), True), ((moving,), True), ((fixed, moving), False), ((), False)):
+        assert main(["register", *arguments, *labels]) == 0
+        output = capsys.readouterr().out
+        assert ("no scores of label maps: they need both --fixed-labels and --moving-labels" in output) == missing
+        assert ("Dice" in output) == (len(labels) == 2)
+
+
 def test_apply_gives_what_register_gave(scans: Path, registered: Path, tmp_path: Path) -> None:
     for transform in ("transform.nii.gz", "transform.h5"):
         arguments = ["--transform", str(registered / transform), "--reference", str(scans / "fixed.nii.gz")]
@@ -57,6 +72,24 @@ def test_apply_gives_what_register_gave(scans: Path, registered: Path, tmp_path:
         assert np.abs(difference).max() <= 1
         same = voxels(tmp_path / transform / "moving_labels.nii.gz") == voxels(registered / "warped_labels.nii.gz")
         assert same.mean() > 0.999
+
+
+def test_the_progress_of_apply_is_in_volumes(
+    scans: Path, registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars: list[tqdm] = []
+
+    def listed(**options: Any) -> tqdm:
+        bars.append(tqdm(**options))
+        return bars[-1]
+
+    monkeypatch.setattr("sacb_bundle.commands.apply_transform.tqdm", listed)
+    image = nib.load(scans / "moving.nii.gz")
+    nib.save(nib.Nifti1Image(np.stack([voxels(scans / "moving.nii.gz")] * 2, -1), image.affine), tmp_path / "two.nii")
+    arguments = ["--transform", str(registered / "transform.nii.gz"), "--reference", str(scans / "fixed.nii.gz")]
+    arguments += ["--input", str(tmp_path / "two.nii"), "--labels", str(scans / "moving_labels.nii.gz")]
+    assert main(["apply", *arguments, "--output", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    assert [(bar.n, bar.total, bar.unit) for bar in bars] == [(3, 3, "volume")]
 
 
 def test_a_label_that_the_reference_does_not_show_is_none(scans: Path, registered: Path, tmp_path: Path) -> None:

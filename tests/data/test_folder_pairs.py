@@ -67,5 +67,5 @@ def test_folders_that_give_no_pairs(names: list[str], atlas: str | None, message
 
 
 def test_no_folder() -> None:
-    with pytest.raises(InputError, match="there is no such folder"):
+    with pytest.raises(InputError, match=r"dataset_dir: there is no folder .*; set --dataset_dir"):
         study_pairs("/nowhere", "", "ordered", None)

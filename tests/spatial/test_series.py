@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from monai.data import MetaTensor
+from monai.transforms import EnsureChannelFirst, LoadImage
 
 from sacb_bundle.commands import main
 from sacb_bundle.commands.apply_transform import apply_transform
@@ -125,6 +126,26 @@ def test_frames_of_every_type(name: str, tmp_path: Path) -> None:
     if isinstance(image, sitk.Image):
         for get in ("GetSize", "GetOrigin", "GetSpacing", "GetNumberOfComponentsPerPixel"):
             np.testing.assert_allclose(getattr(result, get)(), getattr(image, get)())
+
+
+def test_what_monai_loads_needs_its_channels_first(tmp_path: Path) -> None:
+    saved(nifti((3,)), tmp_path / "a.nii.gz")
+    saved(nifti(()), tmp_path / "one.nii.gz")
+    loaded = LoadImage()(tmp_path / "a.nii.gz")
+    with pytest.raises(
+        InputError, match=r"moving image: has shape \(.*, 3\), with the channels last;.*EnsureChannelFirst"
+    ):
+        as_series(loaded, "moving")
+    expected = np.moveaxis(loaded.numpy(), -1, 0)
+    for image in (
+        EnsureChannelFirst()(loaded),
+        LoadImage(ensure_channel_first=True)(tmp_path / "a.nii.gz"),
+    ):
+        series = as_series(image, "moving")
+        assert series.axes.shape == (3,)
+        assert [frame.values.tolist() for frame in series.frames()] == expected.tolist()
+    one = LoadImage()(tmp_path / "one.nii.gz")
+    assert [frame.values.tolist() for frame in as_series(one, "moving").frames()] == [one.numpy().tolist()]
 
 
 @pytest.mark.parametrize("name", ["4-D file", "3-D file", "times and channels", "SimpleITK, vectors", "MONAI"])
