@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import torch
 
+from ..ops import determinant, jacobian
 from .arrays import Array, as_field
 
 LOG_FLOOR = 1e-9
@@ -42,10 +43,7 @@ def jacobian_determinant(field: Array) -> torch.Tensor:
         >>> jacobian_determinant(field).unique().tolist()
         [2.0]
     """
-    gradients = torch.gradient(as_field(field), dim=(1, 2, 3))
-    for axis, gradient in enumerate(gradients):
-        gradient[axis] += 1
-    return _determinant(*gradients)
+    return determinant(*jacobian(as_field(field)))
 
 
 def folding_percentage(field: Array) -> float:
@@ -151,15 +149,6 @@ def _folded_volume(field: torch.Tensor) -> torch.Tensor:
     for apex, others in _TETRAHEDRA:
         # Without displacement, the determinant of the three edges is positive at an even apex, negative at an odd one.
         orientation = (-1) ** sum(apex)
-        six_volumes = orientation * _determinant(*(edge(apex, other) for other in others))
+        six_volumes = orientation * determinant(*(edge(apex, other) for other in others))
         folded -= six_volumes.clamp_(max=0).sum(dtype=torch.float64)
     return folded / (6 * 2)
-
-
-def _determinant(first: torch.Tensor, second: torch.Tensor, third: torch.Tensor) -> torch.Tensor:
-    """Return the determinant of the 3x3 matrices with the given columns, each (3, ...)."""
-    return (
-        first[0] * (second[1] * third[2] - second[2] * third[1])
-        - first[1] * (second[0] * third[2] - second[2] * third[0])
-        + first[2] * (second[0] * third[1] - second[1] * third[0])
-    )

@@ -8,6 +8,7 @@ from .conv import conv3d, conv_norm_leaky_relu
 from .descriptors import channel_descriptor, spatial_descriptor
 from .fused import fused_kernels
 from .instance_norm import instance_norm_leaky_relu
+from .jacobian import determinant, jacobian
 from .kmeans import initial_centroids, kmeans
 from .lncc import local_ncc
 from .matching import match_similarity
@@ -22,10 +23,12 @@ __all__ = [
     "compose",
     "conv3d",
     "conv_norm_leaky_relu",
+    "determinant",
     "fused_kernels",
     "halve",
     "initial_centroids",
     "instance_norm_leaky_relu",
+    "jacobian",
     "kmeans",
     "local_ncc",
     "match_similarity",

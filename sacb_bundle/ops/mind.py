@@ -45,5 +45,5 @@ def self_similarity(image: torch.Tensor, step: int = 1) -> torch.Tensor:
     distances = F.avg_pool3d(F.pad(differences, (RADIUS,) * 6, mode="replicate"), window, stride=step)
     distances = distances - distances.amin(dim=1, keepdim=True)
     variance = distances.mean(dim=1, keepdim=True)
-    low, high = (float(variance.mean()) * limit for limit in VARIANCE_LIMITS)
-    return torch.exp(-distances / variance.clamp(max(low, 1e-12), max(high, 1e-12)))
+    low, high = (variance.mean().detach() * limit for limit in VARIANCE_LIMITS)
+    return torch.exp(-distances / variance.clamp(low.clamp(min=1e-12), high.clamp(min=1e-12)))
