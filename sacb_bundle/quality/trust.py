@@ -31,6 +31,9 @@ LARGEST_DISTANCE_SHARE = 0.95
 # It must also raise the mutual information by this factor. For right pairs, the mutual information doubles; a field
 # that pulls apart the tissues of a brain with inverted contrast leaves it unchanged.
 LEAST_INFORMATION_SHARE = 1.1
+# Images that correlate at least this much, such as two phases of one scan, differ in small parts only. Elsewhere they
+# share even their noise, which any interpolation changes, so the measures above say nothing about the field.
+SAME_SCAN_CORRELATION = 0.9
 # Loss of Dice through the displacement field above which a result is doubtful.
 LARGEST_LOSS = 0.05
 # Distance of the voxels whose self-similarities are compared, along each axis.
@@ -95,12 +98,16 @@ def field_helps(fixed: torch.Tensor, moving: torch.Tensor, warped: torch.Tensor)
 
     Returns:
         True if, over the foreground of the fixed image, the mean squared distance of the self-similarities fell and the
-        mutual information rose.
+        mutual information rose, or if the images are almost equal both before and after.
     """
-    step = STEP_VOXELS
-    shown = fixed[0, ::step, ::step, ::step] > FOREGROUND
-    if not shown.any():
+    foreground = fixed[0] > FOREGROUND
+    if not foreground.any():
         return False
+    images = [image[0][foreground] for image in (fixed, moving, warped)]
+    if min(_correlation(images[0], image) for image in images[1:]) >= SAME_SCAN_CORRELATION:
+        return True
+    step = STEP_VOXELS
+    shown = foreground[::step, ::step, ::step]
     with torch.no_grad():
         target = self_similarity(fixed[None], step)
         before, after = (
@@ -110,9 +117,15 @@ def field_helps(fixed: torch.Tensor, moving: torch.Tensor, warped: torch.Tensor)
     if after > LARGEST_DISTANCE_SHARE * before:
         return False
     grid = Grid(fixed.shape[1:], np.eye(4))
-    reference, *images = (Volume(image[0].cpu().numpy(), grid) for image in (fixed, moving, warped))
-    before, after = (_mutual_information(reference, image) for image in images)
+    reference, *others = (Volume(image[0].cpu().numpy(), grid) for image in (fixed, moving, warped))
+    before, after = (_mutual_information(reference, image) for image in others)
     return after >= LEAST_INFORMATION_SHARE * before
+
+
+def _correlation(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Return the correlation coefficient of two lists of intensities; 0 if one is constant."""
+    first, second = (values.double() - values.double().mean() for values in (first, second))
+    return float((first * second).sum() / (first.norm() * second.norm()).clamp(min=1e-12))
 
 
 def _mutual_information(fixed: Volume, moving: Volume) -> float:

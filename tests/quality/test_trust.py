@@ -91,6 +91,20 @@ def test_a_random_field_does_not_help(inverted: bool) -> None:
     assert field_helps(fixed, astray, warp(astray[None], -field)[0])
 
 
+def test_a_field_between_two_phases_of_a_scan_is_kept() -> None:
+    """The images share their noise where nothing moves, and interpolation changes it."""
+    generator = np.random.default_rng(0)
+    noisy = torch.from_numpy(FIXED.values / 255 + generator.normal(0, 0.02, FIXED.grid.shape)).float()[None].clamp(0, 1)
+    field = torch.zeros(1, 3, *FIXED.grid.shape)
+    field[0, 0, 16:32, 24:40, 16:32] = 2
+    moving = warp(noisy[None], field)[0]
+    everywhere = torch.full_like(field, 0.3)
+    warped = warp(moving[None], everywhere - field)[0]
+    assert field_helps(noisy, moving, warped)
+    # The same field is no help for images that are further apart.
+    assert not field_helps(noisy, moving.roll(4, dims=1), warp(moving.roll(4, dims=1)[None], -everywhere)[0])
+
+
 @pytest.mark.parametrize(
     ("change", "verdict", "doubts"),
     [
