@@ -25,7 +25,7 @@ GOOD_FROM, FAILED_BELOW = 0.5, 0.2
 LARGEST_SCALE = 1.8
 # Score of the mirrored moving image, relative to the image as it is, above which left and right look swapped. Of 182
 # right pairs, 1.6 % reach it (docs/robustness.md).
-MIRRORED_FROM = 1.02
+MIRRORED_FROM = 1.015
 # A displacement field must lower the distance of the self-similarities at least to this share.
 LARGEST_DISTANCE_SHARE = 0.95
 # It must also raise the mutual information by this factor. For right pairs, the mutual information doubles; a field
