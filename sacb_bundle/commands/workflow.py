@@ -71,4 +71,4 @@ def run_workflow(config: str, kind: str, overlays: tuple[str, ...] = (), **optio
 
 def _with_options(message: str) -> str:
     """Replace keys of the configs in a message by the options of the verbs, but for parts of paths."""
-    return re.sub(rf"(?<![\w/.-])(--)?({'|'.join(_OPTIONS)})(?![\w/])", lambda found: _OPTIONS[found[2]], message)
+    return re.sub(rf"(?<![\w/.-])(--)?({'|'.join(_OPTIONS)})(?![\w/-]|\.\w)", lambda found: _OPTIONS[found[2]], message)

@@ -9,7 +9,7 @@ from ..ops import determinant, jacobian
 
 
 class FoldingLoss(nn.Module):
-    """Mean of what the Jacobian determinant of v + u(v) lies below 0; 0 without folds.
+    """Mean amount by which the Jacobian determinant of v + u(v) is below 0; 0 without folds.
 
     Source: T. C. W. Mok and A. C. S. Chung, "Fast symmetric diffeomorphic image registration with convolutional neural
     networks", CVPR 2020.

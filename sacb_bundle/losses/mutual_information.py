@@ -12,7 +12,7 @@ WIDTH_BINS = 0.5
 
 
 class MutualInformationLoss(nn.Module):
-    """Negative mutual information of two images in [0, 1], in nats; 0 for images that tell nothing of each other.
+    """Negative mutual information of two images in [0, 1], in nats; 0 for independent images.
 
     The joint histogram is smooth: each voxel counts in all bins, by a Gaussian window. With p the joint shares of the
     bins and p_w, p_f their sums, the loss is -sum p log(p / (p_w p_f)).

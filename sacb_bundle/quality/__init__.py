@@ -2,7 +2,7 @@
 
 from .flags import flags_of
 from .label_scores import score_label_maps, summary_of_labels
-from .measures import displacement, motion, similarity
+from .measures import displacement, in_view, motion, similarity
 from .picture import Views, draw
 from .trust import VERDICTS, doubts_of, evidence_of, field_helps, verdict_of
 
@@ -15,6 +15,7 @@ __all__ = [
     "evidence_of",
     "field_helps",
     "flags_of",
+    "in_view",
     "motion",
     "score_label_maps",
     "similarity",

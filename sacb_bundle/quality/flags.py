@@ -13,6 +13,7 @@ LARGEST_INVERSE_FAILED_PERCENT = 5.0
 USUAL_SIZES_MM = 5.0, 2500.0
 # Extent of an image across a slab, relative to its longest one.
 SLAB_SHARE = 0.2
+LEAST_IN_VIEW_PERCENT = 75.0
 
 
 def flags_of(measures: Mapping[str, Any]) -> list[str]:
@@ -28,13 +29,18 @@ def flags_of(measures: Mapping[str, Any]) -> list[str]:
     flags = doubts_of(measures)
     if measures["alignment_alone"]:
         flags.append("the alignment alone: the displacement field brought the images no closer")
+    if measures["uniform_scale"]:
+        flags.append("the alignment has a uniform scale: an affine one would have distorted the image")
     if measures["fixed_modality"] != measures["moving_modality"]:
         flags.append(f"{measures['moving_modality'].upper()} onto {measures['fixed_modality'].upper()}")
     for role in ("fixed", "moving"):
         longest, shortest = max(measures[f"{role}_extent"]), min(measures[f"{role}_extent"])
         if not USUAL_SIZES_MM[0] <= longest <= USUAL_SIZES_MM[1]:
             flags.append(f"the {role} image is {longest:.3g} mm long; are its voxel sizes right?")
-        elif shortest < SLAB_SHARE * longest:
+        if measures[f"{role}_in_view_percent"] < LEAST_IN_VIEW_PERCENT:
+            share = measures[f"{role}_in_view_percent"]
+            flags.append(f"only {share:.0f} % of the {role} image is in the field of view of the other image")
+        if shortest < SLAB_SHARE * longest:
             flags.append(f"the {role} image is a slab of {shortest:.3g} mm; the position across it is uncertain")
     if measures["folding_percent"] > LARGEST_FOLDING_PERCENT:
         flags.append(f"folds at {measures['folding_percent']:.2f} % of the voxels")

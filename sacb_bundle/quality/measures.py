@@ -7,13 +7,15 @@ import torch
 
 from ..metrics import folding_percentage
 from ..ops import local_ncc
-from ..spatial import Grid, Transform, round_trip_error
+from ..spatial import Grid, Transform, Volume, foreground, round_trip_error
 
 # Scaled intensity above which a voxel is foreground.
 FOREGROUND = 0.05
 # Error of the inverse, in voxels of the working grid, above which a point counts as not inverted.
 LARGEST_INVERSE_ERROR_VOXELS = 0.5
 LATTICE_STEPS = 16
+# Number of places that tell how much of an image is in view.
+NUM_PLACES = 5000
 # Distance, in voxels, between the points where the similarity is sampled.
 SIMILARITY_STEP_VOXELS = 2
 
@@ -72,6 +74,28 @@ def displacement(transform: Transform, field: torch.Tensor) -> dict[str, float]:
         "displacement_border_mm": border,
         "inverse_failed_percent": 100 * float((~(error <= LARGEST_INVERSE_ERROR_VOXELS * min(grid.spacing))).mean()),
     }
+
+
+def in_view(fixed: Volume, moving: Volume, initial: np.ndarray) -> dict[str, float]:
+    """Measure how much of what one image shows lies in the field of view of the other.
+
+    Args:
+        fixed: fixed image, whose minimum is its background.
+        moving: moving image, likewise.
+        initial: 4x4 matrix of the alignment, from fixed to moving world coordinates in mm, RAS.
+
+    Returns:
+        fixed_in_view_percent: share of the foreground of the fixed image that the alignment maps into the moving image;
+        moving_in_view_percent: the same from the moving to the fixed image.
+    """
+    ways = {"fixed": (fixed, moving, initial), "moving": (moving, fixed, np.linalg.inv(initial))}
+    shares = {}
+    for role, (image, other, matrix) in ways.items():
+        indices = np.argwhere(foreground(image).values)
+        places = image.grid.to_world(indices[:: max(1, len(indices) // NUM_PLACES)])
+        inside = other.grid.contains(Transform(matrix).map_points(places))
+        shares[f"{role}_in_view_percent"] = 100 * float(inside.mean()) if len(inside) else 0.0
+    return shares
 
 
 def motion(initial: np.ndarray, grid: Grid) -> dict[str, float]:

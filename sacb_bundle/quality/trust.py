@@ -23,8 +23,8 @@ VERDICTS = ("good", "doubtful", "failed")
 GOOD_FROM, FAILED_BELOW = 0.5, 0.2
 # An alignment that scales by more than this is a doubt, since the images may lack their sizes.
 LARGEST_SCALE = 1.8
-# Score of the mirrored moving image, relative to the image as it is, above which left and right look swapped. Of 182
-# right pairs, 1.6 % reach it (docs/robustness.md).
+# Score of the mirrored moving image, relative to the image as it is, above which left and right look swapped
+# (docs/robustness.md).
 MIRRORED_FROM = 1.015
 # A displacement field must lower the distance of the self-similarities at least to this share.
 LARGEST_DISTANCE_SHARE = 0.95
@@ -33,7 +33,8 @@ LARGEST_DISTANCE_SHARE = 0.95
 LEAST_INFORMATION_SHARE = 1.1
 # Images that correlate at least this much, such as two phases of one scan, differ in small parts only. Elsewhere they
 # share even their noise, which any interpolation changes, so the measures above say nothing about the field.
-SAME_SCAN_CORRELATION = 0.9
+# A field may lower the correlation by this much; equal images need none.
+SAME_SCAN_CORRELATIONS, LARGEST_CORRELATION_LOSS = (0.9, 0.995), 0.02
 # Loss of Dice through the displacement field above which a result is doubtful.
 LARGEST_LOSS = 0.05
 # Distance of the voxels whose self-similarities are compared, along each axis.
@@ -104,7 +105,9 @@ def field_helps(fixed: torch.Tensor, moving: torch.Tensor, warped: torch.Tensor)
     if not foreground.any():
         return False
     images = [image[0][foreground] for image in (fixed, moving, warped)]
-    if min(_correlation(images[0], image) for image in images[1:]) >= SAME_SCAN_CORRELATION:
+    before, after = (_correlation(images[0], image) for image in images[1:])
+    least, largest = SAME_SCAN_CORRELATIONS
+    if least <= before <= largest and after >= max(least, before - LARGEST_CORRELATION_LOSS):
         return True
     step = STEP_VOXELS
     shown = foreground[::step, ::step, ::step]

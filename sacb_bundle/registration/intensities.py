@@ -22,6 +22,8 @@ LEAST_AIR_SHARE, LEAST_TISSUE_SHARE = 0.02, 0.1
 HIGHEST_CT_BACKGROUND_HU = -500.0
 # Percentiles of the range that counts, without outliers.
 ROBUST_PERCENTILES = (0.5, 99.5)
+# Difference from 0 to 1 that a rule may have by rounding.
+ROUNDING = 1e-5
 # Percentile of an MR image that is scaled to 1.
 BRIGHTEST_PERCENTILE = 99.9
 # Intensities are equal within this share of the robust range.
@@ -195,7 +197,7 @@ def check_modality(modality: str, name: str = "modality") -> None:
     Raises:
         InputError: if the modality is neither "auto" nor a key of `RULES`.
     """
-    if modality != "auto" and modality not in RULES:
+    if not isinstance(modality, str) or modality not in ("auto", *RULES):
         raise InputError(f"{name} is {modality!r}; it must be one of auto, {', '.join(RULES)}.")
 
 
@@ -231,14 +233,17 @@ def scale(image: np.ndarray, modality: str, name: str) -> np.ndarray:
         InputError: if almost all of the image has its lowest value, or the rule gives values outside [0, 1].
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = RULES[modality](image).astype(np.float32, copy=False)
+        scaled = np.asarray(RULES[modality](image))
+    if scaled.shape != image.shape or scaled.dtype.kind not in "fiub":
+        raise InputError(f"The rule {modality} must return an array of numbers of the shape of the image.")
+    scaled = scaled.astype(np.float32, copy=False)
     if not np.isfinite(scaled).all() and image.min() == np.percentile(image, BRIGHTEST_PERCENTILE):
         raise InputError(
             f"The {name} image is almost empty: 99.9 % of the registered region has its lowest value. Crop it to the "
             "anatomy to register."
         )
-    if not (scaled.min() >= 0 and scaled.max() <= 1):
+    if not (scaled.min() >= -ROUNDING and scaled.max() <= 1 + ROUNDING):
         raise InputError(
             f"The rule {modality} scales the {name} image to {scaled.min():g} to {scaled.max():g}; it must be 0 to 1."
         )
-    return scaled
+    return scaled.clip(0, 1)

@@ -36,6 +36,9 @@ from .pair import ROLES, Pair
 # Voxels along each axis that are used to find the content of an image.
 MOST_VOXELS_LOOKED_AT = 96
 
+# Scales of an affine alignment differ at least by this.
+LEAST_DIFFERENCE_OF_SCALES = 1e-9
+
 logger = logging.getLogger(__name__)
 
 
@@ -89,6 +92,7 @@ class Prepared:
         initial: 4x4 matrix from fixed to moving world coordinates in mm, RAS.
         appearances: interpretation of the intensities of "fixed" and "moving".
         sources: the cleaned images "fixed" and "moving", averaged for the working grid, on grids of their own.
+        uniform_scale: whether an affine alignment was given up for one with the same scale in all directions.
     """
 
     images: np.ndarray
@@ -96,6 +100,7 @@ class Prepared:
     initial: np.ndarray
     appearances: dict[str, Appearance]
     sources: dict[str, Volume]
+    uniform_scale: bool = False
 
     @property
     def volumes(self) -> dict[str, Volume]:
@@ -175,17 +180,17 @@ def prepare(pair: Pair, settings: Settings, align: Callable[..., np.ndarray] = a
         InputError: if the images do not overlap, or one is constant or almost empty.
     """
     scans = {role: Scan.of(pair, role, settings) for role in ROLES}
+    kind = settings.initial
+    if kind == "auto":
+        kind = "none" if pair.moving.grid.coincides_with(pair.fixed.grid) else "affine"
     spacing = settings.spacing_mm
     if isinstance(spacing, str):
         size = scans["fixed"].body.size
         # An affine alignment scales the moving image to the size of the fixed one.
-        scales = {role: size / scan.body.size if settings.initial == "affine" else 1.0 for role, scan in scans.items()}
+        scales = {role: size / scan.body.size if kind == "affine" else 1.0 for role, scan in scans.items()}
         voxels = max(min(scan.image.grid.spacing) * scales[role] for role, scan in scans.items())
         spacing = fitting_spacing(settings.trained_spacing_mm, settings.trained_body_mm, size, voxels)
     (fixed, fixed_mask), (moving, moving_mask) = (scans[role].averaged(spacing) for role in ROLES)
-    kind = settings.initial
-    if kind == "auto":
-        kind = "none" if pair.moving.grid.coincides_with(pair.fixed.grid) else "affine"
     initial = align(fixed, moving, kind, fixed_mask, moving_mask)
 
     shown = fixed_mask or foreground(fixed)
@@ -215,7 +220,9 @@ def prepare(pair: Pair, settings: Settings, align: Callable[..., np.ndarray] = a
             settings.trained_modality.upper(), *(appearances[role].modality.upper() for role in ROLES),
         )  # fmt: skip
     scaled = [scale(image, appearances[role].modality, role) for role, image in on_grid.items()]
-    return Prepared(np.stack(scaled), grid, initial, appearances, {"fixed": fixed, "moving": moving})
+    scales = np.linalg.svd(initial[:3, :3])[1]
+    alike = kind == "affine" and bool(np.ptp(scales) < LEAST_DIFFERENCE_OF_SCALES)
+    return Prepared(np.stack(scaled), grid, initial, appearances, {"fixed": fixed, "moving": moving}, alike)
 
 
 def _seen_by_both(grid: Grid, fixed: Grid, moving: Grid, initial: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from ..quality import (
     draw,
     evidence_of,
     field_helps,
+    in_view,
     motion,
     score_label_maps,
     similarity,
@@ -246,9 +247,10 @@ class Registration:
             labels: label values to score; by default all of the fixed label map.
 
         Returns:
-            - the measures of `similarity`, `displacement` and `evidence_of`, see `sacb_bundle.quality`, and of
-              `summary_of_labels` if there are both label maps;
+            - the measures of `similarity`, `displacement`, `in_view` and `evidence_of`, see `sacb_bundle.quality`, and
+              of `summary_of_labels` if there are both label maps;
             - alignment_shift_mm, alignment_turn_degrees, alignment_scale: shift, rotation and scale of the alignment;
+            - uniform_scale: whether an affine alignment was given up for one with the same scale in all directions;
             - alignment_alone: whether the field was replaced by zeros because it brought the images no closer;
             - fixed_modality, fixed_background, fixed_range, and of moving: interpretation of the intensities;
             - fixed_spacing, fixed_extent, and of moving: spacing of the image and its lengths along its axes, in mm;
@@ -276,7 +278,9 @@ class Registration:
             **displacement(self.transform, self.field),
             **evidence_of(prepared.volumes["fixed"], prepared.volumes["moving"], prepared.initial, prepared.sources),
             **{f"alignment_{name}": value for name, value in motion(prepared.initial, prepared.grid).items()},
+            **in_view(prepared.sources["fixed"], prepared.sources["moving"], prepared.initial),
             **taken_for,
+            "uniform_scale": prepared.uniform_scale,
             "alignment_alone": self.alignment_alone,
             **{f"{role}_spacing": list(grid.spacing) for role, grid in grids.items()},
             **{f"{role}_extent": list(grid.extent) for role, grid in grids.items()},
@@ -369,6 +373,9 @@ class Registration:
         """
         check_formats(formats)
         check_path(folder)
+        for name, given in (("measures", measures), ("facts", facts)):
+            if given is not None and not isinstance(given, Mapping):
+                raise InputError(f"{name} is {given!r}; it must be a dictionary.")
         folder = Path(folder)
         results = ResultFolder(folder, is_result)
         results.check()

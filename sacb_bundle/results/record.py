@@ -25,6 +25,7 @@ MEASURES = (
     "displacement_mean_mm", "displacement_max_mm", "displacement_border_mm", "inverse_failed_percent",
     "alignment_shift_mm", "alignment_turn_degrees", "alignment_scale",
     "mutual_information", "way_back_percent", "mirrored_ratio", "trust",
+    "fixed_in_view_percent", "moving_in_view_percent",
 )  # fmt: skip
 LARGEST_NUMBER = 1e15
 
@@ -230,7 +231,7 @@ _FACTS: dict[str, Callable[[object], bool]] = {
 _MEASURES: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(MEASURES, is_number),
     **dict.fromkeys(("spacing", "alignment_scale"), _is_positive),
-    "alignment_alone": lambda value: isinstance(value, bool),
+    **dict.fromkeys(("alignment_alone", "uniform_scale"), lambda value: isinstance(value, bool)),
     **dict.fromkeys(("fixed_modality", "moving_modality"), is_text),
     **dict.fromkeys(("fixed_background", "moving_background"), _is_number_or_none),
     **dict.fromkeys(("fixed_range", "moving_range"), _list_of(_is_number_or_none, length=2)),

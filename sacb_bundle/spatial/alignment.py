@@ -169,7 +169,9 @@ def _maximise_mutual_information(
             matrix = to_ras(affine)
             if _is_plausible(matrix):
                 return matrix
-            logger.warning("An affine alignment would distort the image, so the alignment is rigid.")
+            logger.warning(
+                "An affine alignment would distort the image, so the alignment has the same scale in all directions."
+            )
     except RuntimeError as error:  # too few of the sampled voxels map into the moving image
         raise InputError(
             "The images, or their masks, do not overlap enough to be aligned. Do both show the same part of the body?"

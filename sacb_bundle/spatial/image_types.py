@@ -15,6 +15,7 @@ from nibabel.freesurfer.mghformat import MGHError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from ..errors import InputError
+from ..files import check_path
 from .grid import Grid
 from .itk import itk_image
 from .nifti import nifti_image
@@ -45,9 +46,10 @@ def as_volume(image: object, name: str) -> Volume:
         >>> as_volume(image, "moving").grid.spacing
         (2.0, 2.0, 2.0)
     """
-    source = source_name(image, name)
     if isinstance(image, (str, Path)):
+        check_path(image)
         return read_volume(image)
+    source = source_name(image, name)
     if isinstance(image, Volume):
         checked_volume(image.values, image.grid.affine, source, image.sha256)
         return image

@@ -162,7 +162,7 @@ def check_label_interpolation(name: str) -> None:
     Raises:
         InputError: if it is neither "nearest" nor "linear".
     """
-    if name not in LABEL_SAMPLERS:
+    if not isinstance(name, str) or name not in LABEL_SAMPLERS:
         raise InputError(f'label_interpolation is {name!r}; it must be "nearest" or "linear".')
 
 

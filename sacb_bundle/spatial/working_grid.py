@@ -12,8 +12,9 @@ from .volume import Volume
 
 # Margin around the foreground; rounding up the sizes adds to it.
 MARGIN_VOXELS = 2
-# Sizes of a body, relative to those of the training, from and up to which the spacing of the training is kept.
-SMALL_BODY, LARGE_BODY = 0.8, 1.25
+# Sizes of a body, relative to those of the training. From USUAL to LARGE, the spacing of the training is kept. At SMALL
+# and below, the body gets as many voxels as in the training; between SMALL and USUAL, the spacing changes steadily.
+SMALL_BODY, USUAL_BODY, LARGE_BODY = 0.6, 0.8, 1.25
 # Memory of preparation and network, measured on a CPU (docs/performance.md).
 BYTES_PER_VOXEL = 250.0
 
@@ -38,11 +39,12 @@ def fitting_spacing(trained_mm: float, trained_body_mm: float | None, body_mm: f
     if trained_body_mm is None:
         return trained_mm
     ratio = body_mm / trained_body_mm
-    if SMALL_BODY <= ratio <= LARGE_BODY:
+    if USUAL_BODY <= ratio <= LARGE_BODY:
         return trained_mm
     if ratio > LARGE_BODY:
         return float(f"{trained_mm * ratio / LARGE_BODY:.2g}")
-    return min(trained_mm, float(f"{max(trained_mm * ratio / SMALL_BODY, voxels_mm):.2g}"))
+    share = ratio if ratio < SMALL_BODY else np.interp(ratio, (SMALL_BODY, USUAL_BODY), (SMALL_BODY, 1))
+    return min(trained_mm, float(f"{max(trained_mm * share, voxels_mm):.2g}"))
 
 
 def check_memory(grid: Grid) -> None:

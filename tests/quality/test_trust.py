@@ -101,6 +101,9 @@ def test_a_field_between_two_phases_of_a_scan_is_kept() -> None:
     everywhere = torch.full_like(field, 0.3)
     warped = warp(moving[None], everywhere - field)[0]
     assert field_helps(noisy, moving, warped)
+    # Equal images need no field, and must not be moved apart.
+    assert not field_helps(noisy, noisy, warp(noisy[None], everywhere)[0])
+    assert not field_helps(noisy, moving, warp(moving[None], 5 * everywhere)[0])
     # The same field is no help for images that are further apart.
     assert not field_helps(noisy, moving.roll(4, dims=1), warp(moving.roll(4, dims=1)[None], -everywhere)[0])
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sacb_bundle.metrics import dice
 from sacb_bundle.ops import warp
-from sacb_bundle.quality import evidence_of, flags_of, motion, verdict_of
+from sacb_bundle.quality import evidence_of, flags_of, in_view, motion, verdict_of
 from sacb_bundle.registration.intensities import appearance_of
 from sacb_bundle.registration.outputs import write_picture
 from sacb_bundle.registration.pair import Pair
@@ -147,3 +147,17 @@ def test_how_far_an_alignment_moves() -> None:
     assert moved["turn_degrees"] == pytest.approx(90)
     centre = GRID.corners.mean(axis=0)
     assert moved["shift_mm"] == pytest.approx(np.linalg.norm(turned[:3, :3] @ centre + turned[:3, 3] - centre))
+
+
+def test_how_much_of_the_images_is_in_view() -> None:
+    whole = Volume(np.pad(np.ones((20, 20, 20), np.float32), 2), Grid((24, 24, 24), np.eye(4)))
+    half = Volume(
+        whole.values[12:], Grid((12, 24, 24), np.array([[1, 0, 0, 12], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    )
+    assert in_view(whole, half, np.eye(4)) == {
+        "fixed_in_view_percent": pytest.approx(50, abs=1),
+        "moving_in_view_percent": 100.0,
+    }
+    away = np.eye(4)
+    away[0, 3] = 15.0
+    assert in_view(whole, half, away)["moving_in_view_percent"] == pytest.approx(70)

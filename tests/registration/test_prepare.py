@@ -40,7 +40,7 @@ def test_the_spacing_of_the_training_is_kept_for_usual_sizes() -> None:
 def test_the_spacing_follows_the_size_of_the_images(factor: float) -> None:
     """A brain of a mouse needs smaller voxels than in training, a large body larger ones."""
     spacing = spacing_of(scaled(factor))
-    assert spacing == pytest.approx(2.0 * factor / (0.8 if factor < 1 else 1.25), rel=0.1)
+    assert spacing == pytest.approx(2.0 * factor / (1 if factor < 1 else 1.25), rel=0.1)
     # A spacing that is given is taken.
     assert spacing_of(scaled(factor), spacing_mm=3.0 * factor) == pytest.approx(3.0 * factor)
 

@@ -14,9 +14,12 @@ from sacb_bundle.spatial import fitting_spacing
         (2.0, 120.0, 130.0, 5.0, 2.0),
         (2.0, 120.0, 96.0, 1.0, 2.0),  # the smallest and the largest body that count as usual
         (2.0, 120.0, 150.0, 1.0, 2.0),
-        (2.0, 120.0, 94.0, 1.0, 2.0),  # no jump beyond them
+        (2.0, 120.0, 95.0, 1.0, 2.0),  # no jump beyond them
         (2.0, 120.0, 153.0, 1.0, 2.0),
-        (2.0, 120.0, 9.0, 0.1, 0.19),  # a mouse brain
+        (2.0, 120.0, 84.0, 1.0, 1.6),
+        (2.0, 120.0, 72.0, 1.0, 1.2),
+        (2.0, 120.0, 71.0, 1.0, 1.2),
+        (2.0, 120.0, 9.0, 0.1, 0.15),  # a mouse brain
         (2.0, 120.0, 9.0, 0.3, 0.3),  # not finer than the images
         (2.0, 120.0, 9.0, 5.0, 2.0),  # nor coarser than in the training
         (2.0, 120.0, 38.0, 1.0, 1.0),  # a box around the hippocampus

@@ -37,6 +37,7 @@ STUDY: dict[str, Any] = {"format": FORMAT, "cases": [{"id": "case", "fixed": "/f
 WRONG = [None, True, "x", -1, 1.5, float("nan"), float("inf"), 10**400, [], {}, [1], {"a": 1}, "\ud800", "../../x"]
 # Values that are as good as those of the record, or that nothing reads.
 UNREAD = {"id", "weights", "version"}
+BOOLEANS = ("alignment_alone", "uniform_scale")
 
 
 def places(value: Any, above: tuple = ()) -> Iterator[tuple]:
@@ -88,14 +89,12 @@ def test_every_value_of_a_record_is_checked(place: tuple, folder: Path, tmp_path
         assert reason == "settings changed" if used else "case.json is" in reason
         if value in (True, "x", "\ud800") and place[0] not in UNREAD and value != record["settings"]:
             texts = ("settings", "fixed", "moving", "fixed_modality", "moving_modality")
-            assert not used or place[-1] in texts or (place[-1] == "alignment_alone" and value is True)
+            assert not used or place[-1] in texts or (place[-1] in BOOLEANS and value is True)
 
 
-@pytest.mark.parametrize(
-    "name", ["mutual_information", "way_back_percent", "mirrored_ratio", "trust", "alignment_alone"]
-)
+@pytest.mark.parametrize("name", ["mutual_information", "way_back_percent", "mirrored_ratio", "trust", *BOOLEANS])
 def test_records_without_the_evidence_are_damaged(name: str, folder: Path) -> None:
-    for value in (..., None, "1", [1.0], 1.0 if name == "alignment_alone" else True):
+    for value in (..., None, "1", [1.0], 1.0 if name in BOOLEANS else True):
         record = changed(RECORD, ("measures", name), value)
         (folder / "case" / "case.json").write_text(json.dumps(record))
         assert fault_of_record(folder / "case") == f"case.json is damaged: {name}"
