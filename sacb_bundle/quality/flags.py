@@ -9,8 +9,8 @@ from .trust import doubts_of
 
 LARGEST_FOLDING_PERCENT = 2.0
 LARGEST_INVERSE_FAILED_PERCENT = 5.0
-# Sizes of what an image shows, in mm, from a mouse embryo to a tall person.
-USUAL_SIZES_MM = 5.0, 2500.0
+# Lengths of images in mm, from the brain of a mouse to a tall person.
+USUAL_SIZES_MM = 8.0, 2500.0
 # Extent of an image across a slab, relative to its longest one.
 SLAB_SHARE = 0.2
 LEAST_IN_VIEW_PERCENT = 75.0
