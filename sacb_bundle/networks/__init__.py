@@ -3,7 +3,7 @@
 In every shape, D, H and W are the first, second and third axis of the array as nibabel gives it.
 """
 
-from .checkpoint import load_checkpoint, load_published_checkpoint, load_weights
+from .checkpoint import hash_of_weights, load_checkpoint, load_published_checkpoint, load_weights
 from .clustering import LloydKMeans, TorchKMeans
 from .matching import SimilarityMatching
 from .sacb import SACB
@@ -33,6 +33,7 @@ __all__ = [
     "WeightsInfo",
     "build_network",
     "describe",
+    "hash_of_weights",
     "info_path",
     "load_checkpoint",
     "load_network",

@@ -35,6 +35,9 @@ PUBLISHED_NAMES = (
 SHOWN_NAMES = 10
 PUBLISHED_BUFFER = re.compile(r"transformer\.\d+\.grid")
 
+# Attribute of a network for the hash of its weights.
+_HASH = "_weights_hash"
+
 
 def load_checkpoint(network: nn.Module, path: str | Path) -> nn.Module:
     """Load weights from a file into a network.
@@ -70,7 +73,20 @@ def load_weights(network: nn.Module, path: str | Path) -> str:
     state = next((content[key] for key in ("network", "model") if isinstance(content.get(key), Mapping)), content)
     check_weights(state, network.state_dict(), path)
     network.load_state_dict(state)
+    setattr(network, _HASH, sha256)
     return sha256
+
+
+def hash_of_weights(network: nn.Module) -> str:
+    """Return the hash of the weights that a network holds.
+
+    Args:
+        network: network, perhaps filled by `load_weights`.
+
+    Returns:
+        The SHA-256 of the bytes that were loaded, in hexadecimal; "" if none were.
+    """
+    return str(getattr(network, _HASH, ""))
 
 
 def load_published_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from monai.transforms import Transform as MonaiTransform
+from torch import nn
 
+from ..networks import hash_of_weights
 from ..registration.result import Registration
 from ..spatial import check_label_interpolation
 
@@ -17,19 +19,22 @@ class ToRegistrationd(MonaiTransform):
 
     Args:
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
-        weights: SHA-256 of the network's weights, for the record.
+        network: network that predicts the field; the record names its weights.
 
     Raises:
         InputError: if the interpolation is invalid.
     """
 
-    def __init__(self, label_interpolation: str = "nearest", weights: str = "") -> None:
+    def __init__(self, label_interpolation: str = "nearest", network: nn.Module | None = None) -> None:
         check_label_interpolation(label_interpolation)
         self.label_interpolation = label_interpolation
-        self.weights = weights
+        self._network = network
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the registration."""
         field = data["pred"].as_subclass(torch.Tensor).float()
-        options = {"label_interpolation": self.label_interpolation, "weights": self.weights}
-        return {**data, "registration": Registration(data["pair"], data["prepared"], field, **options)}
+        weights = "" if self._network is None else hash_of_weights(self._network)
+        result = Registration(
+            data["pair"], data["prepared"], field, label_interpolation=self.label_interpolation, weights=weights
+        )
+        return {**data, "registration": result}
