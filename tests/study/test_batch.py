@@ -272,7 +272,9 @@ def test_ranks_do_not_take_each_other_for_a_study_parted_otherwise(tmp_path: Pat
 
 def test_a_lock_of_another_program_does_not_stop_a_study(tmp_path: Path) -> None:
     with FileLock(tmp_path / ".lock-mine"):
-        Part(0, 1).take(tmp_path).release()
+        lock = Part(0, 1).take(tmp_path)
+        assert lock.is_locked
+        lock.release()
 
 
 def test_an_invalid_rank(table: Path, model: Path, tmp_path: Path, monkeypatch, capsys) -> None:
