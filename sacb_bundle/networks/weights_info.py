@@ -15,7 +15,7 @@ from torch import nn
 from ..checks import check_spacing
 from ..errors import InputError
 from ..files import read_json, write_json
-from .checkpoint import load_weights, write_whole
+from .checkpoint import load_checkpoint, write_whole
 from .sacb_net import SACBNet
 
 # Networks that a description may name. Add yours: NETWORKS["MyNet"] = MyNet.
@@ -202,7 +202,7 @@ def network_for(weights: str | Path, **changes: Any) -> nn.Module:
     return _built(read_info(weights), weights, changes)
 
 
-def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Module, WeightsInfo, str]:
+def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Module, WeightsInfo]:
     """Build the network of a file of weights and load them, ready for inference on a device.
 
     Args:
@@ -210,15 +210,14 @@ def load_network(weights: str | Path, device: str | torch.device) -> tuple[nn.Mo
         device: device of the network.
 
     Returns:
-        The network in evaluation mode, the description of its weights, and their SHA-256.
+        The network in evaluation mode, and the description of its weights.
 
     Raises:
-        InputError: as in `read_info`, `build_network` and `load_weights`.
+        InputError: as in `read_info`, `build_network` and `load_checkpoint`.
     """
     info = read_info(weights)
     network = _built(info, weights, {})
-    sha256 = load_weights(network, weights)
-    return network.to(device).eval(), info, sha256
+    return load_checkpoint(network, weights).to(device).eval(), info
 
 
 def _built(info: WeightsInfo, weights: str | Path, changes: Mapping[str, Any]) -> nn.Module:

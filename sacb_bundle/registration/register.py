@@ -11,7 +11,7 @@ from torch import nn
 
 from ..checks import chosen_device
 from ..files import check_path, shipped_weights
-from ..networks import load_network
+from ..networks import hash_of_weights, load_network
 from ..spatial import check_label_interpolation
 from .intensities import usable_info
 from .pair import as_pair
@@ -64,7 +64,7 @@ class Registrar:
         self.weights = Path(weights) if weights is not None else shipped_weights()
         self.device = chosen_device(device)
         self.amp = self.device.type == "cuda" if amp is None else amp
-        self.network, info, self.weights_hash = load_network(self.weights, self.device)
+        self.network, info = load_network(self.weights, self.device)
         self.info = usable_info(info, self.weights)
         self.settings = Settings(
             trained_spacing_mm=self.info.spacing_mm,
@@ -122,7 +122,7 @@ class Registrar:
             field,
             label_interpolation=self.label_interpolation,
             moving_source=moving,
-            weights=self.weights_hash,
+            weights=hash_of_weights(self.network),
         )
 
     def predict(self, prepared: Prepared) -> torch.Tensor:

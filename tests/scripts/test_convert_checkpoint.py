@@ -28,7 +28,7 @@ def test_converted_checkpoint_is_loadable(tmp_path: Path) -> None:
     run = convert(tmp_path / "published.pt", tmp_path / "model.pt")
     assert run.returncode == 0, run.stderr
     load_checkpoint(SACBNet(base_channels=2, descriptor="channel"), tmp_path / "model.pt")
-    network, info, _ = load_network(tmp_path / "model.pt", "cpu")
+    network, info = load_network(tmp_path / "model.pt", "cpu")
     assert (network.options["base_channels"], network.options["descriptor"]) == (2, "channel")
     assert (info.spacing_mm, info.modality) == (1.0, "mr")
 
