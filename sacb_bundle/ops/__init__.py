@@ -4,6 +4,7 @@ In every shape, D, H and W are the first, second and third axis of the array as 
 """
 
 from .adaptive_conv import adaptive_residual_conv3d
+from .captured import Captured, CapturedGradients
 from .conv import conv3d, conv_norm_leaky_relu
 from .descriptors import channel_descriptor, spatial_descriptor
 from .fused import fused_kernels
@@ -18,6 +19,8 @@ from .smoothness import squared_differences
 from .warp import compose, upsample_field, warp
 
 __all__ = [
+    "Captured",
+    "CapturedGradients",
     "adaptive_residual_conv3d",
     "channel_descriptor",
     "compose",

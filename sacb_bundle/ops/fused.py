@@ -56,6 +56,15 @@ def fused_kernels(enabled: bool) -> Iterator[None]:
         _enabled = before
 
 
+def fused_kernels_enabled() -> bool:
+    """Return whether the fused kernels are turned on.
+
+    Returns:
+        The setting of `fused_kernels` or SACB_FUSED; other conditions are not checked, see `runs_fused`.
+    """
+    return _enabled
+
+
 def runs_fused(x: torch.Tensor, channels: int = 1) -> bool:
     """Return whether operations on this tensor use the fused kernels.
 
