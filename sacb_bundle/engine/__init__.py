@@ -12,6 +12,7 @@ from .scores import EvaluationTables
 from .seed_epochs import SeedEpochs
 from .stop_if_diverged import StopIfDiverged
 from .summary_writer import LazySummaryWriter
+from .trainer import RegistrationTrainer
 from .training_info import data_names, training_info
 from .training_state import TrainingState, epochs_to_train
 from .validation import MeanLoss, higher_is_better, is_validated, lower_is_better
@@ -21,6 +22,7 @@ __all__ = [
     "LazySummaryWriter",
     "MeanLoss",
     "RegistrationInferer",
+    "RegistrationTrainer",
     "SaveBest",
     "SaveLast",
     "SeedEpochs",
