@@ -8,10 +8,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from monai.inferers import SimpleInferer
+from torch.nn.parallel import DistributedDataParallel
+
+from ..ops import Captured
 
 
 class RegistrationInferer(SimpleInferer):
     """Pad a pair with zeros on all sides to sizes that the network accepts, and crop the field to the pair's grid.
+
+    Repeated sizes are replayed on a GPU, see `sacb_bundle.ops.Captured`, if no gradients are needed.
 
     Args:
         size_divisor: number by which each size must be divisible.
@@ -20,6 +25,7 @@ class RegistrationInferer(SimpleInferer):
     def __init__(self, size_divisor: int) -> None:
         super().__init__()
         self.size_divisor = size_divisor
+        self._captured: Captured | None = None
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
@@ -33,7 +39,15 @@ class RegistrationInferer(SimpleInferer):
             for margin, start in zip(reversed(margins), reversed(starts), strict=True)
             for amount in (start, margin - start)
         ]
-        field = network(F.pad(inputs, padding), *args, **kwargs)
+        field = self._forward_of(network)(F.pad(inputs, padding), *args, **kwargs)
         for axis, (start, size) in enumerate(zip(starts, shape, strict=True), start=2):
             field = field.narrow(axis, start, size)
         return field
+
+    def _forward_of(self, network: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        """Return the function that applies the network."""
+        if torch.is_grad_enabled() or isinstance(network, DistributedDataParallel):
+            return network
+        if self._captured is None or self._captured.function is not network:
+            self._captured = Captured(network)
+        return self._captured

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ..checks import chosen_device
 from ..files import check_path, shipped_weights
 from ..networks import hash_of_weights, load_network
+from ..ops import Captured
 from ..spatial import check_label_interpolation
 from .intensities import usable_info
 from .pair import as_pair
@@ -65,6 +66,7 @@ class Registrar:
         self.device = chosen_device(device)
         self.amp = self.device.type == "cuda" if amp is None else amp
         self.network, info = load_network(self.weights, self.device)
+        self._forward = Captured(self.network)
         self.info = usable_info(info, self.weights)
         self.settings = Settings(
             trained_spacing_mm=self.info.spacing_mm,
@@ -135,14 +137,16 @@ class Registrar:
             The field (3, D, H, W) fp32 on the registrar's device, in voxels of the working grid, with components in the
             order of the axes.
         """
-        return predict(self.network, prepared.images, self.device, self.amp)
+        return predict(self._forward, prepared.images, self.device, self.amp)
 
 
-def predict(network: nn.Module, images: np.ndarray, device: torch.device, amp: bool) -> torch.Tensor:
+def predict(
+    network: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray, device: torch.device, amp: bool
+) -> torch.Tensor:
     """Predict the displacement field of two images on one grid.
 
     Args:
-        network: network, see `sacb_bundle.networks.RegistrationNetwork`.
+        network: network, see `sacb_bundle.networks.RegistrationNetwork`, or its calls as `sacb_bundle.ops.Captured`.
         images: (2, D, H, W) fp32 in [0, 1], moving and fixed.
         device: device of the network.
         amp: whether to compute in fp16.
