@@ -27,7 +27,7 @@ from torch import nn
 
 from sacb_bundle.losses import LocalNCCLoss, RegistrationLoss, SmoothnessLoss
 from sacb_bundle.networks import SACBNet
-from sacb_bundle.ops import fused_kernels
+from sacb_bundle.ops import Captured, CapturedGradients, fused_kernels
 from sacb_bundle.ops.fused import runs_fused
 
 PARTS = ("inference", "training", "operations")
@@ -154,7 +154,8 @@ def resident_mb(key: str) -> float:
 def network_costs(bench: Bench, shape: Shape, num_clusters: int, parts: Sequence[str]) -> dict[str, Cost]:
     """Measure inference and a training step (forward, NCC and smoothness, backward, Adam), including the first of each.
 
-    The first run in a process loads the kernels and compiles those missing from Triton's cache on disk.
+    The first run in a process loads the kernels and compiles those missing from Triton's cache on disk. On a CUDA
+    device, both are also measured as captured graphs that are replayed.
     """
     torch.manual_seed(0)
     network = SACBNet(num_clusters=num_clusters, max_iterations=K_MEANS_ITERATIONS).to(bench.device)
@@ -167,17 +168,36 @@ def network_costs(bench: Bench, shape: Shape, num_clusters: int, parts: Sequence
         with torch.no_grad(), bench.autocast():
             network(image)
 
+    def value_of(image: torch.Tensor) -> tuple[torch.Tensor]:
+        with bench.autocast():
+            return (loss(network(image), image),)
+
     def step() -> None:
         optimizer.zero_grad()
-        with bench.autocast():
-            value = loss(network(image), image)
-        value.backward()
+        value_of(image)[0].backward()
+        optimizer.step()
+
+    captured, gradients = Captured(network), CapturedGradients(value_of, network.parameters())
+
+    def replay() -> None:
+        with torch.no_grad(), bench.autocast():
+            captured(image)
+
+    def replayed_step() -> None:
+        gradients(image)
         optimizer.step()
 
     costs = {}
-    for part, name, run in (("inference", "inference", infer), ("training", "training step", step)):
+    for part, name, run, replayed in (
+        ("inference", "inference", infer, replay),
+        ("training", "training step", step, replayed_step),
+    ):
         if part in parts:
             costs[f"first {name}"], costs[name] = bench.once(run), bench.measure(run)
+            if bench.device.type == "cuda":
+                # The fourth run captures, and the measurement warms up with three.
+                replayed()
+                costs[f"replayed {name}"] = bench.measure(replayed)
     return costs
 
 
@@ -277,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"ceilings: {ceilings['GB/s']:.0f} GB/s, {ceilings['TFLOP/s']:.3g} TFLOP/s\n")
         costs = network_costs(bench, shape, options.clusters, options.measure)
         for name, cost in costs.items():
-            print(f"{name:20}{cost.ms:10.1f} ms{cost.peak_mb:10.0f} MB")
+            print(f"{name:24}{cost.ms:10.1f} ms{cost.peak_mb:10.0f} MB")
         rows = []
         if "operations" in options.measure:
             print("\n| operation | where | pass | ms | peak MB | GB/s | TFLOP/s | floor, ms | times floor |")
