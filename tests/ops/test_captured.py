@@ -30,6 +30,12 @@ class FakeGraph:
         return self.function(*inputs)
 
 
+@pytest.fixture(autouse=True)
+def _logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn on the logger, which MONAI's logging turns off if it exists when a workflow begins."""
+    monkeypatch.setattr(captured.logger, "disabled", False)
+
+
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> list[FakeGraph]:
     """Capture on the CPU, with graphs that are noted here."""
