@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
 
 import numpy as np
-import SimpleITK as sitk
 from scipy.ndimage import distance_transform_edt
 
 from ..errors import InputError
-from .alignment_start import StartSearch
-from .body import body_of, foreground
-from .grid import RAS_TO_LPS, Grid
-from .itk import itk_image, itk_mask, to_ras
+from .affine_fit import COARSE, FINE, AffineFit
+from .alignment_start import StartSearch, first_or_clearly_better
+from .body import body_of
+from .grid import Grid
 from .resampling import averaged
 from .transform import Transform
 from .volume import Volume, canonical
 
 # Raise it when a change of the code makes `align` find other matrices for the same images, so that those kept by
 # earlier versions (`AlignmentCache`) are found anew.
-ALIGNMENT_FORMAT = 1
-ITK_THREADS = Lock()
+ALIGNMENT_FORMAT = 2
 logger = logging.getLogger(__name__)
 INITIAL = ("none", "center", "rigid", "affine")
 # Images are averaged to this spacing, which is fine enough for alignment, or until a body has this size in voxels.
 SPACING_MM = 3.0
 SIZE_VOXELS = 36
-SHRINK_FACTORS = (2, 1)
-# ITK needs this size along each axis to smooth an image.
-LEAST_SIZE_VOXELS = 4
-# Number of voxels sampled to compare the images.
-NUM_SAMPLES = 50_000
-SEED = 1
-# Margin of background around the foreground that an affine alignment uses.
-MARGIN_VOXELS = 4.5
 # An affine transform must not scale one direction by more than this relative to another: a thin slab does not show how
 # large it is across.
 LARGEST_SCALE_RATIO = 3.0
+# Precision of the grid of an image to align, relative to the leading digit of its spacing.
+GRID_PRECISION = 1e-4
 # Least share of the smaller image that must overlap the other.
 LEAST_OVERLAP_SHARE = 0.05
 
@@ -53,16 +42,16 @@ def align(
 ) -> np.ndarray:
     """Find the affine transform from fixed to moving world coordinates that aligns the images.
 
-    The transform maximises Mattes' mutual information (SimpleITK). A search over rotations finds the start, see
-    `sacb_bundle.spatial.alignment_start`. The result is reproducible bit by bit, and does not depend on the order in
-    which the voxels are stored.
+    The transform maximises mutual information, see `sacb_bundle.spatial.affine_fit`. A search over rotations finds the
+    start, see `sacb_bundle.spatial.alignment_start`. The result is reproducible bit by bit. It does not depend on the
+    order in which the voxels are stored, and hardly on the rotation in the headers.
 
     Args:
         fixed: fixed image, whose minimum is its background.
         moving: moving image, likewise.
         initial: "none" (identity), "center" (translation), "rigid" (translation and rotation) or "affine".
         fixed_mask: mask of the part of the fixed image that counts, used unchanged. By default, the whole image counts,
-            and for the affine step the foreground with a margin of 4.5 voxels of at most 3 mm.
+            near its foreground.
         moving_mask: mask of the part of the moving image that counts, with the same default.
 
     Returns:
@@ -74,18 +63,9 @@ def align(
     check_initial(initial)
     matrix = np.eye(4)
     if initial != "none":
-        coarse_fixed, coarse_moving = _coarse(fixed, fixed_mask), _coarse(moving, moving_mask)
-        search = StartSearch(coarse_fixed, coarse_moving, scales=initial == "affine")
-        start = search.best_shift() if initial == "center" else search.best()
-        matrix = start.matrix
-        if initial != "center":
-            # Place the moving image where the start puts it; the rest is a small change.
-            there = np.linalg.inv(matrix)
-            moved_mask = moving_mask and _moved(moving_mask, there)
-            with _one_thread():
-                matrix = matrix @ _maximise_mutual_information(
-                    coarse_fixed, _moved(coarse_moving, there), initial, fixed_mask, moved_mask, start.centre
-                )
+        coarse = [_coarse(fixed, fixed_mask), _coarse(moving, moving_mask)]
+        search = StartSearch(coarse[0][0], coarse[1][0], scales=initial == "affine")
+        matrix = search.best_shift().matrix if initial == "center" else _fitted(search, coarse[0][1], coarse[1][1])
     overlap = max(
         Transform(matrix).share_inside(fixed.grid, moving.grid),
         Transform(np.linalg.inv(matrix)).share_inside(moving.grid, fixed.grid),
@@ -112,18 +92,14 @@ def check_initial(initial: str) -> None:
         raise InputError(f"initial is {initial!r}; it must be one of {', '.join(INITIAL)}.")
 
 
-def _coarse(image: Volume, mask: Volume | None) -> Volume:
-    """Average an image, with background outside its mask, and at least four slices along each axis."""
+def _coarse(image: Volume, mask: Volume | None) -> tuple[Volume, Volume | None]:
+    """Average an image, with background outside its mask, and its mask."""
     if mask is not None:
         image = Volume(np.where(mask.values > 0, image.values, image.values.min()), image.grid)
+        mask = canonical(Volume((mask.values > 0).astype(np.uint8), mask.grid))
     image = canonical(image)  # one order of the axes, so that the samples do not depend on that of the file
-    image = averaged(image, min(SPACING_MM, body_of(image).size / SIZE_VOXELS))
-    missing = [max(0, LEAST_SIZE_VOXELS - size) for size in image.grid.shape]
-    before = [number // 2 for number in missing]
-    values = np.pad(image.values, list(zip(before, np.subtract(missing, before), strict=True)), mode="edge")
-    shift = np.eye(4)
-    shift[:3, 3] = np.negative(before)
-    return Volume(values, Grid(values.shape, image.grid.affine @ shift))
+    spacing = min(SPACING_MM, body_of(image).size / SIZE_VOXELS)
+    return averaged(image, spacing), mask and averaged(mask, spacing)
 
 
 def _moved(volume: Volume, matrix: np.ndarray) -> Volume:
@@ -131,79 +107,62 @@ def _moved(volume: Volume, matrix: np.ndarray) -> Volume:
     return Volume(volume.values, Grid(volume.grid.shape, matrix @ volume.grid.affine))
 
 
-def _maximise_mutual_information(
-    fixed: Volume,
-    moving: Volume,
-    initial: str,
-    fixed_mask: Volume | None,
-    moving_mask: Volume | None,
-    centre: np.ndarray,
-) -> np.ndarray:
-    """Search from the identity for the "rigid" or "affine" transform of `align`.
+def _fitted(search: StartSearch, fixed_mask: Volume | None, moving_mask: Volume | None) -> np.ndarray:
+    """Return the "rigid" or "affine" transform of `align` for the images of a search.
 
-    Raises:
-        InputError: if the images do not overlap.
+    Args:
+        search: search for the start; its scales tell whether the transform is affine.
+        fixed_mask: mask of the fixed image, on its grid, or None.
+        moving_mask: mask of the moving image, likewise.
+
+    Returns:
+        The 4x4 matrix from fixed to moving world coordinates, in mm, RAS.
     """
-    images = itk_image(_without_extremes(fixed)), itk_image(_without_extremes(moving))
-    registration = sitk.ImageRegistrationMethod()
-    registration.SetMetricAsMattesMutualInformation(32)
-    registration.SetMetricSamplingStrategy(registration.REGULAR)
-    num_voxels = [images[0].GetNumberOfPixels() / shrink**3 for shrink in SHRINK_FACTORS]
-    registration.SetMetricSamplingPercentagePerLevel([min(1, NUM_SAMPLES / number) for number in num_voxels], SEED)
-    registration.SetInterpolator(sitk.sitkLinear)
-    if fixed_mask is not None:
-        registration.SetMetricFixedMask(itk_mask(fixed_mask))
-    if moving_mask is not None:
-        registration.SetMetricMovingMask(itk_mask(moving_mask))
-    start = sitk.Euler3DTransform()
-    start.SetCenter((RAS_TO_LPS @ centre).tolist())
-    try:
-        transform = _optimised(registration, *images, start)
-        if initial == "affine":
-            # Background near the body shows where the body ends; background further away gives no information on its
-            # size.
-            margin = MARGIN_VOXELS * min(SPACING_MM, body_of(fixed).size / SIZE_VOXELS)
-            registration.SetMetricFixedMask(itk_mask(fixed_mask or widened(foreground(fixed), margin)))
-            registration.SetMetricMovingMask(itk_mask(moving_mask or widened(foreground(moving), margin)))
-            affine = _optimised(registration, *images, _as_affine(transform))
-            matrix = to_ras(affine)
-            if _is_plausible(matrix):
-                return matrix
-            logger.warning(
-                "An affine alignment would distort the image, so the alignment has the same scale in all directions."
-            )
-    except RuntimeError as error:  # too few of the sampled voxels map into the moving image
-        raise InputError(
-            "The images, or their masks, do not overlap enough to be aligned. Do both show the same part of the body?"
-        ) from error
-    return to_ras(transform)
+    found = []
+    for start in search.finalists():
+        rotation = search.upright(start)
+        moving, frame = _in_frame(search.images[1], rotation)
+        images = search.images[0], moving
+        masks = fixed_mask, moving_mask and _in_frame(moving_mask, rotation)[0]
+        settled = StartSearch(*images, search.scales).settled(start.moved(frame))
+        fit = AffineFit(images, masks, settled, search.scales).improve(COARSE)
+        found.append((np.linalg.inv(frame) @ fit.matrix, fit, np.linalg.inv(frame)))
+    chosen = (
+        first_or_clearly_better([search.fine_score.judged(matrix) for matrix, *_ in found]) if len(found) > 1 else 0
+    )
+    _, fit, back = found[chosen]
+    matrix = fit.improve(FINE).matrix
+    if not _is_plausible(matrix):
+        logger.warning(
+            "An affine alignment would distort the image, so the alignment has the same scale in all directions."
+        )
+        matrix = AffineFit(fit.images, fit.masks, fit.start, strains=False).improve(COARSE).improve(FINE).matrix
+    return back @ matrix
+
+
+def _in_frame(volume: Volume, rotation: np.ndarray) -> tuple[Volume, np.ndarray]:
+    """Place an image so that its position does not depend on the rotation and the shift in its header.
+
+    Args:
+        volume: image.
+        rotation: 4x4 matrix that rotates it upright.
+
+    Returns:
+        The image with its first voxel at the origin, its axes close to those of the world, and a grid rounded to hide
+        the rounding of the header; and the 4x4 matrix that moves the image there.
+    """
+    upright = canonical(_moved(volume, rotation))
+    unit = GRID_PRECISION * 10.0 ** np.floor(np.log10(min(volume.grid.spacing)))
+    affine = np.eye(4)
+    affine[:3, :3] = unit * np.round(upright.grid.affine[:3, :3] / unit)
+    frame = affine @ np.linalg.inv(upright.grid.affine) @ rotation
+    return Volume(upright.values, Grid(upright.grid.shape, affine)), frame
 
 
 def _is_plausible(matrix: np.ndarray) -> bool:
     """Tell whether a 4x4 matrix neither mirrors nor scales one direction much more than another."""
     scales = np.linalg.svd(matrix[:3, :3])[1]
     return bool(np.linalg.det(matrix[:3, :3]) > 0 and scales[0] <= LARGEST_SCALE_RATIO * scales[-1])
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Limit ITK to one thread, since sums over several threads vary in their last digits between runs.
-
-    The limit holds for the whole process, so one alignment runs at a time.
-    """
-    with ITK_THREADS:
-        before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-        try:
-            yield
-        finally:
-            sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
-
-
-def _without_extremes(volume: Volume) -> Volume:
-    """Clip intensities to the 0.5th and 99.5th percentiles, unless these are equal."""
-    low, high = np.percentile(volume.values, (0.5, 99.5))
-    return Volume(np.clip(volume.values, low, high), volume.grid) if high > low else volume
 
 
 def widened(mask: Volume, margin: float) -> Volume:
@@ -218,27 +177,3 @@ def widened(mask: Volume, margin: float) -> Volume:
     """
     distance = distance_transform_edt(mask.values == 0, sampling=mask.grid.spacing)
     return Volume(distance <= margin, mask.grid)
-
-
-def _optimised(
-    registration: sitk.ImageRegistrationMethod, fixed: sitk.Image, moving: sitk.Image, start: sitk.Transform
-) -> sitk.Transform:
-    """Maximise mutual information over transforms of the type of `start`."""
-    registration.SetShrinkFactorsPerLevel(SHRINK_FACTORS)
-    registration.SetSmoothingSigmasPerLevel([shrink - 1 for shrink in SHRINK_FACTORS])
-    registration.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=1.0, minStep=1e-3, numberOfIterations=200, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-6
-    )
-    registration.SetOptimizerScalesFromPhysicalShift()
-    registration.SetInitialTransform(start, inPlace=False)
-    return registration.Execute(fixed, moving)
-
-
-def _as_affine(transform: sitk.Transform) -> sitk.AffineTransform:
-    """Convert a rigid transform to an affine one about the same centre."""
-    rigid = sitk.Euler3DTransform(sitk.CompositeTransform(transform).GetNthTransform(0))
-    affine = sitk.AffineTransform(3)
-    affine.SetCenter(rigid.GetCenter())
-    affine.SetMatrix(rigid.GetMatrix())
-    affine.SetTranslation(rigid.GetTranslation())
-    return affine

@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..files import read_or_empty, write_json
 from .alignment import ALIGNMENT_FORMAT, align
@@ -49,7 +48,7 @@ class AlignmentCache:
         """
         if initial == "none":
             return align(fixed, moving, initial, fixed_mask, moving_mask)
-        digest = hashlib.sha256(f"{ALIGNMENT_FORMAT} {sitk.Version_VersionString()} {initial}".encode())
+        digest = hashlib.sha256(f"{ALIGNMENT_FORMAT} {initial}".encode())
         for volume in (fixed, moving, fixed_mask, moving_mask):
             digest.update(_description(volume))
         path = self.folder / f"{digest.hexdigest()}.json"

@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from ..ops import local_ncc
 from .body import body_of, foreground
+from .grid import Grid
 from .mutual_information import MutualInformation, to_unit
 from .resampling import averaged, resample
 from .transform import Transform
@@ -35,9 +36,11 @@ FIRST_STEP_SHARE = 1 / 12
 FIRST_STEP_FACTOR = 1.1
 MOST_ROUNDS = 14
 # A start that scores so much better than all turns before they are refined is the right one.
-CLEAR_ADVANTAGE = 1.5
+CLEAR_ADVANTAGE = 1.7
 # A turn counts only if it scores so much better than the orientation in the headers.
 LEAST_ADVANTAGE = 1.5
+# A start that depends on the rotation in the headers is kept only if it scores so much better than one that does not.
+CLEARLY_BETTER = 1.1
 # Ratio of the sizes of two bodies that is natural variation, and the largest change of scale of a start.
 SAME_SIZE = (0.75, 1.33)
 LARGEST_FACTOR = 1.25
@@ -69,6 +72,17 @@ class Start:
         matrix[:3, 3] = self.target - matrix[:3, :3] @ self.centre
         return matrix
 
+    def moved(self, rotation: np.ndarray) -> Start:
+        """Return the start for the moving image at another position in the world.
+
+        Args:
+            rotation: 4x4 matrix of a rotation about the origin that moves it there.
+
+        Returns:
+            The start.
+        """
+        return replace(self, turn=rotation[:3, :3] @ self.turn, target=rotation[:3, :3] @ self.target)
+
 
 class BothWays:
     """Mutual information at the points of both images, averaged, so that all of both bodies counts.
@@ -89,35 +103,36 @@ class BothWays:
         self.forward = MutualInformation(images[0], images[1], shown[0], num_points)
         self.backward = MutualInformation(images[1], images[0], shown[1], num_points)
 
-    def __call__(self, starts: Sequence[Start]) -> np.ndarray:
-        """Score starts.
+    def __call__(self, matrices: Sequence[np.ndarray]) -> np.ndarray:
+        """Score transforms.
 
         Args:
-            starts: N starts.
+            matrices: N 4x4 matrices from fixed to moving world coordinates, in mm, RAS.
 
         Returns:
             The score of each, (N,).
         """
-        matrices = [start.matrix for start in starts]
         return (self.forward(matrices) + self.backward([np.linalg.inv(matrix) for matrix in matrices])) / 2
 
-    def local_correlation(self, start: Start) -> float:
-        """Measure how well details agree, in images of one contrast or of two.
+    def judged(self, matrix: np.ndarray) -> float:
+        """Score a transform by mutual information, and by how well details agree in images of one contrast or of two.
 
         Args:
-            start: start.
+            matrix: 4x4 matrix from fixed to moving world coordinates, in mm, RAS.
 
         Returns:
-            The mean squared local correlation over the body in the fixed image; 0 counts outside the moving image.
+            The score times the mean squared local correlation over the body in the fixed image; 0 counts outside the
+            moving image.
         """
         fixed, moving = (Volume(to_unit(image.values).astype(np.float32), image.grid) for image in self.images)
         inside = Volume(np.ones(moving.grid.shape, np.int32), moving.grid)
-        placed = resample(Transform(start.matrix), fixed.grid, [moving], [inside])
+        placed = resample(Transform(matrix), fixed.grid, [moving], [inside])
         pair = [torch.from_numpy(np.ascontiguousarray(image.values))[None, None] for image in (fixed, placed.images[0])]
         window = min(LOCAL_WINDOW, (min(fixed.grid.shape) - 1) // 2 * 2 + 1)  # odd, and inside the image
         with torch.no_grad():
             correlation = local_ncc(pair[1], pair[0], window)[0, 0].numpy()
-        return float(np.where(placed.labels[0].values > 0, correlation, 0)[self.shown].mean())
+        local = float(np.where(placed.labels[0].values > 0, correlation, 0)[self.shown].mean())
+        return float(self([matrix])[0]) * local
 
 
 class StartSearch:
@@ -145,26 +160,69 @@ class StartSearch:
         """Score for judging the best starts."""
         return BothWays(*self.images, self.sizes, FINE_VOXELS, FINE_POINTS)
 
-    def best(self) -> Start:
-        """Find the best start.
+    def finalists(self) -> list[Start]:
+        """List the starts among which the right one probably is.
 
-        The orientation in the headers is refined first. It is chosen if it is clearly better than 360 rotations that
-        cover all orientations; otherwise the best of these are refined, and judged at a finer resolution.
+        The orientation in the headers is refined first. If it is clearly better than 360 rotations that cover all
+        orientations, it is the only one; otherwise the best of these are refined, too.
 
         Returns:
-            The start: in the orientation of the headers, unless another one is clearly better.
+            Starts of different orientations: first the one in the orientation of the headers, then the others from the
+            best.
         """
         in_headers = self.refined(self.centred([np.eye(3)], in_place=True), 1)[0]
         turned = self.centred(_all_turns())
-        scores = self.coarse_score(turned)
+        scores = self._coarse_scores(turned)
         others = [not _close(start.turn, np.eye(3)) for start in turned]
         if in_headers[0] >= CLEAR_ADVANTAGE * scores[others].max():
-            return in_headers[1]
+            return [in_headers[1]]
         best = [start for _, start in self.refined(turned, NUM_REFINED, scores)]
-        finalists = self._improved(_apart([in_headers[1], *best], 1 + NUM_JUDGED), self.fine_score)
-        judged = [score * self.fine_score.local_correlation(start) for score, start in finalists]
-        winner = int(np.argmax(judged))
-        return finalists[winner if judged[winner] > LEAST_ADVANTAGE * judged[0] else 0][1]
+        return _apart([in_headers[1], *best], 1 + NUM_JUDGED)
+
+    def best(self) -> Start:
+        """Find the best start.
+
+        Returns:
+            The finalist of the best score at a finer resolution: that in the orientation of the headers, unless another
+            one is clearly better.
+        """
+        finalists = self.finalists()
+        if len(finalists) > 1:
+            finalists = [start for _, start in self._improved(finalists, self.fine_score)]
+        return finalists[first_or_clearly_better([self.fine_score.judged(start.matrix) for start in finalists])]
+
+    def upright(self, start: Start) -> np.ndarray:
+        """Return the rotation of the moving image that a start undoes, up to a smaller one.
+
+        It is the nearest of the 360 rotations of the search, between the axes of the voxels, so the same voxels come to
+        lie in the same position whatever the rotation in their header.
+
+        Args:
+            start: start.
+
+        Returns:
+            A 4x4 matrix that rotates the moving image about the origin.
+        """
+        fixed, moving = (_directions(image.grid) for image in self.images)
+        turns = np.stack(_all_turns()) @ np.diag([1.0, 1.0, np.sign(np.linalg.det(moving @ fixed))])
+        nearest = turns[int(np.tensordot(turns, moving.T @ start.turn @ fixed, 2).argmax())]
+        rotation = np.eye(4)
+        rotation[:3, :3] = (moving @ nearest @ fixed.T).T
+        return rotation
+
+    def settled(self, start: Start) -> Start:
+        """Find a start near one in the orientation of the headers that does not depend on the start itself.
+
+        Args:
+            start: start near it.
+
+        Returns:
+            The best refined one of those that place the centres of the bodies onto each other; the given one if it is
+            clearly better, such as for a part of a body.
+        """
+        (central_score, central), *_ = self.refined(self.centred([np.eye(3)]), 1)
+        own_score = float(self._coarse_scores([start])[0])
+        return start if own_score > CLEARLY_BETTER * central_score else central
 
     def best_shift(self) -> Start:
         """Find the better of the two starts that only shift: by the centres of mass, or by the middles of the bodies.
@@ -173,7 +231,7 @@ class StartSearch:
             The start, not refined.
         """
         shifts = [start for start in self.centred([np.eye(3)]) if start.ratio == 1]
-        return shifts[int(self.coarse_score(shifts).argmax())]
+        return shifts[int(self._coarse_scores(shifts).argmax())]
 
     def mirrored_ratio(self) -> float:
         """Compare the moving image with its mirror image, both near their position in the world.
@@ -218,20 +276,24 @@ class StartSearch:
         Returns:
             The scores and refined starts, best first.
         """
-        scores = self.coarse_score(starts) if scores is None else scores
+        scores = self._coarse_scores(starts) if scores is None else scores
         ranked = [starts[index] for index in np.argsort(-scores, kind="stable")]
         return sorted(self._improved(_apart(ranked, number), self.coarse_score), key=lambda item: -item[0])
 
+    def _coarse_scores(self, starts: Sequence[Start]) -> np.ndarray:
+        """Score starts (N,) at the coarse resolution."""
+        return self.coarse_score([start.matrix for start in starts])
+
     def _improved(self, starts: list[Start], score: BothWays) -> list[tuple[float, Start]]:
         """Improve starts by steps in each parameter, which become smaller when none helps."""
-        scores = score(starts).tolist()
+        scores = score([start.matrix for start in starts]).tolist()
         steps = [1.0] * len(starts)
         for _ in range(MOST_ROUNDS):
             active = [i for i, step in enumerate(steps) if step * FIRST_STEP_DEGREES >= LEAST_STEP_DEGREES]
             if not active:
                 break
             near = [self._neighbours(starts[i], steps[i]) for i in active]
-            found = score([start for group in near for start in group])
+            found = score([start.matrix for group in near for start in group])
             for i, group, group_scores in zip(active, near, np.split(found, len(active)), strict=True):
                 best = int(group_scores.argmax())
                 if group_scores[best] > scores[i]:
@@ -255,6 +317,19 @@ class StartSearch:
         return near
 
 
+def first_or_clearly_better(scores: Sequence[float]) -> int:
+    """Choose between the orientation of the headers and others.
+
+    Args:
+        scores: scores, that of the headers first.
+
+    Returns:
+        The index of the best score if it is clearly better than the first, otherwise 0.
+    """
+    best = int(np.argmax(scores))
+    return best if scores[best] > LEAST_ADVANTAGE * scores[0] else 0
+
+
 def _all_turns() -> list[np.ndarray]:
     """Return 360 rotation matrices: those that map axes onto axes, each with 15 finer rotations; the identity first."""
     axis_turns = sorted(Rotation.create_group("O").as_matrix(), key=lambda turn: -round(np.trace(turn)))
@@ -262,6 +337,12 @@ def _all_turns() -> list[np.ndarray]:
     directions = [*np.eye(3), *-np.eye(3), *corners]
     finer = [Rotation.from_rotvec(FINER_TURN_DEGREES * axis, degrees=True).as_matrix() for axis in directions]
     return [fine @ turn for fine in (np.eye(3), *finer) for turn in axis_turns]
+
+
+def _directions(grid: Grid) -> np.ndarray:
+    """Return the rotation matrix, or rotation and reflection, whose columns are nearest to the axes of a grid."""
+    left, _, right = np.linalg.svd(grid.affine[:3, :3] / np.array(grid.spacing))
+    return left @ right
 
 
 def _apart(starts: Sequence[Start], number: int | None = None) -> list[Start]:

@@ -80,18 +80,6 @@ def itk_image(volume: Volume) -> sitk.Image:
     return placed(sitk.GetImageFromArray(values.transpose(2, 1, 0)), volume.grid)
 
 
-def itk_mask(mask: Volume) -> sitk.Image:
-    """Convert a mask to an ITK image that is 1 where the mask is not 0.
-
-    Args:
-        mask: mask of any data type.
-
-    Returns:
-        The image, uint8, positioned in LPS; 0 elsewhere.
-    """
-    return itk_image(Volume((mask.values != 0).astype(np.uint8), mask.grid))
-
-
 def itk_field(displacement: DisplacementField) -> sitk.Image:
     """Convert a displacement field to an ITK image of vectors.
 

@@ -26,13 +26,6 @@ def test_images_lie_at_the_same_place_in_the_world(name: str) -> None:
     np.testing.assert_allclose(back.grid.affine, volume.grid.affine, atol=1e-9)
 
 
-def test_masks_are_0_and_1() -> None:
-    volume = pattern(GEOMETRIES["PIR"])
-    mask = volume_of_itk(itk.itk_mask(volume), "mask").values
-    assert mask.dtype == np.uint8
-    assert np.array_equal(mask, volume.values != 0)
-
-
 def test_fields_and_affine_transforms_move_points_as_ours_do() -> None:
     displacement = smooth_transform().displacement
     assert displacement is not None
