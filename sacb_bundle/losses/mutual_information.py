@@ -40,18 +40,26 @@ class MutualInformationLoss(nn.Module):
             raise InputError(f"num_bins is {num_bins}; it must be at least 2.")
         self.num_bins = num_bins
 
-    def forward(self, warped: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, warped: torch.Tensor, fixed: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return the loss of two images.
 
         Args:
             warped: warped moving image (B, 1, D, H, W) in [0, 1].
             fixed: fixed image (B, 1, D, H, W) in [0, 1].
+            mask: weights (B, 1, D, H, W) of the voxels of the fixed image, 0 where nothing is compared; by default, all
+                count alike.
 
         Returns:
             Scalar, the mean over the batch.
         """
         shares_warped, shares_fixed = self._shares(warped), self._shares(fixed)
-        joint = shares_warped.transpose(1, 2) @ shares_fixed / shares_warped.shape[1]
+        if mask is None:
+            joint = shares_warped.transpose(1, 2) @ shares_fixed / shares_warped.shape[1]
+        else:
+            weights = mask.flatten(1)[..., None]
+            joint = (weights * shares_warped).transpose(1, 2) @ shares_fixed / weights.sum(dim=1, keepdim=True)
         independent = joint.sum(2, keepdim=True) * joint.sum(1, keepdim=True)
         tiny = torch.finfo(joint.dtype).tiny
         return -(joint * (joint.clamp(min=tiny) / independent.clamp(min=tiny)).log()).sum(dim=(1, 2)).mean()

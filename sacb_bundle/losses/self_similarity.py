@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ..ops import self_similarity
+from .masked import masked_mean
 
 
 class SelfSimilarityLoss(nn.Module):
@@ -21,14 +22,18 @@ class SelfSimilarityLoss(nn.Module):
         0.0
     """
 
-    def forward(self, warped: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, warped: torch.Tensor, fixed: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return the loss of two images.
 
         Args:
             warped: warped moving image (B, 1, D, H, W).
             fixed: fixed image (B, 1, D, H, W).
+            mask: weights (B, 1, D, H, W) of the voxels of the fixed image, 0 where nothing is compared; by default, all
+                count alike.
 
         Returns:
             Scalar.
         """
-        return (self_similarity(warped) - self_similarity(fixed)).square().mean()
+        return masked_mean((self_similarity(warped, mask=mask) - self_similarity(fixed, mask=mask)).square(), mask)

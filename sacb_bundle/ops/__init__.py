@@ -11,7 +11,7 @@ from .fused import fused_kernels
 from .instance_norm import instance_norm_leaky_relu
 from .jacobian import determinant, jacobian
 from .kmeans import initial_centroids, kmeans
-from .lncc import local_ncc
+from .lncc import box_sum, local_ncc
 from .matching import match_similarity
 from .mind import self_similarity
 from .pool import halve
@@ -22,6 +22,7 @@ __all__ = [
     "Captured",
     "CapturedGradients",
     "adaptive_residual_conv3d",
+    "box_sum",
     "channel_descriptor",
     "compose",
     "conv3d",

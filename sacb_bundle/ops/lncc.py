@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from .fused import runs_fused
 
 
-def _box_sum(x: torch.Tensor, window: int, step: int = 1) -> torch.Tensor:
+def box_sum(x: torch.Tensor, window: int, step: int = 1) -> torch.Tensor:
     """Sum over a cubic window around each voxel, with zeros outside the image.
 
     Args:
@@ -68,7 +68,7 @@ def local_ncc(
             return LocalNCC.apply(first, second, window, eps, torch.is_grad_enabled())
     first, second = first.float(), second.float()
     moments = torch.cat([first, second, first * first, second * second, first * second], dim=1)
-    sum_1, sum_2, sum_11, sum_22, sum_12 = _box_sum(moments, window, step).split(1, dim=1)
+    sum_1, sum_2, sum_11, sum_22, sum_12 = box_sum(moments, window, step).split(1, dim=1)
     num_voxels = window**3
     cross = sum_12 - sum_1 * sum_2 / num_voxels
     variance_1 = sum_11 - sum_1 * sum_1 / num_voxels

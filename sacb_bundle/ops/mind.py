@@ -13,7 +13,7 @@ RADIUS, DISTANCE = 1, 2
 VARIANCE_LIMITS = (1e-3, 1e3)
 
 
-def self_similarity(image: torch.Tensor, step: int = 1) -> torch.Tensor:
+def self_similarity(image: torch.Tensor, step: int = 1, mask: torch.Tensor | None = None) -> torch.Tensor:
     """Describe each voxel by how patches around it resemble each other.
 
     The descriptor hardly depends on the contrast of an image, so descriptors of a T1 and a FLAIR of one person agree.
@@ -21,6 +21,8 @@ def self_similarity(image: torch.Tensor, step: int = 1) -> torch.Tensor:
     Args:
         image: image (B, 1, D, H, W).
         step: distance between the voxels that are described, along each axis.
+        mask: weights (B, 1, D, H, W) of the voxels in the mean of the local variance, which limits it; by default, all
+            count alike.
 
     Returns:
         Descriptors (B, 12, D, H, W) from 0 to 1, sizes divided by the step and rounded up.
@@ -45,5 +47,10 @@ def self_similarity(image: torch.Tensor, step: int = 1) -> torch.Tensor:
     distances = F.avg_pool3d(F.pad(differences, (RADIUS,) * 6, mode="replicate"), window, stride=step)
     distances = distances - distances.amin(dim=1, keepdim=True)
     variance = distances.mean(dim=1, keepdim=True)
-    low, high = (variance.mean().detach() * limit for limit in VARIANCE_LIMITS)
+    if mask is None:
+        mean = variance.mean()
+    else:
+        mask = mask[:, :, ::step, ::step, ::step]
+        mean = (variance * mask).sum() / mask.sum()
+    low, high = (mean.detach() * limit for limit in VARIANCE_LIMITS)
     return torch.exp(-distances / variance.clamp(low.clamp(min=1e-12), high.clamp(min=1e-12)))

@@ -1,5 +1,6 @@
 """Quality of a registration: measure it, judge it and draw it, from images, fields and transforms."""
 
+from .contrast import have_one_contrast
 from .flags import flags_of
 from .label_scores import score_label_maps, summary_of_labels
 from .measures import displacement, in_view, motion, similarity
@@ -15,6 +16,7 @@ __all__ = [
     "evidence_of",
     "field_helps",
     "flags_of",
+    "have_one_contrast",
     "in_view",
     "motion",
     "score_label_maps",

@@ -1,0 +1,278 @@
+"""Refine a registration: optimise a copy of the network's weights for the pair at hand."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from ..losses import LocalNCCLoss, MutualInformationLoss, RegistrationLoss, SelfSimilarityLoss, SmoothnessLoss
+from ..metrics import folding_percentage
+from ..ops import Captured
+from ..quality import have_one_contrast
+
+# Steps on a GPU, where they take a second or less.
+DEFAULT_STEPS = 50
+MOST_STEPS = 1000
+# Percentage of folded voxels that a refined field may have, even if the network's own has fewer.
+ALLOWED_FOLDING_PERCENT = 0.01
+# Number of points of the curve of the loss in the record.
+MOST_POINTS = 50
+# Memory that a step takes on a GPU, for a message.
+BYTES_PER_VOXEL = 900
+
+logger = logging.getLogger(__name__)
+# Refinements of one network share its copy, so they run one after the other.
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class _Method:
+    """How to refine with a measure of similarity.
+
+    Attributes:
+        similarity: similarity, as a loss.
+        scale: factor of that loss.
+        smoothness: weight of the smoothness of the field.
+        rate: largest learning rate, in the middle; it rises from 0 and falls to 0 as half a sine, since the first steps
+            of Adam are the least certain, and long refinements diverge at a constant rate.
+    """
+
+    similarity: nn.Module
+    scale: float
+    smoothness: float
+    rate: float
+
+
+METHODS = {
+    "lncc": _Method(LocalNCCLoss(7), scale=1.0, smoothness=0.7, rate=1e-3),
+    "mind": _Method(SelfSimilarityLoss(), scale=10.0, smoothness=3.0, rate=2e-3),
+    "mi": _Method(MutualInformationLoss(), scale=1.0, smoothness=0.7, rate=1e-3),
+}
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Settings of a refinement.
+
+    Attributes:
+        steps: number of steps; 0 for the network alone.
+        similarity: "lncc" for images of one contrast, "mind" or "mi" for others, or "auto" to choose "lncc" or "mind"
+            for each pair, see `sacb_bundle.quality.have_one_contrast`.
+        smoothness: weight of the smoothness of the field; by default, that of the similarity.
+
+    Raises:
+        InputError: if a value is invalid.
+    """
+
+    steps: int
+    similarity: str = "auto"
+    smoothness: float | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.steps) is not int or not 0 <= self.steps <= MOST_STEPS:
+            raise InputError(f"refine is {self.steps!r}; it must be a whole number of steps from 0 to {MOST_STEPS}.")
+        if self.similarity not in ("auto", *METHODS):
+            raise InputError(f"similarity is {self.similarity!r}; it must be one of auto, {', '.join(METHODS)}.")
+        weight = self.smoothness
+        if weight is not None and (type(weight) not in (int, float) or not 0 < weight < math.inf):
+            raise InputError(f"smoothness is {weight!r}; it must be a finite number above 0.")
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """A displacement field, and how it was refined.
+
+    Attributes:
+        field: displacement field (3, D, H, W) fp32 in voxels: the refined one, or the network's own.
+        steps: number of steps; 0 for the network alone.
+        similarity: "lncc", "mind" or "mi"; "" for the network alone.
+        losses: loss before each step and after the last; empty for the network alone, or if memory ran out.
+        best_step: number of steps after which the loss was lowest.
+        reason: why the network's own field was kept after all, in words; "" if it was not.
+    """
+
+    field: torch.Tensor
+    steps: int = 0
+    similarity: str = ""
+    losses: tuple[float, ...] = ()
+    best_step: int = 0
+    reason: str = ""
+
+    @property
+    def used(self) -> bool:
+        """Whether the field is the refined one."""
+        return self.steps > 0 and not self.reason
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts for the record: numbers that are not finite become None, and the curve at most 50 points."""
+        finite = [loss if math.isfinite(loss) else None for loss in self.losses]
+        step = max(1, math.ceil((len(finite) - 1) / (MOST_POINTS - 1)))
+        return {
+            "refine_steps": self.steps,
+            "refined": self.used,
+            "refine_reason": self.reason,
+            "refine_similarity": self.similarity,
+            "refine_best_step": self.best_step,
+            "loss_before": finite[0] if finite else None,
+            "loss_after": finite[self.best_step] if finite else None,
+            "loss_curve": finite[::step],
+        }
+
+
+class Refiner:
+    """Refine the displacement fields of a network, whose own weights never change.
+
+    Args:
+        network: network, see `sacb_bundle.networks.RegistrationNetwork`.
+        refinement: settings.
+    """
+
+    def __init__(self, network: nn.Module, refinement: Refinement) -> None:
+        self.network = network
+        self.refinement = refinement
+        self._optimisers: dict[str, _Optimiser] = {}
+
+    def __call__(self, images: torch.Tensor, field: torch.Tensor, masks: torch.Tensor | None = None) -> Refined:
+        """Refine a field, in fp32, whatever autocast and gradient mode are set.
+
+        Args:
+            images: pair (1, 2, D, H, W) fp32 in [0, 1], moving and fixed, on the device of the network.
+            field: displacement field (3, D, H, W) that the network predicts for it.
+            masks: masks (1, 2, D, H, W) of the moving and the fixed image, 0 where an image does not count; by default,
+                nothing is masked.
+
+        Returns:
+            The refined field, if it raises the similarity and does not fold more; otherwise, the network's own.
+
+        Raises:
+            InputError: if the masks leave nothing to compare.
+        """
+        steps, similarity = self.refinement.steps, self.refinement.similarity
+        if not steps:
+            return Refined(field)
+        if masks is not None and not masks.all(dim=1).any():
+            raise InputError("The masks leave nothing to compare: no voxel of the working grid is in both.")
+        if similarity == "auto":
+            similarity = "lncc" if have_one_contrast(*images[0].split(1), masks) else "mind"
+        logger.info("refinement: %d steps with %s", steps, similarity)
+        with _lock, torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+            try:
+                refined = self._refined(images, field, masks, similarity)
+            except torch.cuda.OutOfMemoryError:
+                self._optimisers.clear()
+                refined = Refined(field, steps, similarity, reason=_out_of_memory(images))
+        if refined.used:
+            logger.info("refinement: loss %.4f to %.4f", refined.losses[0], refined.losses[refined.best_step])
+        else:
+            logger.warning("The refinement is not used, and the field is the network's own: %s.", refined.reason)
+        return refined
+
+    def _refined(
+        self, images: torch.Tensor, own: torch.Tensor, masks: torch.Tensor | None, similarity: str
+    ) -> Refined:
+        """Return the result of a refinement with a given similarity."""
+        if similarity not in self._optimisers:
+            self._optimisers[similarity] = _Optimiser(self.network, METHODS[similarity], self.refinement.smoothness)
+        optimiser = self._optimisers[similarity]
+        optimiser.begin_with(self.network)
+        field, losses, best_step = optimiser.run(images, masks, self.refinement.steps)
+        reason = ""
+        if not math.isfinite(losses[0]):
+            reason = "the loss is not finite"
+        elif best_step == 0:
+            reason = "no step lowers the loss"
+        else:
+            with torch.no_grad():
+                before, after = (float(optimiser.loss.dissimilarity(u[None], images, masks)) for u in (own, field))
+            folds_before, folds_after = folding_percentage(own), folding_percentage(field)
+            if not after <= before:
+                reason = f"it lowers the similarity ({similarity}, as a loss: {before:.4f} to {after:.4f})"
+            elif folds_after > max(folds_before, ALLOWED_FOLDING_PERCENT):
+                reason = f"it folds at {folds_after:.3f} % of the voxels instead of {folds_before:.3f} %"
+        return Refined(own if reason else field, self.refinement.steps, similarity, losses, best_step, reason)
+
+
+class _Optimiser:
+    """Copy of a network whose weights are optimised for one pair after another; a GPU replays the steps.
+
+    Args:
+        network: network to copy.
+        method: loss and learning rate.
+        smoothness: weight of the smoothness; None for that of the method.
+    """
+
+    def __init__(self, network: nn.Module, method: _Method, smoothness: float | None) -> None:
+        self.network = copy.deepcopy(network).requires_grad_()
+        self.method = method
+        weight = (method.smoothness if smoothness is None else smoothness) / method.scale
+        self.loss = RegistrationLoss(method.similarity, SmoothnessLoss(), weight)
+        parameters = list(self.network.parameters())
+        device = parameters[0].device
+        # A tensor, so that a replayed step takes its new value.
+        self.rate = torch.zeros((), device=device)
+        self.adam = torch.optim.Adam(parameters, lr=self.rate, capturable=device.type == "cuda")
+        self._step = Captured(self._loss_and_field)
+
+    def begin_with(self, network: nn.Module) -> None:
+        """Take the weights of a network, and forget earlier steps, in place."""
+        self.network.load_state_dict(network.state_dict())
+        for state in self.adam.state.values():
+            for value in state.values():
+                value.zero_()
+
+    def run(
+        self, images: torch.Tensor, masks: torch.Tensor | None, steps: int
+    ) -> tuple[torch.Tensor, tuple[float, ...], int]:
+        """Optimise the weights, without waiting for the device before the end.
+
+        Args:
+            images: pair (1, 2, D, H, W).
+            masks: masks (1, 2, D, H, W), or None.
+            steps: number of steps.
+
+        Returns:
+            The field (3, D, H, W) of the lowest loss, the loss before each step and after the last, and the number of
+            steps after which it was lowest.
+        """
+        inputs = (images,) if masks is None else (images, masks)
+        best_loss = torch.full((), math.inf, device=images.device)
+        best_field = torch.zeros((), device=images.device)
+        losses = []
+        for step in range(steps + 1):
+            self.rate.fill_(self.method.rate * math.sin(math.pi * (step + 1) / (steps + 2)))
+            loss, field = self._step(*inputs)
+            better = loss < best_loss  # NaN never is
+            best_loss, best_field = torch.where(better, loss, best_loss), torch.where(better, field, best_field)
+            losses.append(loss)
+        values = torch.stack(losses)
+        best_step = int(torch.where(values.isfinite(), values, math.inf).argmin())
+        return best_field[0], tuple((self.method.scale * values).tolist()), best_step
+
+    def _loss_and_field(
+        self, images: torch.Tensor, masks: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss and the field of the current weights, and step."""
+        self.adam.zero_grad()
+        field = self.network(images)
+        loss = self.loss(field, images, masks)
+        loss.backward()
+        self.adam.step()
+        self.adam.zero_grad()
+        return loss.detach(), field.detach()
+
+
+def _out_of_memory(images: torch.Tensor) -> str:
+    """Explain that memory ran out."""
+    torch.cuda.empty_cache()
+    needed = BYTES_PER_VOXEL * images[0, 0].numel()
+    free, _ = torch.cuda.mem_get_info(images.device)
+    return f"it needs about {needed / 1e9:.1f} GB of GPU memory, of which {free / 1e9:.1f} GB are free"
