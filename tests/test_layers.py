@@ -21,7 +21,7 @@ ROOMS = {
     "spatial": {"ops"},
     "quality": {"ops", "metrics", "spatial"},
     "results": {"metrics"},
-    "registration": {"ops", "networks", "metrics", "spatial", "quality", "results"},
+    "registration": {"ops", "networks", "losses", "metrics", "spatial", "quality", "results"},
     "data": {"spatial", "registration"},
     "transforms": {"ops", "networks", "metrics", "spatial", "registration", "data"},
     "engine": {"ops", "networks", "losses", "metrics", "spatial", "registration", "data"},
@@ -29,7 +29,7 @@ ROOMS = {
 }
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 # Lines of code in the registration room, which a newcomer reads in one sitting.
-MOST_LINES_OF_REGISTRATION = 800
+MOST_LINES_OF_REGISTRATION = 900
 NO_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER
 }  # fmt: skip

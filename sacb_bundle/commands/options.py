@@ -17,6 +17,9 @@ from ..errors import InputError
 from ..files import check_file, check_name
 from ..registration.outputs import OUTPUTS, formats
 
+# Steps of a bare --refine, and similarities, as in `sacb_bundle.registration.refine`, which loads PyTorch.
+REFINE_STEPS = 50
+SIMILARITIES = ("auto", "lncc", "mind", "mi")
 INITIAL = ("none", "center", "rigid", "affine")
 
 
@@ -85,12 +88,39 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
         + "; ".join(f"{name}: {OUTPUTS[name].file.replace('{', '').replace('}', '')}" for name in formats()),
     )
     add_label_interpolation(verb)
+    _add_refinement(verb)
     verb.add_argument(
         "--model",
         type=file,
         help="weights, with a JSON file beside them that describes them (default: the shipped weights)",
     )
     add_device(verb)
+
+
+def _add_refinement(verb: argparse.ArgumentParser) -> None:
+    """Add the options of the refinement."""
+    verb.add_argument(
+        "--refine",
+        type=number,
+        nargs="?",
+        const=REFINE_STEPS,
+        metavar="STEPS",
+        help=f"optimise the network's weights for each pair, in {REFINE_STEPS} steps unless given (default: "
+        f"{REFINE_STEPS} on a GPU, 0 on the CPU; 0: the network alone)",
+    )
+    verb.add_argument(
+        "--similarity",
+        choices=SIMILARITIES,
+        default="auto",
+        help="similarity that --refine raises: lncc for images of one contrast, mind or mi for others (default: auto, "
+        "which chooses lncc or mind for each pair)",
+    )
+    verb.add_argument(
+        "--smoothness",
+        type=float,
+        metavar="W",
+        help="weight of the smoothness of the field in --refine (default: that of the similarity)",
+    )
 
 
 def add_overwrite(verb: argparse.ArgumentParser) -> None:

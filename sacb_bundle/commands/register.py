@@ -63,12 +63,16 @@ def run(options: argparse.Namespace) -> None:
         initial=options.initial,
         modality=options.modality,
         label_interpolation=options.label_interpolation,
+        refine=options.refine,
+        similarity=options.similarity,
+        smoothness=options.smoothness,
     )
     result = registrar(**images)
     measures = result.measures()
     facts = {
         "inputs": {role: str(path.absolute()) for role, path in images.items()},
-        "options": asdict(registrar.settings) | {"label_interpolation": registrar.label_interpolation},
+        "options": asdict(registrar.settings)
+        | {"label_interpolation": registrar.label_interpolation, "refinement": asdict(registrar.refinement)},
         "seconds": {"register": time.perf_counter() - start},
     }
     result.save(options.output, options.formats, measures=measures, facts=facts)

@@ -1,8 +1,8 @@
 """Components that the configs plug into the engines of MONAI and ignite."""
 
-from .batch import prepare_labelled_pair, prepare_pair
+from .batch import prepare_case, prepare_labelled_pair, prepare_pair
 from .command_line import check_command_line, keep_names, show_input_errors_plainly
-from .inferer import RegistrationInferer
+from .inferer import RefiningInferer, RegistrationInferer
 from .processes import join_processes
 from .progress import TrainingProgress
 from .run_folder import make_run_folders
@@ -21,6 +21,7 @@ __all__ = [
     "EvaluationTables",
     "LazySummaryWriter",
     "MeanLoss",
+    "RefiningInferer",
     "RegistrationInferer",
     "RegistrationTrainer",
     "SaveBest",
@@ -38,6 +39,7 @@ __all__ = [
     "keep_names",
     "lower_is_better",
     "make_run_folders",
+    "prepare_case",
     "prepare_labelled_pair",
     "prepare_pair",
     "show_input_errors_plainly",

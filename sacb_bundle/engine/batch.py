@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -23,6 +24,25 @@ def prepare_pair(
     """
     image = batch["image"].as_subclass(torch.Tensor).to(device, non_blocking=non_blocking)
     return image, image
+
+
+def prepare_case(
+    batch: Mapping[str, Any], device: str | torch.device, non_blocking: bool = False
+) -> tuple[torch.Tensor, torch.Tensor, tuple[()], dict[str, torch.Tensor | None]]:
+    """Return the input and target of the registration of a case, and the masks of its pair.
+
+    Args:
+        batch: batch of one case with "image" (1, 2, D, H, W), moving and fixed, and "prepared".
+        device: device to compute on.
+        non_blocking: whether the copy to the device is asynchronous, as in `torch.Tensor.to`.
+
+    Returns:
+        The images, twice, as in `prepare_pair`; no further arguments of the inferer; and the masks (1, 2, D, H, W) of
+        the moving and the fixed image as "masks", or None.
+    """
+    masks = batch["prepared"][0].masks
+    given = None if masks is None else torch.from_numpy(masks)[None].to(device, non_blocking=non_blocking)
+    return *prepare_pair(batch, device, non_blocking), (), {"masks": given}
 
 
 def prepare_labelled_pair(

@@ -11,6 +11,7 @@ from monai.inferers import SimpleInferer
 from torch.nn.parallel import DistributedDataParallel
 
 from ..ops import Captured
+from ..registration.refine import Refined, Refinement, Refiner
 
 
 class RegistrationInferer(SimpleInferer):
@@ -51,3 +52,34 @@ class RegistrationInferer(SimpleInferer):
         if self._captured is None or self._captured.function is not network:
             self._captured = Captured(network)
         return self._captured
+
+
+class RefiningInferer(RegistrationInferer):
+    """Predict the displacement field of a pair, and refine it by optimising the weights for the pair.
+
+    Args:
+        size_divisor: number by which each size must be divisible.
+        steps: number of steps; 0 for the network alone.
+        similarity: similarity to raise, see `sacb_bundle.registration.refine.Refinement`.
+        smoothness: weight of the smoothness; by default, that of the similarity.
+
+    Raises:
+        InputError: if an option is invalid.
+    """
+
+    def __init__(
+        self, size_divisor: int, steps: int, similarity: str = "auto", smoothness: float | None = None
+    ) -> None:
+        super().__init__(size_divisor)
+        self.refinement = Refinement(steps, similarity, smoothness)
+        self._refiner: Refiner | None = None
+
+    def __call__(  # type: ignore[override]
+        self, inputs: torch.Tensor, network: torch.nn.Module, masks: torch.Tensor | None = None
+    ) -> list[Refined]:
+        """Return the refined field of a batch of one pair (1, 2, D, H, W), as a batch."""
+        inputs = inputs.as_subclass(torch.Tensor)
+        (field,) = super().__call__(inputs, network).float()
+        if self._refiner is None or self._refiner.network is not network:
+            self._refiner = Refiner(network, self.refinement)
+        return [self._refiner(inputs, field, masks)]

@@ -93,6 +93,7 @@ class Prepared:
         appearances: interpretation of the intensities of "fixed" and "moving".
         sources: the cleaned images "fixed" and "moving", averaged for the working grid, on grids of their own.
         uniform_scale: whether an affine alignment was given up for one with the same scale in all directions.
+        masks: (2, D, H, W) bool, where the moving and the fixed image count; None if the pair has no masks.
     """
 
     images: np.ndarray
@@ -101,6 +102,7 @@ class Prepared:
     appearances: dict[str, Appearance]
     sources: dict[str, Volume]
     uniform_scale: bool = False
+    masks: np.ndarray | None = None
 
     @property
     def volumes(self) -> dict[str, Volume]:
@@ -222,7 +224,20 @@ def prepare(pair: Pair, settings: Settings, align: Callable[..., np.ndarray] = a
     scaled = [scale(image, appearances[role].modality, role) for role, image in on_grid.items()]
     scales = np.linalg.svd(initial[:3, :3])[1]
     alike = kind == "affine" and bool(np.ptp(scales) < LEAST_DIFFERENCE_OF_SCALES)
-    return Prepared(np.stack(scaled), grid, initial, appearances, {"fixed": fixed, "moving": moving}, alike)
+    masks = _masks_on(grid, initial, moving_mask, fixed_mask)
+    return Prepared(np.stack(scaled), grid, initial, appearances, {"fixed": fixed, "moving": moving}, alike, masks)
+
+
+def _masks_on(grid: Grid, initial: np.ndarray, moving: Volume | None, fixed: Volume | None) -> np.ndarray | None:
+    """Return the masks on a grid, bool (2, D, H, W), all True for an image without one; None if there are none."""
+    if moving is None and fixed is None:
+        return None
+    return np.stack(
+        [
+            np.ones(grid.shape, bool) if mask is None else resample(way, grid, labels=[mask]).labels[0].values > 0
+            for way, mask in ((Transform(initial), moving), (Transform(), fixed))
+        ]
+    )
 
 
 def _seen_by_both(grid: Grid, fixed: Grid, moving: Grid, initial: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from ..spatial import check_label_interpolation
 from .intensities import usable_info
 from .pair import as_pair
 from .prepare import Prepared, Settings, prepare
+from .refine import Refined, Refinement, Refiner, default_steps
 from .result import Registration
 
 
@@ -34,7 +35,11 @@ class Registrar:
             image.
         label_interpolation: interpolation of label maps: "nearest", or "linear" for the label with the largest linear
             weight.
-        amp: whether to compute in fp16; by default, on a GPU.
+        amp: whether the network computes in fp16; by default, on a GPU.
+        refine: number of steps that optimise the weights for each pair, see `sacb_bundle.registration.refine`; 0 for
+            the network alone; by default, 50 on a GPU and 0 on the CPU.
+        similarity: similarity that the refinement raises: "lncc", "mind", "mi", or "auto" to choose for each pair.
+        smoothness: weight of the smoothness in the refinement; by default, that of the similarity.
 
     Raises:
         InputError: if the weights or an option are invalid.
@@ -57,6 +62,9 @@ class Registrar:
         modality: str = "auto",
         label_interpolation: str = "nearest",
         amp: bool | None = None,
+        refine: int | None = None,
+        similarity: str = "auto",
+        smoothness: float | None = None,
     ) -> None:
         if weights is not None:
             check_path(weights)
@@ -65,8 +73,11 @@ class Registrar:
         self.weights = Path(weights) if weights is not None else shipped_weights()
         self.device = chosen_device(device)
         self.amp = self.device.type == "cuda" if amp is None else amp
+        steps = default_steps(self.device) if refine is None else refine
+        self.refinement = Refinement(steps, similarity, smoothness)
         self.network, info = load_network(self.weights, self.device)
         self._forward = Captured(self.network)
+        self._refiner = Refiner(self.network, self.refinement)
         self.info = usable_info(info, self.weights)
         self.settings = Settings(
             trained_spacing_mm=self.info.spacing_mm,
@@ -115,16 +126,17 @@ class Registrar:
         pair = as_pair(images | {"fixed_mask": fixed_mask, "moving_mask": moving_mask})
         # 2. Align, resample both images to a working grid around their foreground, and scale their intensities.
         prepared = prepare(pair, self.settings)
-        # 3. Predict the displacement field on that grid.
-        field = self.predict(prepared)
+        # 3. Predict the displacement field on that grid, and refine it by optimising the weights for this pair.
+        refined = self.refine(prepared, self.predict(prepared))
         # 4. Compose alignment and field. Warping interpolates once, from an image's own grid to the fixed grid.
         return Registration(
             pair,
             prepared,
-            field,
+            refined.field,
             label_interpolation=self.label_interpolation,
             moving_source=moving,
             weights=hash_of_weights(self.network),
+            refined=refined,
         )
 
     def predict(self, prepared: Prepared) -> torch.Tensor:
@@ -138,6 +150,22 @@ class Registrar:
             order of the axes.
         """
         return predict(self._forward, prepared.images, self.device, self.amp)
+
+    def refine(self, prepared: Prepared, field: torch.Tensor) -> Refined:
+        """Refine the displacement field of a prepared pair by the settings of the registrar.
+
+        Args:
+            prepared: pair on its working grid.
+            field: displacement field that the network predicts for it.
+
+        Returns:
+            The refined field, or the network's own, see `sacb_bundle.registration.refine.Refiner`.
+
+        Raises:
+            InputError: if the masks leave nothing to compare.
+        """
+        masks = None if prepared.masks is None else torch.from_numpy(prepared.masks)[None].to(self.device)
+        return self._refiner(torch.from_numpy(prepared.images)[None].to(self.device), field, masks)
 
 
 def predict(

@@ -52,6 +52,7 @@ from ..spatial import (
 from .outputs import check_formats, is_result, write_outputs
 from .pair import Pair, label_map_of
 from .prepare import Prepared
+from .refine import Refined
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Registration:
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
         moving_source: moving image as given; `warped` has its type. By default, a `Volume`.
         weights: SHA-256 of the network's weights, for the record.
+        refined: how the field was refined, for the measures; by default, not at all.
 
     Attributes:
         transform: transform from fixed to moving world coordinates in mm, RAS: alignment and displacement field.
@@ -84,6 +86,7 @@ class Registration:
         label_interpolation: str = "nearest",
         moving_source: Any = None,
         weights: str = "",
+        refined: Refined | None = None,
     ) -> None:
         if not field.isfinite().all():
             raise InputError(
@@ -95,6 +98,7 @@ class Registration:
         self.field = field
         self.label_interpolation = label_interpolation
         self.weights = weights
+        self.refined = Refined(field) if refined is None else refined
         self.moving_source = pair.moving if moving_source is None else moving_source
         self.alignment_alone = not self._field_helps()
         if self.alignment_alone:
@@ -251,6 +255,8 @@ class Registration:
               of `summary_of_labels` if there are both label maps;
             - alignment_shift_mm, alignment_turn_degrees, alignment_scale: shift, rotation and scale of the alignment;
             - uniform_scale: whether an affine alignment was given up for one with the same scale in all directions;
+            - refine_steps, refined, refine_reason, refine_similarity, refine_best_step, loss_before, loss_after,
+              loss_curve: the refinement, see `sacb_bundle.registration.refine.Refined`;
             - alignment_alone: whether the field was replaced by zeros because it brought the images no closer;
             - fixed_modality, fixed_background, fixed_range, and of moving: interpretation of the intensities;
             - fixed_spacing, fixed_extent, and of moving: spacing of the image and its lengths along its axes, in mm;
@@ -280,6 +286,7 @@ class Registration:
             **{f"alignment_{name}": value for name, value in motion(prepared.initial, prepared.grid).items()},
             **in_view(prepared.sources["fixed"], prepared.sources["moving"], prepared.initial),
             **taken_for,
+            **self.refined.facts,
             "uniform_scale": prepared.uniform_scale,
             "alignment_alone": self.alignment_alone,
             **{f"{role}_spacing": list(grid.spacing) for role, grid in grids.items()},

@@ -18,7 +18,7 @@ RECORD = "case.json"
 # Reason that a case of a study failed.
 FAILURE = "error.json"
 # Number of the format of these files and of study.json. Raise it when the meaning of a value changes.
-FORMAT = 4
+FORMAT = 5
 # Measures of every pair that are numbers, see `sacb_bundle.registration.result.Registration.measures`.
 MEASURES = (
     "similarity_before", "similarity_after", "folding_percent",
@@ -231,9 +231,11 @@ _FACTS: dict[str, Callable[[object], bool]] = {
 _MEASURES: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(MEASURES, is_number),
     **dict.fromkeys(("spacing", "alignment_scale"), _is_positive),
-    **dict.fromkeys(("alignment_alone", "uniform_scale"), lambda value: isinstance(value, bool)),
-    **dict.fromkeys(("fixed_modality", "moving_modality"), is_text),
-    **dict.fromkeys(("fixed_background", "moving_background"), _is_number_or_none),
+    **dict.fromkeys(("alignment_alone", "uniform_scale", "refined"), lambda value: isinstance(value, bool)),
+    **dict.fromkeys(("refine_steps", "refine_best_step"), _is_whole),
+    **dict.fromkeys(("fixed_modality", "moving_modality", "refine_reason", "refine_similarity"), is_text),
+    **dict.fromkeys(("fixed_background", "moving_background", "loss_before", "loss_after"), _is_number_or_none),
+    "loss_curve": _list_of(_is_number_or_none),
     **dict.fromkeys(("fixed_range", "moving_range"), _list_of(_is_number_or_none, length=2)),
     **dict.fromkeys(
         ("fixed_spacing", "moving_spacing", "fixed_extent", "moving_extent"), _list_of(_is_positive, length=3)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -54,6 +55,9 @@ COLUMNS = (
 # Number of cases from which on the page links to pictures, since browsers read a page as a whole.
 LEAST_CASES_WITH_LINKS = 500
 
+# Width and height of the curve of a loss, in pixels.
+CURVE_SIZE = 150, 36
+
 logger = logging.getLogger(__name__)
 
 
@@ -91,6 +95,8 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
         columns=[column for column in COLUMNS if any(r.measures.get(column[1]) is not None for r in records)],
         limits=flags,
         distributions=_distributions(records),
+        curve=_curve,
+        curve_size=CURVE_SIZE,
         picture=lambda record: _picture(record, inlined=len(records) < LEAST_CASES_WITH_LINKS),
     )
     with whole_file(output_dir / REPORT) as unfinished:
@@ -106,6 +112,18 @@ def _picture(record: CaseRecord, inlined: bool) -> str:
     if not record.measures or path.is_symlink() or not path.is_file():
         return ""
     return _data_url(path.read_bytes(), "image/jpeg") if inlined else quote(f"{path.parent.name}/{path.name}")
+
+
+def _curve(measures: Mapping[str, Any]) -> str:
+    """Return the points of the loss of a refinement, for a polyline of SVG; "" if there are fewer than two."""
+    width, height = CURVE_SIZE
+    losses = measures.get("loss_curve", [])
+    finite = [(place, loss) for place, loss in enumerate(losses) if loss is not None]
+    if len(finite) < 2:
+        return ""
+    least, largest = (limit(loss for _, loss in finite) for limit in (min, max))
+    across, down = width / (len(losses) - 1), height / max(largest - least, 1e-12)
+    return " ".join(f"{place * across:.1f},{(largest - loss) * down:.1f}" for place, loss in finite)
 
 
 def _data_url(content: bytes, kind: str) -> str:

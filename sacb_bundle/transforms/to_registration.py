@@ -10,12 +10,15 @@ from monai.transforms import Transform as MonaiTransform
 from torch import nn
 
 from ..networks import hash_of_weights
+from ..registration.refine import Refined
 from ..registration.result import Registration
 from ..spatial import check_label_interpolation
 
 
 class ToRegistrationd(MonaiTransform):
-    """Add "registration", a `sacb_bundle.registration.result.Registration` of "pair", "prepared" and the field "pred".
+    """Add "registration", a `sacb_bundle.registration.result.Registration` of "pair", "prepared" and "pred".
+
+    "pred" is a displacement field (3, D, H, W) or a `sacb_bundle.registration.refine.Refined`.
 
     Args:
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
@@ -32,9 +35,15 @@ class ToRegistrationd(MonaiTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the registration."""
-        field = data["pred"].as_subclass(torch.Tensor).float()
+        pred = data["pred"]
+        refined = pred if isinstance(pred, Refined) else Refined(pred.as_subclass(torch.Tensor).float())
         weights = "" if self._network is None else hash_of_weights(self._network)
         result = Registration(
-            data["pair"], data["prepared"], field, label_interpolation=self.label_interpolation, weights=weights
+            data["pair"],
+            data["prepared"],
+            refined.field,
+            label_interpolation=self.label_interpolation,
+            weights=weights,
+            refined=refined,
         )
         return {**data, "registration": result}

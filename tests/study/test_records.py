@@ -37,7 +37,7 @@ STUDY: dict[str, Any] = {"format": FORMAT, "cases": [{"id": "case", "fixed": "/f
 WRONG = [None, True, "x", -1, 1.5, float("nan"), float("inf"), 10**400, [], {}, [1], {"a": 1}, "\ud800", "../../x"]
 # Values that are as good as those of the record, or that nothing reads.
 UNREAD = {"id", "weights", "version"}
-BOOLEANS = ("alignment_alone", "uniform_scale")
+BOOLEANS = ("alignment_alone", "uniform_scale", "refined")
 
 
 def places(value: Any, above: tuple = ()) -> Iterator[tuple]:
@@ -89,6 +89,7 @@ def test_every_value_of_a_record_is_checked(place: tuple, folder: Path, tmp_path
         assert reason == "settings changed" if used else "case.json is" in reason
         if value in (True, "x", "\ud800") and place[0] not in UNREAD and value != record["settings"]:
             texts = ("settings", "fixed", "moving", "fixed_modality", "moving_modality")
+            texts += ("refine_reason", "refine_similarity")
             assert not used or place[-1] in texts or (place[-1] in BOOLEANS and value is True)
 
 

@@ -49,6 +49,14 @@ MEASURES = {
     "moving_extent": [200.0, 200.0, 180.0],
     "moving_spacing": [1.0, 1.0, 3.0],
     "spacing": 2.0,
+    "refine_steps": 3,
+    "refined": True,
+    "refine_reason": "",
+    "refine_similarity": "lncc",
+    "refine_best_step": 2,
+    "loss_before": -0.3,
+    "loss_after": -0.5,
+    "loss_curve": [-0.3, -0.4, -0.5, None],
 }
 
 
