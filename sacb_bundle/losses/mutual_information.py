@@ -40,9 +40,7 @@ class MutualInformationLoss(nn.Module):
             raise InputError(f"num_bins is {num_bins}; it must be at least 2.")
         self.num_bins = num_bins
 
-    def forward(
-        self, warped: torch.Tensor, fixed: torch.Tensor, mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, warped: torch.Tensor, fixed: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Return the loss of two images.
 
         Args:

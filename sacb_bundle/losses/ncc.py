@@ -35,15 +35,13 @@ class LocalNCCLoss(nn.Module):
             raise InputError(f"window is {window}; it must be an odd number of voxels, at least 3.")
         self.window = window
 
-    def forward(
-        self, warped: torch.Tensor, fixed: torch.Tensor, mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, warped: torch.Tensor, fixed: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Return the loss of two images.
 
         Args:
             warped: warped moving image (B, 1, D, H, W).
             fixed: fixed image (B, 1, D, H, W).
-            mask: weights (B, 1, D, H, W) of the voxels of the fixed image, 0 where no window is centred; by default, all
+            mask: weights (B, 1, D, H, W) of the voxels of the fixed image, by the centre of the window; by default, all
                 count alike.
 
         Returns:

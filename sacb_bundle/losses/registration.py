@@ -32,9 +32,7 @@ class RegistrationLoss(nn.Module):
         self.regulariser = regulariser
         self.regulariser_weight = regulariser_weight
 
-    def forward(
-        self, field: torch.Tensor, image: torch.Tensor, masks: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, field: torch.Tensor, image: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
         """Return the loss of a predicted displacement field; the target is the registered pair itself.
 
         Args:

@@ -22,9 +22,7 @@ class SelfSimilarityLoss(nn.Module):
         0.0
     """
 
-    def forward(
-        self, warped: torch.Tensor, fixed: torch.Tensor, mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, warped: torch.Tensor, fixed: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Return the loss of two images.
 
         Args:

@@ -174,7 +174,8 @@ class Refiner:
         if masks is not None and not masks.all(dim=1).any():
             raise InputError("The masks leave nothing to compare: no voxel of the working grid is in both.")
         if similarity == "auto":
-            similarity = "lncc" if have_one_contrast(*images[0].split(1), masks) else "mind"
+            moving, fixed = images[0].split(1)
+            similarity = "lncc" if have_one_contrast(moving, fixed, masks) else "mind"
         logger.info("refinement: %d steps with %s", steps, similarity)
         with _lock, torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
             try:
@@ -188,9 +189,7 @@ class Refiner:
             logger.warning("The refinement is not used, and the field is the network's own: %s.", refined.reason)
         return refined
 
-    def _refined(
-        self, images: torch.Tensor, own: torch.Tensor, masks: torch.Tensor | None, similarity: str
-    ) -> Refined:
+    def _refined(self, images: torch.Tensor, own: torch.Tensor, masks: torch.Tensor | None, similarity: str) -> Refined:
         """Return the result of a refinement with a given similarity."""
         if similarity not in self._optimisers:
             self._optimisers[similarity] = _Optimiser(self.network, METHODS[similarity], self.refinement.smoothness)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from sacb_bundle.commands import main, options
+from sacb_bundle.registration.refine import DEFAULT_STEPS, METHODS
 from sacb_bundle.spatial import INITIAL
 from tests.commands.conftest import AFFINE, voxels
 from tests.engine.workflows import ROOT
@@ -54,6 +55,12 @@ def bad_calls(scans: Path, registered: Path, folder: Path) -> dict[str, list[str
             "apply", "--output", str(folder / "out"), "--reference", fixed, "--transform", transform
         ],
         "There is nothing to score": ["evaluate"],
+        "refine is 1001; it must be a whole number of steps from 0 to 1000": [
+            *register, "--moving", moving, "--refine", "1001"
+        ],
+        "smoothness is -1.0; it must be a finite number above 0": [
+            *register, "--moving", moving, "--refine", "--smoothness", "-1"
+        ],
         "there is nothing to register": [
             *register, "--moving", moving, "--fixed-mask", str(folder / "dark.nii.gz")
         ],
@@ -133,6 +140,8 @@ def test_options_take_regular_files(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_the_choices_of_the_alignment_are_those_of_the_function() -> None:
     assert options.INITIAL == INITIAL
+    assert options.SIMILARITIES == ("auto", *METHODS)
+    assert options.REFINE_STEPS == DEFAULT_STEPS
 
 
 @pytest.mark.parametrize("verb", ["register", "apply", "invert", "evaluate", "train"])
