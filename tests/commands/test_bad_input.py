@@ -140,7 +140,7 @@ def test_options_take_regular_files(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_the_choices_of_the_alignment_are_those_of_the_function() -> None:
     assert options.INITIAL == INITIAL
-    assert options.SIMILARITIES == ("auto", *METHODS)
+    assert ("auto", *METHODS) == options.SIMILARITIES
     assert options.REFINE_STEPS == DEFAULT_STEPS
 
 
