@@ -174,7 +174,7 @@ def answer_of(task: Task, reference: float) -> Answer:
         if kind.cropped:
             labels = (read_label_map(inputs[f"{role}_labels"]) for role in ("fixed", "moving"))
             reference = mean_dice(read_transform(task.transform), *labels)
-    names = ("trust", "mutual_information", "way_back_percent", "mirrored_ratio", "alignment_scale")
+    names = ("trust", "mutual_information", "way_back_percent", "mirror_evidence", "alignment_scale")
     evidence = ", ".join(f"{name} {measures[name]:.3g}" for name in names)
     return Answer(reference, dice, measures["verdict"], tuple(flags_of(measures)), evidence=evidence)
 

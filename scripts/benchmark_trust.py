@@ -139,7 +139,7 @@ def run_trial(trial: Trial) -> tuple[Trial, str, str]:
     dice = float("nan")
     if trial.kind.startswith("right") and trial.fixed.labels and trial.moving.labels:
         dice = mean_dice(result.transform, *map(read_label_map, (trial.fixed.labels, trial.moving.labels)))
-    names = ("trust", "mutual_information", "way_back_percent", "mirrored_ratio", "alignment_scale")
+    names = ("trust", "mutual_information", "way_back_percent", "mirror_evidence", "alignment_scale")
     evidence = ", ".join(f"{name} {measures[name]:.3g}" for name in names)
     return trial, str(measures["verdict"]), f"Dice {dice:.3f}, {evidence}"
 

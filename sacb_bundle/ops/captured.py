@@ -214,6 +214,9 @@ def _end_failed_capture(graph: torch.cuda.CUDAGraph, pool: Any) -> None:
     with suppress(RuntimeError):  # an error that left the capture itself intact has ended it
         torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
         torch._C._cuda_releasePool(torch.cuda.current_device(), pool)
+    # PyTorch before 2.12 leaves the state of the random numbers in capture; a copy of it is not.
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    generator.graphsafe_set_state(generator.clone_state())
 
 
 def _needs_gradient(outputs: Any) -> bool:

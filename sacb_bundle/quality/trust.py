@@ -11,21 +11,21 @@ import torch
 from ..ops import self_similarity
 from ..spatial import Grid, MutualInformation, StartSearch, Volume
 from .measures import FOREGROUND, motion
+from .mirror import mirror_evidence
 
 NUM_POINTS = 60_000
 NUM_PLACES = 2000
 # Trust is a logistic function of the logarithm of the mutual information in nats, the round-trip error as a fraction of
 # the body size, and the logarithm of the scale. Its weights were fitted to real pairs, right and wrong ones
 # (docs/robustness.md).
-OFFSET, PER_LOG_INFORMATION, PER_WAY_BACK, PER_LOG_SCALE = 7.8, 1.5, -20.4, -4.4
+OFFSET, PER_LOG_INFORMATION, PER_WAY_BACK, PER_LOG_SCALE = 7.2, 2.0, -16.0, -3.6
 LEAST_INFORMATION, LARGEST_WAY_BACK = 0.005, 0.4
 VERDICTS = ("good", "doubtful", "failed")
 GOOD_FROM, FAILED_BELOW = 0.5, 0.2
 # An alignment that scales by more than this is a doubt, since the images may lack their sizes.
 LARGEST_SCALE = 1.8
-# Score of the mirrored moving image, relative to the image as it is, above which left and right look swapped
-# (docs/robustness.md).
-MIRRORED_FROM = 1.015
+# Evidence above which left and right look swapped (docs/robustness.md).
+MIRRORED_FROM = 0.24
 # A displacement field must lower the distance of the self-similarities at least to this share.
 LARGEST_DISTANCE_SHARE = 0.95
 # It must also raise the mutual information by this factor. For right pairs, the mutual information doubles; a field
@@ -54,12 +54,12 @@ def evidence_of(fixed: Volume, moving: Volume, initial: np.ndarray, sources: Map
         - mutual_information: mutual information of the aligned images, in nats, over the foreground of the fixed one;
         - way_back_percent: round-trip error, in percent of the body size: mean distance over the body between a point
           and where it returns after the alignment and an independent alignment from the moving to the fixed image;
-        - mirrored_ratio: score of the mirrored moving image relative to the score of the image as it is;
+        - mirror_evidence: see `mirror_evidence`;
         - trust: from 0 to 1, how much the agreement resembles that of right pairs rather than that of wrong pairs.
     """
     shown = fixed.values > FOREGROUND
     if not shown.any():
-        return {"mutual_information": 0.0, "way_back_percent": 100.0, "mirrored_ratio": 0.0, "trust": 0.0}
+        return {"mutual_information": 0.0, "way_back_percent": 100.0, "mirror_evidence": 0.0, "trust": 0.0}
     information = _mutual_information(fixed, moving)
     way_back = _way_back(fixed.grid.to_world(np.argwhere(shown)), initial, sources)
     scale = motion(initial, fixed.grid)["scale"]
@@ -72,7 +72,7 @@ def evidence_of(fixed: Volume, moving: Volume, initial: np.ndarray, sources: Map
     return {
         "mutual_information": information,
         "way_back_percent": 100 * way_back,
-        "mirrored_ratio": StartSearch(fixed, moving, scales=False).mirrored_ratio(),
+        "mirror_evidence": mirror_evidence(fixed, moving),
         "trust": float(1 / (1 + np.exp(-logit))),
     }
 
@@ -164,7 +164,7 @@ def doubts_of(measures: Mapping[str, Any]) -> list[str]:
         doubts.append(f"the images agree hardly better than unrelated ones (trust {measures['trust']:.2f})")
     if abs(np.log(measures["alignment_scale"])) > np.log(LARGEST_SCALE):
         doubts.append(f"the alignment scales by {measures['alignment_scale']:.2f}")
-    if measures["mirrored_ratio"] > MIRRORED_FROM:
+    if measures["mirror_evidence"] > MIRRORED_FROM:
         doubts.append("left and right look swapped in one of the headers")
     if "labels" in measures and not measures["labels"]:
         doubts.append("the label maps have no value in common")

@@ -24,7 +24,7 @@ MEASURES = (
     "similarity_before", "similarity_after", "folding_percent",
     "displacement_mean_mm", "displacement_max_mm", "displacement_border_mm", "inverse_failed_percent",
     "alignment_shift_mm", "alignment_turn_degrees", "alignment_scale",
-    "mutual_information", "way_back_percent", "mirrored_ratio", "trust",
+    "mutual_information", "way_back_percent", "mirror_evidence", "trust",
     "fixed_in_view_percent", "moving_in_view_percent",
 )  # fmt: skip
 LARGEST_NUMBER = 1e15

@@ -1,8 +1,9 @@
 """Coordinates: the only package that relates voxels, world coordinates (RAS, mm) and ITK's coordinates (LPS, mm)."""
 
+from .affine_fit import COARSE_FIT, AffineFit
 from .alignment import INITIAL, align, check_initial
 from .alignment_cache import AlignmentCache
-from .alignment_start import StartSearch
+from .alignment_start import Start, StartSearch
 from .body import Body, body_of, foreground
 from .common_part import common_part
 from .displacement_field import DisplacementField
@@ -31,9 +32,11 @@ from .volume_files import (
 from .working_grid import check_memory, fitting_spacing, working_grid
 
 __all__ = [
+    "COARSE_FIT",
     "INITIAL",
     "NIFTI_ENDINGS",
     "VOLUME_ENDINGS",
+    "AffineFit",
     "AlignmentCache",
     "Body",
     "DisplacementField",
@@ -41,6 +44,7 @@ __all__ = [
     "MutualInformation",
     "Resampled",
     "Series",
+    "Start",
     "StartSearch",
     "TrailingAxes",
     "Transform",

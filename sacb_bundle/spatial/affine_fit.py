@@ -33,7 +33,7 @@ class Level:
     margin_voxels: int
 
 
-COARSE, FINE = Level(32, 4000, 0.03, 2), Level(64, 16_000, 0.01, 4)
+COARSE_FIT, FINE_FIT = Level(32, 4000, 0.03, 2), Level(64, 16_000, 0.01, 4)
 NUM_STEPS = 60
 # The learning rate falls to this share.
 LAST_RATE_SHARE = 0.05

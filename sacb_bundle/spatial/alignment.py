@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from ..errors import InputError
-from .affine_fit import COARSE, FINE, AffineFit
+from .affine_fit import COARSE_FIT, FINE_FIT, AffineFit
 from .alignment_start import StartSearch, first_or_clearly_better
 from .body import body_of
 from .grid import Grid
@@ -125,18 +125,18 @@ def _fitted(search: StartSearch, fixed_mask: Volume | None, moving_mask: Volume 
         images = search.images[0], moving
         masks = fixed_mask, moving_mask and _in_frame(moving_mask, rotation)[0]
         settled = StartSearch(*images, search.scales).settled(start.moved(frame))
-        fit = AffineFit(images, masks, settled, search.scales).improve(COARSE)
+        fit = AffineFit(images, masks, settled, search.scales).improve(COARSE_FIT)
         found.append((np.linalg.inv(frame) @ fit.matrix, fit, np.linalg.inv(frame)))
     chosen = (
         first_or_clearly_better([search.fine_score.judged(matrix) for matrix, *_ in found]) if len(found) > 1 else 0
     )
     _, fit, back = found[chosen]
-    matrix = fit.improve(FINE).matrix
+    matrix = fit.improve(FINE_FIT).matrix
     if not _is_plausible(matrix):
         logger.warning(
             "An affine alignment would distort the image, so the alignment has the same scale in all directions."
         )
-        matrix = AffineFit(fit.images, fit.masks, fit.start, strains=False).improve(COARSE).improve(FINE).matrix
+        matrix = AffineFit(fit.images, fit.masks, fit.start, strains=False).improve(COARSE_FIT).improve(FINE_FIT).matrix
     return back @ matrix
 
 

@@ -233,19 +233,6 @@ class StartSearch:
         shifts = [start for start in self.centred([np.eye(3)]) if start.ratio == 1]
         return shifts[int(self._coarse_scores(shifts).argmax())]
 
-    def mirrored_ratio(self) -> float:
-        """Compare the moving image with its mirror image, both near their position in the world.
-
-        Returns:
-            The score of the image with left and right swapped, relative to the score of the image as it is.
-        """
-        fixed, moving = self.bodies
-        turns = np.eye(3), np.diag([-1.0, 1.0, 1.0])
-        (own, _), (mirrored, _) = self._improved(
-            [Start(turn, 1.0, fixed.mass, moving.mass) for turn in turns], self.fine_score
-        )
-        return mirrored / max(own, 1e-9)
-
     def centred(self, turns: Sequence[np.ndarray], in_place: bool = False) -> list[Start]:
         """List the starts of orientations.
 

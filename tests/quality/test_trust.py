@@ -17,7 +17,7 @@ from sacb_bundle.registration.prepare import Prepared, Settings, prepare
 from sacb_bundle.spatial import Volume
 
 FIXED, MOVING = phantom_images((48, 64, 48), amplitude=0.7)
-GOOD: dict[str, Any] = {"trust": 0.9, "alignment_scale": 1.0, "mirrored_ratio": 0.8}
+GOOD: dict[str, Any] = {"trust": 0.9, "alignment_scale": 1.0, "mirror_evidence": -0.3}
 SHIFT_VOXELS = 2
 
 
@@ -37,7 +37,7 @@ def test_images_of_the_same_thing_are_trusted() -> None:
     assert evidence["trust"] > 0.95
     assert evidence["mutual_information"] > 0.5
     assert evidence["way_back_percent"] < 5
-    assert evidence["mirrored_ratio"] < 1
+    assert evidence["mirror_evidence"] < 0
 
 
 def test_an_unrelated_image_is_not_trusted() -> None:
@@ -57,7 +57,7 @@ def test_an_image_without_foreground_is_not_trusted() -> None:
 
 def test_a_mirrored_image_is_seen() -> None:
     evidence = evidence_in(prepared(MOVING.values[::-1]))
-    assert evidence["mirrored_ratio"] > 1.1
+    assert evidence["mirror_evidence"] > 0.3
     assert doubts_of(GOOD | evidence) == ["left and right look swapped in one of the headers"]
 
 
@@ -120,8 +120,8 @@ def test_a_field_between_two_phases_of_a_scan_is_kept() -> None:
         ({"alignment_scale": 1.81}, "doubtful", ["the alignment scales by 1.81"]),
         ({"alignment_scale": 0.56}, "good", []),
         ({"alignment_scale": 0.55}, "doubtful", ["the alignment scales by 0.55"]),
-        ({"mirrored_ratio": 1.015}, "good", []),
-        ({"mirrored_ratio": 1.016}, "doubtful", ["left and right look swapped in one of the headers"]),
+        ({"mirror_evidence": 0.24}, "good", []),
+        ({"mirror_evidence": 0.25}, "doubtful", ["left and right look swapped in one of the headers"]),
         ({"dice_before": 0.7, "dice_after": 0.651}, "good", []),
         ({"dice_before": 0.7, "dice_after": 0.649}, "doubtful", ["Dice falls: 0.700 to 0.649"]),
         ({"dice_before": None, "dice_after": None}, "good", []),

@@ -93,7 +93,7 @@ def test_every_value_of_a_record_is_checked(place: tuple, folder: Path, tmp_path
             assert not used or place[-1] in texts or (place[-1] in BOOLEANS and value is True)
 
 
-@pytest.mark.parametrize("name", ["mutual_information", "way_back_percent", "mirrored_ratio", "trust", *BOOLEANS])
+@pytest.mark.parametrize("name", ["mutual_information", "way_back_percent", "mirror_evidence", "trust", *BOOLEANS])
 def test_records_without_the_evidence_are_damaged(name: str, folder: Path) -> None:
     for value in (..., None, "1", [1.0], 1.0 if name in BOOLEANS else True):
         record = changed(RECORD, ("measures", name), value)
