@@ -9,7 +9,10 @@ from ..ops import determinant, jacobian
 
 
 class FoldingLoss(nn.Module):
-    """Mean amount by which the Jacobian determinant of v + u(v) is below 0; 0 without folds.
+    """Mean amount by which the Jacobian determinant of v + u(v) is below a limit; 0 without folds.
+
+    Args:
+        least_determinant: limit. One above 0 keeps a distance from folds.
 
     Source: T. C. W. Mok and A. C. S. Chung, "Fast symmetric diffeomorphic image registration with convolutional neural
     networks", CVPR 2020.
@@ -22,6 +25,10 @@ class FoldingLoss(nn.Module):
         2.0
     """
 
+    def __init__(self, least_determinant: float = 0.0) -> None:
+        super().__init__()
+        self.least_determinant = least_determinant
+
     def forward(self, field: torch.Tensor) -> torch.Tensor:
         """Return the loss of a displacement field.
 
@@ -31,4 +38,4 @@ class FoldingLoss(nn.Module):
         Returns:
             Scalar.
         """
-        return torch.relu(-determinant(*jacobian(field.float()))).mean()
+        return torch.relu(self.least_determinant - determinant(*jacobian(field.float()))).mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections import OrderedDict
@@ -154,6 +155,10 @@ class _Graph:
             self.graph = torch.cuda.CUDAGraph()
             # Weights that autocast has converted earlier are freed when it ends.
             torch.clear_autocast_cache()
+            # A graph that the garbage collector frees would end this capture.
+            collects = gc.isenabled()
+            gc.collect()
+            gc.disable()
             try:
                 with torch.cuda.graph(self.graph, self.pool, _capture_stream(device), "thread_local"):
                     self.outputs = function(*self.inputs)
@@ -164,6 +169,8 @@ class _Graph:
                 raise
             finally:
                 torch.clear_autocast_cache()
+                if collects:
+                    gc.enable()
 
     def replay(self, inputs: Sequence[torch.Tensor]) -> Any:
         """Return copies of the outputs for inputs of the same signature."""

@@ -13,7 +13,14 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..losses import LocalNCCLoss, MutualInformationLoss, RegistrationLoss, SelfSimilarityLoss, SmoothnessLoss
+from ..losses import (
+    FoldingLoss,
+    LocalNCCLoss,
+    MutualInformationLoss,
+    RegistrationLoss,
+    SelfSimilarityLoss,
+    SmoothnessLoss,
+)
 from ..metrics import folding_percentage
 from ..ops import Captured
 from ..quality import have_one_contrast
@@ -23,6 +30,8 @@ DEFAULT_STEPS = 50
 MOST_STEPS = 1000
 # Percentage of folded voxels that a refined field may have, even if the network's own has fewer.
 ALLOWED_FOLDING_PERCENT = 0.01
+# Weight of the penalty on folds, and the determinant below which it acts.
+FOLDING_WEIGHT, LEAST_DETERMINANT = 100.0, 0.1
 # Number of points of the curve of the loss in the record.
 MOST_POINTS = 50
 # Memory that a step takes on a GPU, for a message.
@@ -212,6 +221,23 @@ class Refiner:
         return Refined(own if reason else field, self.refinement.steps, similarity, losses, best_step, reason)
 
 
+class _Regulariser(nn.Module):
+    """Smoothness of a displacement field, and a penalty on its folds.
+
+    Args:
+        weight: weight of the smoothness.
+    """
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.smoothness, self.folding = SmoothnessLoss(), FoldingLoss(LEAST_DETERMINANT)
+
+    def forward(self, field: torch.Tensor) -> torch.Tensor:
+        """Return the loss of a displacement field (B, 3, D, H, W), in voxels."""
+        return self.weight * self.smoothness(field) + FOLDING_WEIGHT * self.folding(field)
+
+
 class _Optimiser:
     """Copy of a network whose weights are optimised for one pair after another; a GPU replays the steps.
 
@@ -224,8 +250,8 @@ class _Optimiser:
     def __init__(self, network: nn.Module, method: _Method, smoothness: float | None) -> None:
         self.network = copy.deepcopy(network).requires_grad_()
         self.method = method
-        weight = (method.smoothness if smoothness is None else smoothness) / method.scale
-        self.loss = RegistrationLoss(method.similarity, SmoothnessLoss(), weight)
+        weight = method.smoothness if smoothness is None else smoothness
+        self.loss = RegistrationLoss(method.similarity, _Regulariser(weight), 1 / method.scale)
         parameters = list(self.network.parameters())
         device = parameters[0].device
         # A tensor, so that a replayed step takes its new value.
