@@ -1,7 +1,7 @@
 """Measure what refinement gains: Dice, folding and seconds after given numbers of steps.
 
 DATA holds the sets of scans named below, each with images/ and labels/. Pairs are aligned and prepared once; the label
-maps are scored on the fixed image's own grid.
+maps are scored on the working grid.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from sacb_bundle.quality.measures import FOREGROUND
 from sacb_bundle.registration.pair import as_pair
 from sacb_bundle.registration.prepare import Prepared, prepare
 from sacb_bundle.registration.refine import METHODS, Refinement, Refiner
-from sacb_bundle.spatial import DisplacementField, Transform, read_label_map
+from sacb_bundle.spatial import DisplacementField, Transform, Volume, read_label_map, resample
 
 SETS = ("oasis_malf_2mm", "oasis_malf_1mm", "hippocampus_msd", "openkbp_hn_ct_3mm", "btcv_abdomen_ct")
+# Spacing of the working grid, where it is not that of the training.
+SPACING_MM = {"oasis_malf_1mm": 1.0}
 
 
 def prepared_pair(registrar: Registrar, fixed: Subject, moving: Subject, inverted: bool) -> Prepared:
@@ -40,11 +42,31 @@ def prepared_pair(registrar: Registrar, fixed: Subject, moving: Subject, inverte
     Returns:
         The pair on its working grid.
     """
-    prepared = prepare(as_pair({"fixed": fixed.image, "moving": moving.image}), registrar.settings)
+    spacing = SPACING_MM.get(fixed.image.parent.parent.name, registrar.settings.spacing_mm)
+    settings = replace(registrar.settings, spacing_mm=spacing)
+    prepared = prepare(as_pair({"fixed": fixed.image, "moving": moving.image}), settings)
     if not inverted:
         return prepared
     image, other = prepared.images
     return replace(prepared, images=np.stack([np.where(image > FOREGROUND, 1 - image, image), other]))
+
+
+def labels_on_grid(prepared: Prepared, fixed: Subject, moving: Subject) -> list[Volume]:
+    """Return the fixed and the aligned moving label map on the working grid.
+
+    Args:
+        prepared: prepared pair.
+        fixed: fixed subject, with labels.
+        moving: moving subject, with labels.
+
+    Returns:
+        The label maps.
+    """
+    found = []
+    for subject, transform in ((fixed, Transform()), (moving, Transform(prepared.initial))):
+        if subject.labels is not None:
+            found += resample(transform, prepared.grid, labels=[read_label_map(subject.labels)]).labels
+    return found
 
 
 def measure(
@@ -64,9 +86,9 @@ def measure(
     rows = []
     for fixed, moving in found:
         prepared = prepared_pair(registrar, fixed, moving, inverted)
-        labels = [read_label_map(subject.labels) for subject in (fixed, moving) if subject.labels is not None]
+        labels = labels_on_grid(prepared, fixed, moving)
         images = torch.from_numpy(prepared.images)[None].to(registrar.device)
-        row = [(mean_dice(Transform(prepared.initial), *labels), 0.0, 0.0)]
+        row = [(mean_dice(Transform(), *labels), 0.0, 0.0)]
         own = registrar.predict(prepared)
         for refiner in refiners:
             _wait(registrar.device)
@@ -74,7 +96,7 @@ def measure(
             field = refiner(images, own).field
             _wait(registrar.device)
             seconds = time.perf_counter() - start
-            transform = Transform(prepared.initial, DisplacementField.from_voxels(field, prepared.grid))
+            transform = Transform(displacement=DisplacementField.from_voxels(field, prepared.grid))
             row.append((mean_dice(transform, *labels), folding_percentage(field), seconds))
         rows.append(row)
     return np.array(rows)

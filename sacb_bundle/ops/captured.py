@@ -61,18 +61,23 @@ class Captured:
         """Return the results of the function, which later calls do not overwrite."""
         if not (self._can_be_captured and _runs_on_gpu(inputs)):
             return self.function(*inputs)
+        signature = _signature(inputs)
         with _lock:
-            graph = self._graph_of(inputs)
+            graph = self._graph_of(signature, inputs)
             if graph is not None:
                 return graph.replay(inputs)
-        return self.function(*inputs)
+        outputs = self.function(*inputs)
+        with _lock:  # only calls that have ended count, since kernels cannot be loaded within a capture
+            calls = self._signatures.get(signature)
+            if isinstance(calls, int):
+                self._signatures[signature] = calls + 1
+        return outputs
 
-    def _graph_of(self, inputs: Sequence[torch.Tensor]) -> _Graph | None:
+    def _graph_of(self, signature: tuple[object, ...], inputs: Sequence[torch.Tensor]) -> _Graph | None:
         """Return the graph for inputs, captured now if it is time; None to run the function."""
-        signature = _signature(inputs)
         known = self._signatures.pop(signature, 0)
-        if isinstance(known, int):
-            known = known + 1 if known < EAGER_CALLS else self._capture(inputs)
+        if isinstance(known, int) and known >= EAGER_CALLS:
+            known = self._capture(inputs)
         self._signatures[signature] = known
         if len(self._signatures) > MOST_SIGNATURES:
             self._signatures.popitem(last=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch.nn import functional as F
 
 # Neighbours of a voxel along the axes; pairs of them that are not opposite are compared.
 NEIGHBOURS = ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1))
@@ -36,15 +35,14 @@ def self_similarity(image: torch.Tensor, step: int = 1, mask: torch.Tensor | Non
         >>> bool((self_similarity(image) - self_similarity(1 - image)).abs().max() < 1e-4)
         True
     """
-    padded = F.pad(image, (DISTANCE,) * 6, mode="replicate")
+    padded = _padded(image, DISTANCE)
     shifted = []
     for neighbour in NEIGHBOURS:
         first = [DISTANCE * (1 + offset) for offset in neighbour]
         slices = tuple(slice(start, start + size) for start, size in zip(first, image.shape[2:], strict=True))
         shifted.append(padded[:, :, slices[0], slices[1], slices[2]])
     differences = torch.cat([(shifted[i] - shifted[j]).square() for i, j in PAIRS], dim=1)
-    window = 2 * RADIUS + 1
-    distances = F.avg_pool3d(F.pad(differences, (RADIUS,) * 6, mode="replicate"), window, stride=step)
+    distances = _box_mean(_padded(differences, RADIUS))[:, :, ::step, ::step, ::step]
     distances = distances - distances.amin(dim=1, keepdim=True)
     variance = distances.mean(dim=1, keepdim=True)
     if mask is None:
@@ -54,3 +52,22 @@ def self_similarity(image: torch.Tensor, step: int = 1, mask: torch.Tensor | Non
         mean = (variance * mask).sum() / mask.sum()
     low, high = (mean.detach() * limit for limit in VARIANCE_LIMITS)
     return torch.exp(-distances / variance.clamp(low.clamp(min=1e-12), high.clamp(min=1e-12)))
+
+
+# PyTorch's padding by the border and its average pooling add gradients in an order that varies on a GPU.
+def _padded(image: torch.Tensor, width: int) -> torch.Tensor:
+    """Continue images (B, C, D, H, W) beyond their faces by the values there."""
+    for axis in (2, 3, 4):
+        faces = [image.narrow(axis, place, 1) for place in (0, image.shape[axis] - 1)]
+        first, last = (torch.cat([face] * width, dim=axis) for face in faces)
+        image = torch.cat([first, image, last], dim=axis)
+    return image
+
+
+def _box_mean(image: torch.Tensor) -> torch.Tensor:
+    """Average images (B, C, D, H, W) over a cubic window around each voxel that it fits around."""
+    window = 2 * RADIUS + 1
+    for axis in (2, 3, 4):
+        size = image.shape[axis] - window + 1
+        image = torch.stack([image.narrow(axis, start, size) for start in range(window)]).sum(dim=0)
+    return image / window**3

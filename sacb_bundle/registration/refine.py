@@ -31,7 +31,7 @@ MOST_STEPS = 1000
 # Percentage of folded voxels that a refined field may have, even if the network's own has fewer.
 ALLOWED_FOLDING_PERCENT = 0.01
 # Weight of the penalty on folds, and the determinant below which it acts.
-FOLDING_WEIGHT, LEAST_DETERMINANT = 100.0, 0.1
+FOLDING_WEIGHT, LEAST_DETERMINANT = 30.0, 0.1
 # Number of points of the curve of the loss in the record.
 MOST_POINTS = 50
 # Memory that a step takes on a GPU, for a message.
@@ -63,7 +63,7 @@ class _Method:
 METHODS = {
     "lncc": _Method(LocalNCCLoss(7), scale=1.0, smoothness=0.7, rate=1e-3),
     "mind": _Method(SelfSimilarityLoss(), scale=10.0, smoothness=3.0, rate=2e-3),
-    "mi": _Method(MutualInformationLoss(), scale=1.0, smoothness=0.7, rate=1e-3),
+    "mi": _Method(MutualInformationLoss(), scale=1.0, smoothness=0.7, rate=1.6e-3),
 }
 
 

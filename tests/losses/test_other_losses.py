@@ -98,6 +98,7 @@ def test_folds_are_what_the_determinant_lies_below_0() -> None:
     assert 0 < (determinant < 0).double().mean() < 0.5
     assert FoldingLoss()(field).item() == pytest.approx((-determinant).clamp(min=0).mean().item(), rel=1e-4)
     assert FoldingLoss()(0.1 * smooth_field()).item() == 0
+    assert FoldingLoss(2.0)(0 * field).item() == 1
 
 
 def test_too_few_bins_are_refused() -> None:

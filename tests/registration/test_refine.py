@@ -14,7 +14,7 @@ import sacb_bundle as sacb
 from sacb_bundle.data import phantom_pair
 from sacb_bundle.errors import InputError
 from sacb_bundle.losses import LocalNCCLoss
-from sacb_bundle.metrics import folding_percentage
+from sacb_bundle.metrics import folding_percentage, jacobian_determinant
 from sacb_bundle.networks import SACBNet
 from sacb_bundle.ops import warp
 from sacb_bundle.registration import refine as module
@@ -75,7 +75,8 @@ def test_a_refinement_lowers_the_loss_and_raises_dice(
     assert len(result.losses) == 26
     assert result.losses[0] == pytest.approx(
         LocalNCCLoss(7)(warp(images[:, :1], own[None]), images[:, 1:]).item()
-        + 0.7 * float(torch.stack([own.diff(dim=axis).square().mean() for axis in (1, 2, 3)]).mean()),
+        + 0.7 * float(torch.stack([own.diff(dim=axis).square().mean() for axis in (1, 2, 3)]).mean())
+        + 30 * float((0.1 - jacobian_determinant(own)).clamp(min=0).mean()),
         abs=1e-5,
     )
     assert result.losses[result.best_step] == min(result.losses) < result.losses[0] - 0.05
@@ -164,9 +165,10 @@ def test_the_best_of_all_steps_is_taken(fields: list[float], best: int, reason: 
     [("rough", "smooth", "it lowers the similarity"), ("smooth", "folded", "it folds at")],
 )
 def test_a_result_that_is_worse_is_not_used(
-    start: str, better: str, reason: str, caplog: pytest.LogCaptureFixture
+    start: str, better: str, reason: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The rough field matches the images, but is costly; the folded one lowers the loss, as smoothness costs little.
+    # The rough field matches the images, but is costly; the folded one lowers the loss, as regularity costs little.
+    monkeypatch.setattr(module, "FOLDING_WEIGHT", 0.0)
     folded = shift(2.0)
     folded[:, 0, :6] -= 4 * torch.arange(6.0).reshape(6, 1, 1)
     rough = shift(2.0)
