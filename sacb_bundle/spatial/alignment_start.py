@@ -37,6 +37,8 @@ FIRST_STEP_FACTOR = 1.1
 MOST_ROUNDS = 14
 # A start that scores so much better than all turns before they are refined is the right one.
 CLEAR_ADVANTAGE = 1.7
+# Refined starts that score less than this share of the best one are left out.
+LEAST_SHARE_OF_BEST = 0.8
 # A turn counts only if it scores so much better than the orientation in the headers.
 LEAST_ADVANTAGE = 1.5
 # A start that depends on the rotation in the headers is kept only if it scores so much better than one that does not.
@@ -170,14 +172,15 @@ class StartSearch:
             Starts of different orientations: first the one in the orientation of the headers, then the others from the
             best.
         """
-        in_headers = self.refined(self.centred([np.eye(3)], in_place=True), 1)[0]
+        score, in_headers = self.refined(self.centred([np.eye(3)], in_place=True), 1)[0]
         turned = self.centred(_all_turns())
         scores = self._coarse_scores(turned)
         others = [not _close(start.turn, np.eye(3)) for start in turned]
-        if in_headers[0] >= CLEAR_ADVANTAGE * scores[others].max():
-            return [in_headers[1]]
-        best = [start for _, start in self.refined(turned, NUM_REFINED, scores)]
-        return _apart([in_headers[1], *best], 1 + NUM_JUDGED)
+        if score >= CLEAR_ADVANTAGE * scores[others].max():
+            return [in_headers]
+        found = self.refined(turned, NUM_REFINED, scores)
+        least = LEAST_SHARE_OF_BEST * max(score, found[0][0])
+        return _apart([in_headers, *(start for own_score, start in found if own_score >= least)], 1 + NUM_JUDGED)
 
     def best(self) -> Start:
         """Find the best start.
