@@ -33,7 +33,10 @@ class RegistrationTrainer(SupervisedTrainer):
         in_parts = self.accumulation_steps > 1 or isinstance(self.network, DistributedDataParallel)
         if in_parts or self.amp or self.compile:
             return super()._iteration(engine, batchdata)
-        images, target = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
+        batch = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
+        if len(batch) != 2:  # with arguments of the network
+            return super()._iteration(engine, batchdata)
+        images, target = batch
         self.network.train()
         loss, field = self._gradients(images, target)
         state: Any = self.state

@@ -22,6 +22,8 @@ STEP_VOXELS = 2
 NUM_VOXELS = 100_000
 NUM_BINS = 32
 LEAST_VARIANCE = 1e-6
+# Variance of a window below which it is flat.
+FLAT_VARIANCE = 1e-4
 
 
 def have_one_contrast(moving: torch.Tensor, fixed: torch.Tensor, masks: torch.Tensor | None = None) -> bool:
@@ -88,17 +90,16 @@ def positive_share(moving: torch.Tensor, fixed: torch.Tensor, shown: torch.Tenso
     Returns:
         Share, from 0 to 1; 1 if there is no strong correlation.
     """
-    weight = shown[None].float()
+    weight = shown[None].double()  # sums of squares lose the variance of flat regions in fp32
     first, second = weight * moving[None], weight * fixed[None]
     moments = torch.cat([weight, first, second, first * first, second * second, first * second], dim=1)
     step = STEP_VOXELS
     number, sum_1, sum_2, sum_11, sum_22, sum_12 = box_sum(moments, WINDOW, step).split(1, dim=1)
     kept = shown[None, :, ::step, ::step, ::step] & (number > LEAST_WINDOW_SHARE * WINDOW**3)
     number = number.clamp(min=1)
-    variances = [
-        (squares - total * total / number).clamp(min=LEAST_VARIANCE)
-        for squares, total in ((sum_11, sum_1), (sum_22, sum_2))
-    ]
+    variances = [squares - total * total / number for squares, total in ((sum_11, sum_1), (sum_22, sum_2))]
+    for variance in variances:
+        kept &= variance > FLAT_VARIANCE * number
     correlation = ((sum_12 - sum_1 * sum_2 / number) / (variances[0] * variances[1]).sqrt())[kept]
     strong = correlation[correlation.abs() > STRONG_CORRELATION]
     return float((strong > 0).double().mean()) if len(strong) else 1.0

@@ -102,6 +102,8 @@ class Refinement:
             raise InputError(f"refine is {self.steps!r}; it must be a whole number of steps from 0 to {MOST_STEPS}.")
         if self.similarity not in ("auto", *METHODS):
             raise InputError(f"similarity is {self.similarity!r}; it must be one of auto, {', '.join(METHODS)}.")
+        if self.steps == 0 and (self.similarity != "auto" or self.smoothness is not None):
+            raise InputError("similarity and smoothness are settings of the refinement, which is off; set refine, too.")
         weight = self.smoothness
         if weight is not None and (type(weight) not in (int, float) or not 0 < weight < math.inf):
             raise InputError(f"smoothness is {weight!r}; it must be a finite number above 0.")
@@ -145,7 +147,7 @@ class Refined:
             "refine_best_step": self.best_step,
             "loss_before": finite[0] if finite else None,
             "loss_after": finite[self.best_step] if finite else None,
-            "loss_curve": finite[::step],
+            "loss_curve": [*finite[:-1:step], *finite[-1:]],
         }
 
 
@@ -186,7 +188,9 @@ class Refiner:
             moving, fixed = images[0].split(1)
             similarity = "lncc" if have_one_contrast(moving, fixed, masks) else "mind"
         logger.info("refinement: %d steps with %s", steps, similarity)
-        with _lock, torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+        autocast = torch.autocast(images.device.type, enabled=False)
+        with _lock, torch.inference_mode(False), torch.enable_grad(), autocast:
+            images, masks = images.clone(), masks if masks is None else masks.clone()
             try:
                 refined = self._refined(images, field, masks, similarity)
             except torch.cuda.OutOfMemoryError:
@@ -214,7 +218,7 @@ class Refiner:
             with torch.no_grad():
                 before, after = (float(optimiser.loss.dissimilarity(u[None], images, masks)) for u in (own, field))
             folds_before, folds_after = folding_percentage(own), folding_percentage(field)
-            if not after <= before:
+            if before < after:
                 reason = f"it lowers the similarity ({similarity}, as a loss: {before:.4f} to {after:.4f})"
             elif folds_after > max(folds_before, ALLOWED_FOLDING_PERCENT):
                 reason = f"it folds at {folds_after:.3f} % of the voxels instead of {folds_before:.3f} %"

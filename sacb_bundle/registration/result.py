@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,8 @@ class Registration:
         self.alignment_alone = not self._field_helps()
         if self.alignment_alone:
             self.field = torch.zeros_like(field)
+            if self.refined.used:
+                self.refined = replace(self.refined, reason="the alignment alone is better")
             del self.warped_on_working_grid
             logger.warning(
                 "The displacement field brought the images no closer than the alignment alone, so the result is the "

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_dilation
 
+from ..errors import InputError
 from .alignment_start import Start
 from .body import body_of, foreground
 from .mutual_information import MutualInformation
@@ -38,6 +39,8 @@ NUM_STEPS = 60
 # The learning rate falls to this share.
 LAST_RATE_SHARE = 0.05
 BETAS = (0.8, 0.95)
+# A mask with fewer voxels counts wherever it touches one, and one with fewer than the second number is refused.
+FEWEST_POINTS, LEAST_POINTS = 2000, 100
 # Weight of the squared strains, in nats: mutual information alone lets a few bright organs distort the rest.
 STRAIN_WEIGHT = 0.1
 
@@ -62,13 +65,16 @@ class AffineFit:
         self.start = start
         self.strains = strains
         # A rotation vector, six strains, and a shift relative to half the size of the fixed body.
-        self._values = torch.zeros(12, dtype=torch.float64, requires_grad=True)
+        with torch.inference_mode(False):
+            self._values = torch.zeros(12, dtype=torch.float64, requires_grad=True)
 
     @property
     def matrix(self) -> np.ndarray:
         """The 4x4 matrix from fixed to moving world coordinates, in mm, RAS."""
         return self._matrix().detach().numpy()
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def improve(self, level: Level) -> AffineFit:
         """Follow the gradient.
 
@@ -106,7 +112,7 @@ class AffineFit:
         for image, mask, size in zip(self.images, self.masks, self.sizes, strict=True):
             spacing = size / level.num_voxels
             images.append(averaged(image, spacing))
-            inside.append(None if mask is None else averaged(mask, spacing).values > 0.5)
+            inside.append(None if mask is None else _kept(averaged(mask, spacing).values))
             widened = binary_dilation(foreground(images[-1]).values, iterations=level.margin_voxels)
             shown.append(widened if inside[-1] is None else inside[-1])
         (fixed, moving), (fixed_inside, moving_inside) = images, inside
@@ -129,3 +135,26 @@ class AffineFit:
     def _strain(self) -> torch.Tensor:
         """Return the logarithm of the stretch, a symmetric matrix (3, 3)."""
         return self._values[[3, 6, 7, 6, 4, 8, 7, 8, 5]].reshape(3, 3)
+
+
+def _kept(shares: np.ndarray) -> np.ndarray:
+    """Return the voxels of a mask, given the share of each voxel of a coarser grid that it covers.
+
+    Args:
+        shares: shares from 0 to 1.
+
+    Returns:
+        The voxels that it covers by half; all that it touches, if these are few, such as for a thin mask.
+
+    Raises:
+        InputError: if it touches too few.
+    """
+    kept = shares > 0.5
+    if kept.sum() < FEWEST_POINTS:
+        kept = shares > 0
+    if kept.sum() < LEAST_POINTS:
+        raise InputError(
+            f"A mask leaves {int(kept.sum())} voxels of the coarse grid of the alignment; at least {LEAST_POINTS} are "
+            "needed. Use a larger mask, or align without masks."
+        )
+    return kept

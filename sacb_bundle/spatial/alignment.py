@@ -24,8 +24,8 @@ INITIAL = ("none", "center", "rigid", "affine")
 # Images are averaged to this spacing, which is fine enough for alignment, or until a body has this size in voxels.
 SPACING_MM = 3.0
 SIZE_VOXELS = 36
-# An affine transform must not scale one direction by more than this relative to another: a thin slab does not show how
-# large it is across.
+# An affine transform must not scale one direction by more than this relative to another, or to the start: a thin slab
+# does not show how large it is across.
 LARGEST_SCALE_RATIO = 3.0
 # Precision of the grid of an image to align, relative to the leading digit of its spacing.
 GRID_PRECISION = 1e-4
@@ -132,7 +132,7 @@ def _fitted(search: StartSearch, fixed_mask: Volume | None, moving_mask: Volume 
     )
     _, fit, back = found[chosen]
     matrix = fit.improve(FINE_FIT).matrix
-    if not _is_plausible(matrix):
+    if not _is_plausible(matrix, fit.start.matrix):
         logger.warning(
             "An affine alignment would distort the image, so the alignment has the same scale in all directions."
         )
@@ -159,10 +159,11 @@ def _in_frame(volume: Volume, rotation: np.ndarray) -> tuple[Volume, np.ndarray]
     return Volume(upright.values, Grid(upright.grid.shape, affine)), frame
 
 
-def _is_plausible(matrix: np.ndarray) -> bool:
-    """Tell whether a 4x4 matrix neither mirrors nor scales one direction much more than another."""
-    scales = np.linalg.svd(matrix[:3, :3])[1]
-    return bool(np.linalg.det(matrix[:3, :3]) > 0 and scales[0] <= LARGEST_SCALE_RATIO * scales[-1])
+def _is_plausible(matrix: np.ndarray, start: np.ndarray) -> bool:
+    """Tell whether a 4x4 matrix neither mirrors, nor scales one direction much more than another or than the start."""
+    scales, first = (np.linalg.svd(given[:3, :3])[1] for given in (matrix, start))
+    near = max(scales[0] / first[0], first[-1] / scales[-1]) <= LARGEST_SCALE_RATIO
+    return bool(np.linalg.det(matrix[:3, :3]) > 0 and scales[0] <= LARGEST_SCALE_RATIO * scales[-1] and near)
 
 
 def widened(mask: Volume, margin: float) -> Volume:

@@ -37,8 +37,10 @@ FIRST_STEP_FACTOR = 1.1
 MOST_ROUNDS = 14
 # A start that scores so much better than all turns before they are refined is the right one.
 CLEAR_ADVANTAGE = 1.7
-# Refined starts that score less than this share of the best one are left out.
-LEAST_SHARE_OF_BEST = 0.8
+# Starts that score less than this share of that in the orientation of the headers are left out.
+LEAST_SHARE = 0.8
+# If refining it turned it by more than this, the orientation in the headers is not the right one.
+LARGEST_TURN_DEGREES = 40.0
 # A turn counts only if it scores so much better than the orientation in the headers.
 LEAST_ADVANTAGE = 1.5
 # A start that depends on the rotation in the headers is kept only if it scores so much better than one that does not.
@@ -176,11 +178,12 @@ class StartSearch:
         turned = self.centred(_all_turns())
         scores = self._coarse_scores(turned)
         others = [not _close(start.turn, np.eye(3)) for start in turned]
-        if score >= CLEAR_ADVANTAGE * scores[others].max():
+        near = _close(in_headers.turn, np.eye(3), LARGEST_TURN_DEGREES)
+        if near and score >= CLEAR_ADVANTAGE * scores[others].max():
             return [in_headers]
-        found = self.refined(turned, NUM_REFINED, scores)
-        least = LEAST_SHARE_OF_BEST * max(score, found[0][0])
-        return _apart([in_headers, *(start for own_score, start in found if own_score >= least)], 1 + NUM_JUDGED)
+        least = LEAST_SHARE * score if near else 0.0
+        found = [start for own, start in self.refined(turned, NUM_REFINED, scores) if own >= least]
+        return _apart([in_headers, *found], 1 + NUM_JUDGED)
 
     def best(self) -> Start:
         """Find the best start.
@@ -346,6 +349,6 @@ def _apart(starts: Sequence[Start], number: int | None = None) -> list[Start]:
     return chosen
 
 
-def _close(first: np.ndarray, second: np.ndarray) -> bool:
-    """Return whether two orientations are the same except for a small rotation."""
-    return float((np.trace(first.T @ second) - 1) / 2) > np.cos(np.radians(LEAST_APART_DEGREES))
+def _close(first: np.ndarray, second: np.ndarray, degrees: float = LEAST_APART_DEGREES) -> bool:
+    """Return whether two orientations are the same except for a rotation of so many degrees."""
+    return float((np.trace(first.T @ second) - 1) / 2) > np.cos(np.radians(degrees))

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from scipy.ndimage import binary_erosion
 from scipy.spatial.transform import Rotation
 
 from sacb_bundle.data import phantom_pair
@@ -101,6 +105,25 @@ def test_finds_an_image_of_another_size(brain: Volume, factor: float) -> None:
     found = align(brain, small, "affine")
     assert np.cbrt(np.linalg.det(found[:3, :3])) == pytest.approx(factor, rel=0.02)
     assert np.cbrt(np.linalg.det(align(small, small, "affine")[:3, :3])) == pytest.approx(1, rel=0.01)
+
+
+def test_a_thin_mask_is_kept_and_a_tiny_one_refused(brain: Volume) -> None:
+    body = brain.values > 0
+    shell = Volume((body & ~binary_erosion(body)).astype(np.uint8), brain.grid)
+    corners = np.hstack([brain.grid.corners, np.ones((8, 1))])
+    found = align(brain, moved(brain, rigid()), "rigid", fixed_mask=shell)
+    assert np.abs(corners @ (found - rigid()).T).max() < 4
+    tiny = np.zeros(brain.values.shape, np.uint8)
+    tiny[30:34, 30:34, 25] = 1
+    with pytest.raises(InputError, match=r"A mask leaves \d+ voxels of the coarse grid .* at least 100 are needed"):
+        align(brain, moved(brain, rigid()), "affine", fixed_mask=Volume(tiny, brain.grid))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_alignment_does_not_depend_on_the_gradient_mode(brain: Volume, mode: Callable[[], Any]) -> None:
+    expected = align(brain, moved(brain, rigid()), "affine")
+    with mode():
+        assert np.array_equal(align(brain, moved(brain, rigid()), "affine"), expected)
 
 
 @pytest.mark.parametrize("degrees", [25, 100])
@@ -253,9 +276,10 @@ def test_a_slab_is_not_squeezed(brain: Volume) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scales", "plausible"), [((1, 1, 1), True), ((2, 1.5, 0.7), True), ((1, 1, 0.3), False), ((-1, 1, 1), False)]
+    ("scales", "plausible"),
+    [((1, 1, 1), True), ((2, 1.5, 0.7), True), ((1, 1, 0.3), False), ((-1, 1, 1), False), ((4, 4, 4), False)],
 )
 def test_which_affine_transforms_are_plausible(scales: tuple[float, ...], plausible: bool) -> None:
     matrix = np.eye(4)
     matrix[:3, :3] = rotation(20, 2) @ np.diag(scales)
-    assert _is_plausible(matrix) == plausible
+    assert _is_plausible(matrix, np.eye(4)) == plausible
