@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,15 +20,13 @@ class RegistrationTrainer(SupervisedTrainer):
     See `sacb_bundle.ops.CapturedGradients`. The optimiser steps outside of the replay. Mixed precision, accumulated
     gradients, compiled networks and several processes train as in MONAI. Handlers see the same output at the same
     events, but those of the forward pass and the loss occur after the backward pass.
-
-    Args:
-        arguments: arguments of `SupervisedTrainer`.
     """
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
+    @cached_property
+    def _gradients(self) -> CapturedGradients:
+        """Forward and backward pass of a step."""
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        self._gradients = CapturedGradients(self._loss_and_field, parameters)
+        return CapturedGradients(self._loss_and_field, parameters)
 
     def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         in_parts = self.accumulation_steps > 1 or isinstance(self.network, DistributedDataParallel)

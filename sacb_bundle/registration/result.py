@@ -90,10 +90,7 @@ class Registration:
         refined: Refined | None = None,
     ) -> None:
         if not field.isfinite().all():
-            raise InputError(
-                "The network predicted displacements that are NaN or infinite; are its weights intact, and trained on "
-                "such images?"
-            )
+            raise InputError("The network predicted displacements that are NaN or infinite; are its weights intact?")
         self.pair = pair
         self.prepared = prepared
         self.field = field
