@@ -44,7 +44,7 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class _Method:
-    """How to refine with a measure of similarity.
+    """Loss and learning rate of a refinement.
 
     Attributes:
         similarity: similarity, as a loss.
