@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..ops import local_ncc
-from .masked import masked_mean
+from ..ops import local_ncc, masked_mean
 
 
 class LocalNCCLoss(nn.Module):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..ops import self_similarity
-from .masked import masked_mean
+from ..ops import masked_mean, self_similarity
 
 
 class SelfSimilarityLoss(nn.Module):

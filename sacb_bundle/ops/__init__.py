@@ -12,6 +12,7 @@ from .instance_norm import instance_norm_leaky_relu
 from .jacobian import determinant, jacobian
 from .kmeans import initial_centroids, kmeans
 from .lncc import box_sum, local_ncc
+from .masked import masked_mean
 from .matching import match_similarity
 from .mind import self_similarity
 from .pool import halve
@@ -35,6 +36,7 @@ __all__ = [
     "jacobian",
     "kmeans",
     "local_ncc",
+    "masked_mean",
     "match_similarity",
     "self_similarity",
     "spatial_descriptor",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from .masked import masked_mean
+
 # Neighbours of a voxel along the axes; pairs of them that are not opposite are compared.
 NEIGHBOURS = ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1))
 PAIRS = [(i, j) for i in range(6) for j in range(i + 1, 6) if i // 2 != j // 2]
@@ -45,11 +47,7 @@ def self_similarity(image: torch.Tensor, step: int = 1, mask: torch.Tensor | Non
     distances = _box_mean(_padded(differences, RADIUS))[:, :, ::step, ::step, ::step]
     distances = distances - distances.amin(dim=1, keepdim=True)
     variance = distances.mean(dim=1, keepdim=True)
-    if mask is None:
-        mean = variance.mean()
-    else:
-        mask = mask[:, :, ::step, ::step, ::step]
-        mean = (variance * mask).sum() / mask.sum()
+    mean = masked_mean(variance, None if mask is None else mask[:, :, ::step, ::step, ::step])
     low, high = (mean.detach() * limit for limit in VARIANCE_LIMITS)
     return torch.exp(-distances / variance.clamp(low.clamp(min=1e-12), high.clamp(min=1e-12)))
 

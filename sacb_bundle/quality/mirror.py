@@ -6,13 +6,12 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from ..spatial import COARSE_FIT, AffineFit, Start, Transform, Volume, averaged, body_of, resample
+from .measures import FOREGROUND
 
 # Images are averaged until a body has this size in voxels.
 SIZE_VOXELS = 64
 # Standard deviation of a Gaussian filter, in voxels.
 SMOOTHING_VOXELS = 2.0
-# Intensity above which a voxel is foreground, as a share of the range.
-FOREGROUND_SHARE = 0.05
 
 
 def mirror_evidence(fixed: Volume, moving: Volume) -> float:
@@ -37,8 +36,8 @@ def mirror_evidence(fixed: Volume, moving: Volume) -> float:
         return image - _placed(_mirrored(Volume(image, fixed.grid)), plane, fixed)
 
     smooth = _smoothed(fixed.values)
-    shown = fixed.values > FOREGROUND_SHARE
-    shown |= _placed(_mirrored(fixed), plane, fixed) > FOREGROUND_SHARE
+    shown = fixed.values > FOREGROUND
+    shown |= _placed(_mirrored(fixed), plane, fixed) > FOREGROUND
     expected = difference(smooth)[shown]
     own, mirrored = (
         _correlation(expected, difference(_smoothed(_placed(image, _fitted(fixed, image), fixed)))[shown])

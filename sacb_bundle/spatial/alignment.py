@@ -9,7 +9,7 @@ from scipy.ndimage import distance_transform_edt
 
 from ..errors import InputError
 from .affine_fit import COARSE_FIT, FINE_FIT, AffineFit
-from .alignment_start import StartSearch, first_or_clearly_better
+from .alignment_start import StartSearch
 from .body import body_of
 from .grid import Grid
 from .resampling import averaged
@@ -63,9 +63,12 @@ def align(
     check_initial(initial)
     matrix = np.eye(4)
     if initial != "none":
-        coarse = [_coarse(fixed, fixed_mask), _coarse(moving, moving_mask)]
-        search = StartSearch(coarse[0][0], coarse[1][0], scales=initial == "affine")
-        matrix = search.best_shift().matrix if initial == "center" else _fitted(search, coarse[0][1], coarse[1][1])
+        (fixed_body, fixed_shown), (moving_body, moving_shown) = (
+            _coarse(fixed, fixed_mask),
+            _coarse(moving, moving_mask),
+        )
+        search = StartSearch(fixed_body, moving_body, scales=initial == "affine")
+        matrix = search.best_shift().matrix if initial == "center" else _fitted(search, fixed_shown, moving_shown)
     overlap = max(
         Transform(matrix).share_inside(fixed.grid, moving.grid),
         Transform(np.linalg.inv(matrix)).share_inside(moving.grid, fixed.grid),
@@ -126,11 +129,8 @@ def _fitted(search: StartSearch, fixed_mask: Volume | None, moving_mask: Volume 
         masks = fixed_mask, moving_mask and _in_frame(moving_mask, rotation)[0]
         settled = StartSearch(*images, search.scales).settled(start.moved(frame))
         fit = AffineFit(images, masks, settled, search.scales).improve(COARSE_FIT)
-        found.append((np.linalg.inv(frame) @ fit.matrix, fit, np.linalg.inv(frame)))
-    chosen = (
-        first_or_clearly_better([search.fine_score.judged(matrix) for matrix, *_ in found]) if len(found) > 1 else 0
-    )
-    _, fit, back = found[chosen]
+        found.append((fit, np.linalg.inv(frame)))
+    fit, back = found[search.chosen([back @ fit.matrix for fit, back in found])]
     matrix = fit.improve(FINE_FIT).matrix
     if not _is_plausible(matrix, fit.start.matrix):
         logger.warning(

@@ -55,7 +55,7 @@ class Start:
     """A similarity transform from the fixed to the moving image: a rotation about a centre, a scale and a shift.
 
     Attributes:
-        turn: rotation matrix (3, 3), or a rotation and a reflection.
+        turn: rotation matrix (3, 3).
         ratio: ratio of the sizes of the bodies, or 1.
         factor: change of scale on top of it.
         centre: centre of the rotation in the fixed image, in mm, RAS.
@@ -195,7 +195,22 @@ class StartSearch:
         finalists = self.finalists()
         if len(finalists) > 1:
             finalists = [start for _, start in self._improved(finalists, self.fine_score)]
-        return finalists[first_or_clearly_better([self.fine_score.judged(start.matrix) for start in finalists])]
+        return finalists[self.chosen([start.matrix for start in finalists])]
+
+    def chosen(self, matrices: Sequence[np.ndarray]) -> int:
+        """Choose between the orientation of the headers and others, at the fine resolution.
+
+        Args:
+            matrices: 4x4 matrices from fixed to moving world coordinates, that of the headers first.
+
+        Returns:
+            The index of the best one if it is clearly better than the first, otherwise 0.
+        """
+        if len(matrices) == 1:
+            return 0
+        scores = [self.fine_score.judged(matrix) for matrix in matrices]
+        best = int(np.argmax(scores))
+        return best if scores[best] > LEAST_ADVANTAGE * scores[0] else 0
 
     def upright(self, start: Start) -> np.ndarray:
         """Return the rotation of the moving image that a start undoes, up to a smaller one.
@@ -243,7 +258,7 @@ class StartSearch:
         """List the starts of orientations.
 
         Args:
-            turns: rotation matrices (3, 3), or rotations and reflections.
+            turns: rotation matrices (3, 3).
             in_place: whether to add the starts that rotate the image about its position in the world.
 
         Returns:
@@ -308,19 +323,6 @@ class StartSearch:
                 factor = start.factor * FIRST_STEP_FACTOR**change
                 near.append(replace(start, factor=float(np.clip(factor, 1 / LARGEST_FACTOR, LARGEST_FACTOR))))
         return near
-
-
-def first_or_clearly_better(scores: Sequence[float]) -> int:
-    """Choose between the orientation of the headers and others.
-
-    Args:
-        scores: scores, that of the headers first.
-
-    Returns:
-        The index of the best score if it is clearly better than the first, otherwise 0.
-    """
-    best = int(np.argmax(scores))
-    return best if scores[best] > LEAST_ADVANTAGE * scores[0] else 0
 
 
 def _all_turns() -> list[np.ndarray]:
