@@ -73,6 +73,20 @@ def check_counts(*, least: int = 1, **counts: int | None) -> None:
             raise InputError(f"{option} is {count!r}; it must be a whole number of at least {least}.")
 
 
+def check_truth_values(**values: object) -> None:
+    """Check that options are True or False.
+
+    Args:
+        values: value of each option, by its name.
+
+    Raises:
+        InputError: if a value is neither True nor False.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise InputError(f"{name} is {value!r}; it must be True or False.")
+
+
 def check_numbers(**numbers: float) -> None:
     """Check that options are finite, non-negative numbers.
 

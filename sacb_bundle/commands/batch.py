@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
 
     pairs, labels = _pairs_and_labels(options, sources)
     chosen = given(options, "initial", "modality", "spacing", "formats", "device", "label_interpolation")
-    chosen |= given(options, "refine", "similarity", "smoothness")
+    chosen |= given(options, "refine", "similarity", "smoothness", "diffeomorphic")
     if options.model is not None:
         chosen["checkpoint"] = options.model
     run_workflow(

@@ -121,6 +121,11 @@ def _add_refinement(verb: argparse.ArgumentParser) -> None:
         metavar="W",
         help="weight of the smoothness of the field in --refine (default: that of the similarity)",
     )
+    verb.add_argument(
+        "--diffeomorphic",
+        action="store_true",
+        help="remove the folds of the transform, and write its inverse, inverse.nii.gz",
+    )
 
 
 def add_overwrite(verb: argparse.ArgumentParser) -> None:

@@ -66,13 +66,15 @@ def run(options: argparse.Namespace) -> None:
         refine=options.refine,
         similarity=options.similarity,
         smoothness=options.smoothness,
+        diffeomorphic=options.diffeomorphic,
     )
     result = registrar(**images)
     measures = result.measures()
     facts = {
         "inputs": {role: str(path.absolute()) for role, path in images.items()},
         "options": asdict(registrar.settings)
-        | {"label_interpolation": registrar.label_interpolation, "refinement": asdict(registrar.refinement)},
+        | {"label_interpolation": registrar.label_interpolation, "refinement": asdict(registrar.refinement)}
+        | {"diffeomorphic": registrar.diffeomorphic},
         "seconds": {"register": time.perf_counter() - start},
     }
     result.save(options.output, options.formats, measures=measures, facts=facts)

@@ -6,20 +6,15 @@ out of every determinant.
 
 from __future__ import annotations
 
-from itertools import product
-from typing import TypeAlias
-
 import torch
 
-from ..ops import determinant, jacobian
+from ..ops import TETRAHEDRA, Corner, determinant, jacobian, orientation
 from .arrays import Array, as_field
 
 LOG_FLOOR = 1e-9
 """Lower bound to which `sd_log_jacobian` clamps determinants before taking the logarithm."""
 
 _SLAB_DEPTH = 16  # cubes per slab of NDV: enough to keep two cores busy in little memory
-
-_Corner: TypeAlias = tuple[int, int, int]
 
 
 def jacobian_determinant(field: Array) -> torch.Tensor:
@@ -117,28 +112,14 @@ def non_diffeomorphic_volume(field: Array) -> float:
     return 100 * folded.item() / (depth * height * width)
 
 
-def _opposite(corner: _Corner, axes: set[int]) -> _Corner:
-    """Return the corner of the unit cube opposite the given one along each of the axes."""
-    d, h, w = (1 - position if axis in axes else position for axis, position in enumerate(corner))
-    return d, h, w
-
-
-# Each tetrahedron as its apex and its other corners. A tetrahedron at a corner of the cube extends along the edges of
-# the cube. Those at the four even corners leave the one between the odd corners, and vice versa.
-_TETRAHEDRA = [
-    *((apex, [_opposite(apex, axes) for axes in ({0}, {1}, {2})]) for apex in product((0, 1), (0, 1), (0, 1))),
-    *((apex, [_opposite(apex, axes) for axes in ({1, 2}, {0, 2}, {0, 1})]) for apex in ((0, 0, 0), (1, 1, 1))),
-]
-
-
 def _folded_volume(field: torch.Tensor) -> torch.Tensor:
     """Return the volume of the folded tetrahedra, averaged over the two ways to cut; a float64 scalar, in cubes."""
 
-    def displacement(corner: _Corner) -> torch.Tensor:
+    def displacement(corner: Corner) -> torch.Tensor:
         d, h, w = (slice(start, start + size - 1) for start, size in zip(corner, field.shape[1:], strict=True))
         return field[:, d, h, w]
 
-    def edge(start: _Corner, end: _Corner) -> torch.Tensor:
+    def edge(start: Corner, end: Corner) -> torch.Tensor:
         vector = displacement(end) - displacement(start)
         for axis in range(3):
             if end[axis] != start[axis]:
@@ -146,9 +127,7 @@ def _folded_volume(field: torch.Tensor) -> torch.Tensor:
         return vector
 
     folded = torch.zeros((), dtype=torch.float64, device=field.device)
-    for apex, others in _TETRAHEDRA:
-        # Without displacement, the determinant of the three edges is positive at an even apex, negative at an odd one.
-        orientation = (-1) ** sum(apex)
-        six_volumes = orientation * determinant(*(edge(apex, other) for other in others))
+    for apex, others in TETRAHEDRA:
+        six_volumes = orientation(apex) * determinant(*(edge(apex, other) for other in others))
         folded -= six_volumes.clamp_(max=0).sum(dtype=torch.float64)
     return folded / (6 * 2)

@@ -17,11 +17,15 @@ from .matching import match_similarity
 from .mind import self_similarity
 from .pool import halve
 from .smoothness import squared_differences
+from .tetrahedra import TETRAHEDRA, Corner, orientation
+from .unfold import unfolded
 from .warp import compose, upsample_field, warp
 
 __all__ = [
+    "TETRAHEDRA",
     "Captured",
     "CapturedGradients",
+    "Corner",
     "adaptive_residual_conv3d",
     "box_sum",
     "channel_descriptor",
@@ -38,9 +42,11 @@ __all__ = [
     "local_ncc",
     "masked_mean",
     "match_similarity",
+    "orientation",
     "self_similarity",
     "spatial_descriptor",
     "squared_differences",
+    "unfolded",
     "upsample_field",
     "warp",
 ]

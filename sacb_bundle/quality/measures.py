@@ -7,7 +7,7 @@ import torch
 
 from ..metrics import folding_percentage
 from ..ops import local_ncc
-from ..spatial import Grid, Transform, Volume, foreground, round_trip_error
+from ..spatial import DisplacementField, Grid, Transform, Volume, foreground, inverse_error, round_trip_error
 
 # Scaled intensity above which a voxel is foreground.
 FOREGROUND = 0.05
@@ -73,6 +73,30 @@ def displacement(transform: Transform, field: torch.Tensor) -> dict[str, float]:
         "displacement_max_mm": float(lengths.max()),
         "displacement_border_mm": border,
         "inverse_failed_percent": 100 * float((~(error <= LARGEST_INVERSE_ERROR_VOXELS * min(grid.spacing))).mean()),
+    }
+
+
+def round_trip(transform: Transform, inverse: DisplacementField | None, fixed: torch.Tensor) -> dict[str, float | None]:
+    """Measure the error of the inverse of a diffeomorphic transform.
+
+    Args:
+        transform: transform that holds a displacement field.
+        inverse: displacement field from the moving to the fixed image; None if the transform is not diffeomorphic.
+        fixed: fixed image (1, D, H, W) in [0, 1], on the grid of the displacement field of the transform.
+
+    Returns:
+        inverse_error_mean_voxels and inverse_error_p99_voxels (99th percentile): round-trip error of the voxels of the
+        fixed image's foreground that the transform maps into the moving image, in voxels of the grid; None if there
+        are none, or no inverse.
+    """
+    errors = np.empty(0)
+    if inverse is not None and transform.displacement is not None:
+        grid = transform.displacement.grid
+        errors = inverse_error(transform, inverse, grid).error[fixed[0].cpu().numpy() > FOREGROUND]
+        errors = errors[errors >= 0] / min(grid.spacing)
+    return {
+        "inverse_error_mean_voxels": float(errors.mean(dtype=np.float64)) if errors.size else None,
+        "inverse_error_p99_voxels": float(np.percentile(errors, 99)) if errors.size else None,
     }
 
 

@@ -28,6 +28,7 @@ class Output:
         write: function that writes the file, called with the registration and the path.
         needs_labels: whether to skip the output for a pair without a moving label map.
         optional: whether to write the output only on request.
+        diffeomorphic: whether to skip the output unless the registration is diffeomorphic.
     """
 
     file: str
@@ -35,6 +36,7 @@ class Output:
     write: Callable[[Registration, Path], object]
     needs_labels: bool = False
     optional: bool = False
+    diffeomorphic: bool = False
 
 
 # The writers import modules when called, so that the command line can list the names quickly.
@@ -59,6 +61,13 @@ def _write_transform(result: Registration, path: Path) -> None:
     from ..spatial import write_displacement
 
     write_displacement(result.resampled.displacement, path)
+
+
+def _write_inverse(result: Registration, path: Path) -> None:
+    """Write the inverse as one displacement field on the moving image's grid."""
+    from ..spatial import write_displacement
+
+    write_displacement(result.inverse_displacement, path)
 
 
 def _write_alignment(result: Registration, path: Path) -> None:
@@ -106,6 +115,9 @@ OUTPUTS = {
     ),
     "transform": Output(
         "transform.nii.gz", "alignment and field as one ITK displacement field (LPS, mm)", _write_transform
+    ),
+    "inverse": Output(
+        "inverse.nii.gz", "the inverse, likewise, on the moving image's grid", _write_inverse, diffeomorphic=True
     ),
     "initial": Output("initial.tfm", "the alignment alone, an ITK affine transform", _write_alignment),
     "picture": Output(
@@ -177,7 +189,9 @@ def write_outputs(result: Registration, folder: Path, names: Sequence[str] = ())
     wanted = {
         name: output
         for name, output in OUTPUTS.items()
-        if (name in names or not output.optional) and (result.pair.moving_labels is not None or not output.needs_labels)
+        if (name in names or not output.optional)
+        and (result.pair.moving_labels is not None or not output.needs_labels)
+        and (result.diffeomorphic or not output.diffeomorphic)
     }
     paths = {name: folder / output.file.format(fixed=fixed, moving=moving) for name, output in wanted.items()}
     _ = result.resampled  # compute once, before the threads use it

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import chosen_device
+from ..checks import check_truth_values, chosen_device
 from ..files import check_path, shipped_weights
 from ..networks import hash_of_weights, load_network
 from ..ops import Captured
@@ -40,6 +40,8 @@ class Registrar:
             the network alone; by default, 50 on a GPU and 0 on the CPU.
         similarity: similarity that the refinement raises: "lncc", "mind", "mi", or "auto" to choose for each pair.
         smoothness: weight of the smoothness in the refinement; by default, that of the similarity.
+        diffeomorphic: whether to remove the folds of the transform, and write its inverse, see
+            `sacb_bundle.spatial.made_diffeomorphic`.
 
     Raises:
         InputError: if the weights or an option are invalid.
@@ -65,11 +67,14 @@ class Registrar:
         refine: int | None = None,
         similarity: str = "auto",
         smoothness: float | None = None,
+        diffeomorphic: bool = False,
     ) -> None:
         if weights is not None:
             check_path(weights)
         check_label_interpolation(label_interpolation)
+        check_truth_values(diffeomorphic=diffeomorphic)
         self.label_interpolation = label_interpolation
+        self.diffeomorphic = diffeomorphic
         self.weights = Path(weights) if weights is not None else shipped_weights()
         self.device = chosen_device(device)
         self.amp = self.device.type == "cuda" if amp is None else amp
@@ -137,6 +142,7 @@ class Registrar:
             moving_source=moving,
             weights=hash_of_weights(self.network),
             refined=refined,
+            diffeomorphic=self.diffeomorphic,
         )
 
     def predict(self, prepared: Prepared) -> torch.Tensor:

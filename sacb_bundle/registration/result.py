@@ -26,6 +26,7 @@ from ..quality import (
     field_helps,
     in_view,
     motion,
+    round_trip,
     score_label_maps,
     similarity,
     summary_of_labels,
@@ -42,8 +43,10 @@ from ..spatial import (
     as_series,
     check_same_grid,
     checked_points,
+    consistent_inverse,
     in_type_of,
     invert,
+    made_diffeomorphic,
     resample,
     series_in_type_of,
     source_name,
@@ -69,6 +72,7 @@ class Registration:
         moving_source: moving image as given; `warped` has its type. By default, a `Volume`.
         weights: SHA-256 of the network's weights, for the record.
         refined: how the field was refined, for the measures; by default, not at all.
+        diffeomorphic: whether to make the transform a diffeomorphism, see `sacb_bundle.spatial.made_diffeomorphic`.
 
     Attributes:
         transform: transform from fixed to moving world coordinates in mm, RAS: alignment and displacement field.
@@ -88,11 +92,16 @@ class Registration:
         moving_source: Any = None,
         weights: str = "",
         refined: Refined | None = None,
+        diffeomorphic: bool = False,
     ) -> None:
         if not field.isfinite().all():
             raise InputError("The network predicted displacements that are NaN or infinite; are its weights intact?")
         self.pair = pair
         self.prepared = prepared
+        self.diffeomorphic = diffeomorphic
+        if diffeomorphic:
+            displacement = made_diffeomorphic(DisplacementField.from_voxels(field, prepared.grid))
+            field = displacement.in_voxels_of(prepared.grid)
         self.field = field
         self.label_interpolation = label_interpolation
         self.weights = weights
@@ -196,24 +205,9 @@ class Registration:
         """
         role = "label" if labels else "further"
         series = as_series(image, role)
-        self._check_reached(series.grid, source_name(image, role))
+        self.transform.check_reach(self.fixed_grid, series.grid, source_name(image, role))
         frames = warp_series(self.transform, self.fixed_grid, series, labels, self.label_interpolation)
         return series_in_type_of(image, frames, self.fixed_grid, series.axes)
-
-    def _check_reached(self, grid: Grid, name: str) -> None:
-        """Check that the transform maps some of the fixed image into an image of the moving scan.
-
-        Args:
-            grid: grid of the image of the moving scan.
-            name: name of that image in the error message.
-
-        Raises:
-            InputError: if it does not.
-        """
-        if not self.transform.reaches(self.fixed_grid, grid):
-            raise InputError(
-                f"{name}: the transform maps no part of the fixed image into it. Does it belong to the moving image?"
-            )
 
     def warp_points(self, points: np.ndarray) -> np.ndarray:
         """Map points from the moving image to the fixed image, in the direction in which images are warped.
@@ -236,7 +230,13 @@ class Registration:
             The transform from moving to fixed world coordinates in mm, RAS: a displacement field on the moving image's
             grid.
         """
-        return Transform(displacement=invert(self.transform, self.pair.moving.grid))
+        return Transform(displacement=self.inverse_displacement)
+
+    @cached_property
+    def inverse_displacement(self) -> DisplacementField:
+        """The displacement field of `inverse`."""
+        method = consistent_inverse if self.diffeomorphic else invert
+        return method(self.transform, self.pair.moving.grid)
 
     def measures(
         self, fixed_labels: Any = None, moving_labels: Any = None, labels: Sequence[int] | None = None
@@ -251,8 +251,8 @@ class Registration:
             labels: label values to score; by default all of the fixed label map.
 
         Returns:
-            - the measures of `similarity`, `displacement`, `in_view` and `evidence_of`, see `sacb_bundle.quality`, and
-              of `summary_of_labels` if there are both label maps;
+            - the measures of `similarity`, `displacement`, `round_trip`, `in_view` and `evidence_of`, see
+              `sacb_bundle.quality`, and of `summary_of_labels` if there are both label maps;
             - alignment_shift_mm, alignment_turn_degrees, alignment_scale: shift, rotation and scale of the alignment;
             - uniform_scale: whether an affine alignment was given up for one with the same scale in all directions;
             - refine_steps, refined, refine_reason, refine_similarity, refine_best_step, loss_before, loss_after,
@@ -287,6 +287,7 @@ class Registration:
             **in_view(prepared.sources["fixed"], prepared.sources["moving"], prepared.initial),
             **taken_for,
             **self.refined.facts,
+            **round_trip(self.transform, self.inverse_displacement if self.diffeomorphic else None, fixed),
             "uniform_scale": prepared.uniform_scale,
             "alignment_alone": self.alignment_alone,
             **{f"{role}_spacing": list(grid.spacing) for role, grid in grids.items()},
@@ -317,7 +318,7 @@ class Registration:
             check_same_grid("The fixed label map", fixed.grid, "the fixed image", self.fixed_grid)
         if moving_labels is not None:
             moving = label_map_of(moving_labels, "moving label")
-            self._check_reached(moving.grid, source_name(moving_labels, "moving label"))
+            self.transform.check_reach(self.fixed_grid, moving.grid, source_name(moving_labels, "moving label"))
             after = self._on_fixed_grid(self.transform, moving)
         if fixed is None or moving is None or after is None:
             return None

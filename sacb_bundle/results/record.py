@@ -236,6 +236,7 @@ _MEASURES: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(("fixed_modality", "moving_modality", "refine_reason", "refine_similarity"), is_text),
     **dict.fromkeys(("fixed_background", "moving_background", "loss_before", "loss_after"), _is_number_or_none),
     "loss_curve": _list_of(_is_number_or_none),
+    **dict.fromkeys(("inverse_error_mean_voxels", "inverse_error_p99_voxels"), _is_number_or_none),
     **dict.fromkeys(("fixed_range", "moving_range"), _list_of(_is_number_or_none, length=2)),
     **dict.fromkeys(
         ("fixed_spacing", "moving_spacing", "fixed_extent", "moving_extent"), _list_of(_is_positive, length=3)

@@ -6,6 +6,7 @@ from .alignment_cache import AlignmentCache
 from .alignment_start import Start, StartSearch
 from .body import Body, body_of, foreground
 from .common_part import common_part
+from .diffeomorphism import consistent_inverse, made_diffeomorphic
 from .displacement_field import DisplacementField
 from .grid import Grid, check_same_grid
 from .image_types import as_volume, in_type_of, source_name
@@ -65,6 +66,7 @@ __all__ = [
     "check_same_grid",
     "checked_points",
     "common_part",
+    "consistent_inverse",
     "content_hash",
     "fitting_spacing",
     "foreground",
@@ -73,6 +75,7 @@ __all__ = [
     "inverse_error",
     "invert",
     "is_label",
+    "made_diffeomorphic",
     "read_grid",
     "read_image",
     "read_label_map",

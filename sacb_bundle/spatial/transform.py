@@ -81,6 +81,22 @@ class Transform:
             for _, positions in self.on_slabs(fixed)
         )
 
+    def check_reach(self, fixed: Grid, moving: Grid, name: str) -> None:
+        """Check that the transform maps some of the fixed grid into the grid of an image of the moving scan.
+
+        Args:
+            fixed: grid of the fixed image.
+            moving: grid of the image of the moving scan.
+            name: name of that image in the error message.
+
+        Raises:
+            InputError: if it does not.
+        """
+        if not self.reaches(fixed, moving):
+            raise InputError(
+                f"{name}: the transform maps no part of the fixed image into it. Does it belong to the moving image?"
+            )
+
     def share_inside(self, fixed: Grid, moving: Grid) -> float:
         """Return the share of the fixed grid that maps into the moving grid, from 20 x 20 x 20 points.
 

@@ -9,6 +9,7 @@ import torch
 from monai.transforms import Transform as MonaiTransform
 from torch import nn
 
+from ..checks import check_truth_values
 from ..networks import hash_of_weights
 from ..registration.refine import Refined
 from ..registration.result import Registration
@@ -22,14 +23,19 @@ class ToRegistrationd(MonaiTransform):
 
     Args:
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
+        diffeomorphic: whether to remove the folds of the transform, and write its inverse.
         network: network that predicts the field; the record names its weights.
 
     Raises:
-        InputError: if the interpolation is invalid.
+        InputError: if an option is invalid.
     """
 
-    def __init__(self, label_interpolation: str = "nearest", network: nn.Module | None = None) -> None:
+    def __init__(
+        self, label_interpolation: str = "nearest", network: nn.Module | None = None, diffeomorphic: bool = False
+    ) -> None:
         check_label_interpolation(label_interpolation)
+        check_truth_values(diffeomorphic=diffeomorphic)
+        self.diffeomorphic = diffeomorphic
         self.label_interpolation = label_interpolation
         self._network = network
 
@@ -45,5 +51,6 @@ class ToRegistrationd(MonaiTransform):
             label_interpolation=self.label_interpolation,
             weights=weights,
             refined=refined,
+            diffeomorphic=self.diffeomorphic,
         )
         return {**data, "registration": result}

@@ -34,7 +34,7 @@ def result() -> Registration:
 
 def test_every_output_is_a_result_and_protected(result: Registration, tmp_path: Path) -> None:
     written = result.save(tmp_path / "out", formats())
-    assert written.keys() == OUTPUTS.keys() - {"warped_labels"}
+    assert written.keys() == OUTPUTS.keys() - {"warped_labels", "inverse"}
     assert all(is_result(path.name) and path.is_file() for path in written.values())
     assert read_record(tmp_path / "out")["results"].keys() == {path.name for path in written.values()}
     for name in ("../warped.nii.gz", "/warped.nii.gz", "disp_/../a.nii.gz", "case.json", "mine.nii.gz", "warped.nii"):
