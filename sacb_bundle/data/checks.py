@@ -84,6 +84,44 @@ def has_labels(items: Sequence[Mapping[str, str]]) -> bool:
     return bool(items) and all("label" in item or {"moving_labels", "fixed_labels"} <= item.keys() for item in items)
 
 
+def has_masks(items: Sequence[Mapping[str, str]]) -> bool:
+    """Return whether any subject or pair has a mask.
+
+    Args:
+        items: subjects ("mask") or pairs ("moving_mask", "fixed_mask"), each as paths by key.
+
+    Returns:
+        True if one has; the files are not read.
+    """
+    return any({"mask", "moving_mask", "fixed_mask"} & item.keys() for item in items)
+
+
+def check_training_labels(train: Sequence[Mapping[str, str]], dice_weight: float, mirror: bool) -> None:
+    """Check that label maps can be compared in training, if they are to.
+
+    Args:
+        train: subjects or pairs to train on, see `has_labels`.
+        dice_weight: weight of the loss of the label maps; 0 for none.
+        mirror: whether mirror images of subjects are paired with others.
+
+    Raises:
+        InputError: if one has no label map, or mirror images would swap the labels of left and right.
+    """
+    if not dice_weight:
+        return
+    if unlabelled := [item for item in train if not has_labels([item])]:
+        names = [str(item.get("image") or item.get("id")) for item in unlabelled]
+        raise InputError(
+            f"dice_weight is {dice_weight:g}, but {len(names)} of {len(train)} subjects or pairs to train on have no "
+            f"label maps, such as {names[0]}; add them, or set dice_weight to 0."
+        )
+    if mirror and "image" in train[0]:
+        raise InputError(
+            f"dice_weight is {dice_weight:g} and mirror is true, but a mirror image has the labels of left and right "
+            "swapped; set mirror to false."
+        )
+
+
 def check_labels(labels: Iterable[int] | None, items: Iterable[Mapping[str, str]]) -> None:
     """Check that at least one of the label values to score occurs in the label maps, if there are label maps.
 

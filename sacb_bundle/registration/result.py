@@ -296,7 +296,7 @@ class Registration:
     def label_scores(
         self, fixed_labels: Any = None, moving_labels: Any = None, labels: Sequence[int] | None = None
     ) -> LabelMapScores | None:
-        """Score the label maps, see `measures`.
+        """Score the label maps within the masks of the pair, see `measures`.
 
         Args:
             fixed_labels: label map on the fixed image's grid; by default that of the pair.
@@ -321,7 +321,8 @@ class Registration:
             after = self._on_fixed_grid(self.transform, moving)
         if fixed is None or moving is None or after is None:
             return None
-        return score_label_maps(fixed, self._on_fixed_grid(self.alignment, moving), after, labels)
+        masks, transforms = (self.pair.fixed_mask, self.pair.moving_mask), (self.alignment, self.transform)
+        return score_label_maps(fixed, self._on_fixed_grid(self.alignment, moving), after, labels, masks, transforms)
 
     def _on_fixed_grid(self, transform: Transform, labels: Volume) -> Volume:
         """Warp a label map onto the fixed image's grid.
