@@ -4,6 +4,7 @@ from .atlases import Atlas, atlas_names, read_atlas
 from .augmentation import check_augmentation
 from .checks import (
     check_labels,
+    check_masks,
     check_scan_grids,
     check_training_items,
     check_training_labels,
@@ -30,6 +31,7 @@ __all__ = [
     "atlas_pairs",
     "check_augmentation",
     "check_labels",
+    "check_masks",
     "check_scan_grids",
     "check_training_items",
     "check_training_labels",

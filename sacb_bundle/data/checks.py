@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..errors import InputError
 from ..spatial import Grid, check_same_grid, read_grid, read_label_map
@@ -94,6 +95,23 @@ def has_masks(items: Sequence[Mapping[str, str]]) -> bool:
         True if one has; the files are not read.
     """
     return any({"mask", "moving_mask", "fixed_mask"} & item.keys() for item in items)
+
+
+def check_masks(masks: torch.Tensor, shape: Sequence[int], names: str) -> None:
+    """Check that the masks of a subject or pair leave something to compare on the grid of the training.
+
+    Args:
+        masks: masks (C, D, H, W) that must all be nonzero where something is compared.
+        shape: shape (D, H, W) of the images.
+        names: files of the masks, for the error message.
+
+    Raises:
+        InputError: if they leave nothing, or are on another grid.
+    """
+    if masks.shape[1:] != tuple(shape):
+        raise InputError(f"{names}: the crop leaves masks as they are; its keys must include mask and masks.")
+    if not masks.all(dim=0).any():
+        raise InputError(f"{names}: no voxel of the training grid is within, so nothing would be compared.")
 
 
 def check_training_labels(train: Sequence[Mapping[str, str]], dice_weight: float, mirror: bool) -> None:

@@ -106,23 +106,6 @@ class CommonGrid:
         placed = resample(Transform(matrix), self.grid, [image], label_maps)
         return [*placed.images, *placed.labels]
 
-    def masked(self, image: Volume, mask: Volume, name: str) -> Volume:
-        """Give an image the lowest intensity outside a mask, as in registration.
-
-        Args:
-            image: image.
-            mask: mask on its grid, 0 where the image does not count.
-            name: name of the image in error messages.
-
-        Returns:
-            The image, fp32.
-
-        Raises:
-            InputError: if the image is constant.
-        """
-        darkest = appearance_of(image.values, self.modality, "auto", name).darkest
-        return Volume(np.where(mask.values != 0, image.values, np.float32(darkest)), image.grid)
-
     def _cleaned(self, image: Volume, name: str) -> Volume:
         """Give the background of an image the lowest intensity, and clip outliers."""
         appearance = appearance_of(image.values, self.modality, "auto", name)

@@ -9,8 +9,7 @@ import torch
 from monai.data import CacheDataset
 from torch.utils.data import Dataset
 
-from ..errors import InputError
-from .checks import has_masks
+from .checks import check_masks, has_masks
 from .pairs import pair_indices
 
 # Items of a pair that hold both images, and the names of their parts in an augmentation.
@@ -58,9 +57,10 @@ class PairDataset(Dataset):
     def loaded(self) -> CacheDataset:
         """All subjects or pairs, which are loaded when the first is asked for."""
         loaded = CacheDataset(self.data, self.transform, num_workers=self.num_workers)
-        if self.masked:
-            for number, files in enumerate(self.data):
-                _check_masks(loaded[number], files)
+        for number, files in enumerate(self.data):
+            if names := [files[key] for key in ("moving_mask", "fixed_mask") if key in files]:
+                item = loaded[number]
+                check_masks(item["masks"], item["image"].shape[1:], " and ".join(names))
         return loaded
 
     def __len__(self) -> int:
@@ -119,15 +119,3 @@ def _stacked(parts: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     split = {name for names in PARTS.values() for name in names}
     pair = {key: value for key, value in parts.items() if key not in split}
     return pair | {key: torch.cat([parts[name] for name in names]) for key, names in PARTS.items() if names[0] in parts}
-
-
-def _check_masks(item: Mapping[str, torch.Tensor], files: Mapping[str, str]) -> None:
-    """Raise an InputError unless the masks of a subject or pair lie on the grid of its images and show some of it."""
-    masks = item.get("mask", item.get("masks"))
-    if masks is None:
-        return
-    names = " and ".join(files[key] for key in ("mask", "moving_mask", "fixed_mask") if key in files)
-    if masks.shape[1:] != item["image"].shape[1:]:
-        raise InputError(f"{names}: the crop leaves the masks as they are; its keys must include mask and masks.")
-    if not masks.all(dim=0).any():
-        raise InputError(f"{names}: no voxel of the training grid is within, so nothing would be compared.")

@@ -12,6 +12,8 @@ from ..ops import common_mask, label_sums, warped_label_sums
 
 # Added to numerator and denominator, as in MONAI's `DiceLoss`.
 SMOOTHING = 1e-5
+# Largest error of a sum of trilinear weights.
+ROUNDING = 1e-4
 
 
 class DiceLoss(nn.Module):
@@ -61,7 +63,8 @@ class DiceLoss(nn.Module):
         """
         numbers = self._numbered(labels)
         moving, fixed = numbers.unbind(dim=1)
-        mask = None if masks is None else common_mask(masks, field)[:, 0]
+        # Of a voxel that counts, all neighbours that its label is interpolated from do.
+        mask = None if masks is None else (common_mask(masks, field)[:, 0] > 1 - ROUNDING).float()
         size = len(self.labels) + 1
         # The last number is the background's.
         in_warped, in_both = (sums[:, :-1] for sums in warped_label_sums(moving, fixed, field, size, mask))
@@ -73,5 +76,5 @@ class DiceLoss(nn.Module):
     def _numbered(self, labels: torch.Tensor) -> torch.Tensor:
         """Return the place of each label among those that count, or their number for other labels, int64."""
         values = self._values
-        places = torch.bucketize(labels.float(), values).clamp(max=len(values) - 1)
+        places = torch.bucketize(labels.float().contiguous(), values).clamp(max=len(values) - 1)
         return torch.where(values[places] == labels, places, len(values))

@@ -18,7 +18,7 @@ from ..spatial import as_mask, check_same_grid, read_image, read_label_map, read
 class PrepareSubjectd(MonaiTransform):
     """Read the paths "image", "label" and "mask" into fp32 tensors (1, D, H, W), on the grid of all subjects.
 
-    Label map and mask may be absent. Outside a mask, the image gets its lowest intensity.
+    Label map and mask may be absent. "path" and "mask_path" are the paths of image and mask.
 
     Args:
         subjects: all subjects, each with the path "image".
@@ -49,10 +49,11 @@ class PrepareSubjectd(MonaiTransform):
             check_same_grid(data[key], volume.grid, data["image"], image.grid)
         image, *placed = self._common_grid.place(image, list(maps.values()), data["image"])
         maps = dict(zip(maps, placed, strict=True))
-        if "mask" in maps:
-            image = self._common_grid.masked(image, maps["mask"], data["image"])
         arrays = {
             key: np.ascontiguousarray(volume.values, dtype=np.float32)[None]
             for key, volume in {"image": image, **maps}.items()
         }
-        return {**data, **{key: torch.from_numpy(array) for key, array in arrays.items()}, "path": data["image"]}
+        result: dict[Hashable, Any] = {**data, "path": data["image"]}
+        if "mask" in data:
+            result["mask_path"] = data["mask"]
+        return result | {key: torch.from_numpy(array) for key, array in arrays.items()}
