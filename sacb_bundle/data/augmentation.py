@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from monai.transforms import Compose, MapTransform
 
@@ -14,19 +14,20 @@ NOT_SPATIAL, ALSO_SPATIAL = "RandSimulateLowResolutiond", "RandSmoothDeformd"
 NEAREST = ("nearest", "nearest-exact", "0")
 
 
-def check_augmentation(augmentation: Compose, kinds: Sequence[str]) -> None:
+def check_augmentation(augmentation: Callable, kinds: Sequence[str]) -> None:
     """Check that each transform that moves an image moves its label map and its mask as well, without interpolation.
 
     Only MONAI's own transforms are checked; others must see to it themselves.
 
     Args:
-        augmentation: random transforms of training pairs, see `sacb_bundle.data.pair_dataset.PairDataset`.
+        augmentation: random transform of training pairs, or a `Compose` of several, see
+            `sacb_bundle.data.pair_dataset.PairDataset`.
         kinds: "labels" and "mask", those that the loss needs.
 
     Raises:
         InputError: if a transform moves only the image, or interpolates labels.
     """
-    for transform in _spatial(augmentation.flatten().transforms):
+    for transform in _spatial(Compose([augmentation]).flatten().transforms):
         keys = [str(key) for key in transform.keys]
         maps = [f"{role}_{kind}" for role in ("moving", "fixed") if role in keys for kind in kinds]
         name = f"augmentation: {type(transform).__name__}"

@@ -82,10 +82,12 @@ def test_only_transforms_that_move_images_must_move_label_maps() -> None:
         Compose([RandAffined(moved, mode=("bilinear", "nearest"))]),
     ]
     check_augmentation(Compose(fits), ["labels"])
-    check_augmentation(Compose([RandAffined("moving")]), [])
+    check_augmentation(RandAffined("moving"), [])
     for transform in (DivisiblePadd("moving", k=16), RandSmoothDeformd("moving", (8, 8, 8), (2, 2, 2))):
         with pytest.raises(InputError, match=f"{type(transform).__name__} moves moving, but not moving_labels, which"):
             check_augmentation(Compose([Compose([transform])]), ["labels"])
+        with pytest.raises(InputError):
+            check_augmentation(transform, ["labels"])
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:
