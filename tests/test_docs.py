@@ -27,8 +27,8 @@ import pytest
 
 from sacb_bundle.commands import VERBS, main, parser
 from sacb_bundle.data import phantom_pair
+from sacb_bundle.intensities import RULES
 from sacb_bundle.networks import NETWORKS
-from sacb_bundle.registration.intensities import RULES
 from sacb_bundle.registration.outputs import OUTPUTS
 from tests.conftest import write
 from tests.engine.workflows import ROOT

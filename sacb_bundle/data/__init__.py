@@ -1,7 +1,18 @@
 """Data sets: subjects, pairs and their files."""
 
 from .atlases import Atlas, atlas_names, read_atlas
-from .checks import check_labels, check_scan_grids, check_training_items, has_labels, label_values, labels_to_validate
+from .augmentation import check_augmentation
+from .checks import (
+    check_labels,
+    check_masks,
+    check_scan_grids,
+    check_training_items,
+    check_training_labels,
+    has_labels,
+    has_masks,
+    label_values,
+    labels_to_validate,
+)
 from .common_grid import CommonGrid
 from .data_list import read_data_list
 from .dataset_folder import DatasetFolder, labels_to_score, read_dataset
@@ -18,10 +29,14 @@ __all__ = [
     "PairFiles",
     "atlas_names",
     "atlas_pairs",
+    "check_augmentation",
     "check_labels",
+    "check_masks",
     "check_scan_grids",
     "check_training_items",
+    "check_training_labels",
     "has_labels",
+    "has_masks",
     "label_values",
     "labels_to_score",
     "labels_to_validate",

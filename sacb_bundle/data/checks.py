@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..errors import InputError
 from ..spatial import Grid, check_same_grid, read_grid, read_label_map
@@ -82,6 +83,61 @@ def has_labels(items: Sequence[Mapping[str, str]]) -> bool:
         True if there is at least one, and none lacks a label map; the files are not read.
     """
     return bool(items) and all("label" in item or {"moving_labels", "fixed_labels"} <= item.keys() for item in items)
+
+
+def has_masks(items: Sequence[Mapping[str, str]]) -> bool:
+    """Return whether any subject or pair has a mask.
+
+    Args:
+        items: subjects ("mask") or pairs ("moving_mask", "fixed_mask"), each as paths by key.
+
+    Returns:
+        True if one has; the files are not read.
+    """
+    return any({"mask", "moving_mask", "fixed_mask"} & item.keys() for item in items)
+
+
+def check_masks(masks: torch.Tensor, shape: Sequence[int], names: str) -> None:
+    """Check that the masks of a subject or pair leave something to compare on the grid of the training.
+
+    Args:
+        masks: masks (C, D, H, W) that must all be nonzero where something is compared.
+        shape: shape (D, H, W) of the images.
+        names: files of the masks, for the error message.
+
+    Raises:
+        InputError: if they leave nothing, or are on another grid.
+    """
+    if masks.shape[1:] != tuple(shape):
+        raise InputError(f"{names}: the crop leaves masks as they are; its keys must include mask and masks.")
+    if not masks.all(dim=0).any():
+        raise InputError(f"{names}: no voxel of the training grid is within, so nothing would be compared.")
+
+
+def check_training_labels(train: Sequence[Mapping[str, str]], dice_weight: float, mirror: bool) -> None:
+    """Check that label maps can be compared in training, if they are to.
+
+    Args:
+        train: subjects or pairs to train on, see `has_labels`.
+        dice_weight: weight of the loss of the label maps; 0 for none.
+        mirror: whether mirror images of subjects are paired with others.
+
+    Raises:
+        InputError: if one has no label map, or mirror images would swap the labels of left and right.
+    """
+    if not dice_weight:
+        return
+    if unlabelled := [item for item in train if not has_labels([item])]:
+        names = [str(item.get("image") or item.get("id")) for item in unlabelled]
+        raise InputError(
+            f"dice_weight is {dice_weight:g}, but {len(names)} of {len(train)} subjects or pairs to train on have no "
+            f"label maps, such as {names[0]}; add them, or set dice_weight to 0."
+        )
+    if mirror and "image" in train[0]:
+        raise InputError(
+            f"dice_weight is {dice_weight:g} and mirror is true, but a mirror image has the labels of left and right "
+            "swapped; set mirror to false."
+        )
 
 
 def check_labels(labels: Iterable[int] | None, items: Iterable[Mapping[str, str]]) -> None:

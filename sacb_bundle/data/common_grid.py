@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..checks import check_spacing
-from ..registration.intensities import appearance_of, check_modality
+from ..intensities import appearance_of, check_modality
 from ..spatial import (
     AlignmentCache,
     Transform,
@@ -40,7 +40,7 @@ class CommonGrid:
         spacing_mm: spacing of the working grid.
         size_divisor: number by which each size of the working grid must be divisible.
         cache_dir: folder where alignments are kept for the next run.
-        modality: "auto", or the modality of all images, see `sacb_bundle.registration.intensities`.
+        modality: "auto", or the modality of all images, see `sacb_bundle.intensities`.
 
     Attributes:
         grid: working grid of the first subject; None if the subjects share a grid.

@@ -1,9 +1,10 @@
-"""A data set in a folder: images/, optional labels/, optional dataset.json."""
+"""A data set in a folder: images/, optional labels/ and masks/, optional dataset.json."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,9 @@ from ..spatial import VOLUME_ENDINGS, is_label, volume_name
 
 Item = TypeVar("Item")
 
+# Folders of the files that a subject may have besides its image, by key.
+FOLDERS = {"label": "labels", "mask": "masks"}
+
 logger = logging.getLogger(__name__)
 
 
@@ -22,8 +26,9 @@ class DatasetFolder:
     """Subjects or pairs of a data set.
 
     Attributes:
-        train: training subjects, each {"image": path}; or pairs, without label maps, since training is unsupervised.
-        val: validation subjects, each {"image": path}, with "label": path if there is a label map; or pairs.
+        train: training subjects, each {"image": path}, with "label": path and "mask": path if there are a label map and
+            a mask; or pairs.
+        val: validation subjects or pairs, likewise.
     """
 
     train: list[dict[str, str]]
@@ -31,7 +36,7 @@ class DatasetFolder:
 
 
 def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFolder:
-    """List the subjects of a folder with images/, optional labels/ (same file names) and optional dataset.json.
+    """List the subjects of a folder with images/, optional labels/ and masks/ (same names) and optional dataset.json.
 
     dataset.json may name the subjects (file names without their endings) under "split": {"train": [...], "val":
     [...]}, and labels, see `labels_to_score`. Without a split, the last fifth of the subjects by name, at least two, is
@@ -55,9 +60,12 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
     images = files_by_name(root / "images")
     if not images:
         raise InputError(f"{root / 'images'}: holds no image ({', '.join(VOLUME_ENDINGS)}).")
-    labels = files_by_name(root / "labels") if os.path.isdir(root / "labels") else {}
-    if strangers := sorted(labels.keys() - images.keys()):
-        raise InputError(f"{labels[strangers[0]]}: there is no image of this name; labels/ must match images/.")
+    maps = maps_of(root)
+    for key, files in maps.items():
+        if strangers := sorted(files.keys() - images.keys()):
+            raise InputError(
+                f"{files[strangers[0]]}: there is no image of this name; {FOLDERS[key]}/ must match images/."
+            )
     description = _read_description(root / "dataset.json") if os.path.isfile(root / "dataset.json") else {}
 
     train, val = _description_split(description, root) or default_split([name for name in images if name != atlas])
@@ -71,13 +79,39 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
                 raise InputError(f"{root / 'images'}: has no image {name}, though the data set names it.")
         if len(names) < 2:
             raise InputError(f"{root}: {len(names)} subject to {what}; pairs need at least two.")
-    unlabelled = sum(name not in labels for name in val)
-    if labels and unlabelled:
+    unlabelled = sum(name not in maps["label"] for name in val)
+    if maps["label"] and unlabelled:
         logger.warning("%s: %d of %d validation subjects have no label map.", root, unlabelled, len(val))
-    return DatasetFolder(
-        train=[{"image": str(images[name])} for name in train],
-        val=[{"image": str(images[name])} | ({"label": str(labels[name])} if name in labels else {}) for name in val],
-    )
+    return DatasetFolder(*([subject_of(images[name], name, maps) for name in names] for names in (train, val)))
+
+
+def maps_of(root: Path) -> dict[str, dict[str, Path]]:
+    """List the label maps and masks of a data set.
+
+    Args:
+        root: folder of the data set.
+
+    Returns:
+        The path of each "label" and "mask" by the name of its subject.
+
+    Raises:
+        InputError: as `files_by_name`.
+    """
+    return {key: files_by_name(root / name) if os.path.isdir(root / name) else {} for key, name in FOLDERS.items()}
+
+
+def subject_of(image: Path, name: str, maps: Mapping[str, Mapping[str, Path]]) -> dict[str, str]:
+    """Return the files of a subject.
+
+    Args:
+        image: path of its image.
+        name: its name.
+        maps: label maps and masks of all subjects, see `maps_of`.
+
+    Returns:
+        {"image": path}, with "label": path and "mask": path if there are a label map and a mask.
+    """
+    return {"image": str(image)} | {key: str(files[name]) for key, files in maps.items() if name in files}
 
 
 def check_dataset_dir(folder: Path) -> None:

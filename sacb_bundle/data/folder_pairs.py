@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..spatial import VOLUME_ENDINGS
 from .data_list import named, read_data_list
-from .dataset_folder import check_dataset_dir, files_by_name
+from .dataset_folder import check_dataset_dir, files_by_name, maps_of, subject_of
 from .pairs import PairFiles, pair_indices, subject_pair
 
 logger = logging.getLogger(__name__)
@@ -96,10 +96,10 @@ def pairs_by_name(fixed_dir: Path, moving_dir: Path) -> list[PairFiles]:
 
 
 def _scans_of(folder: Path) -> dict[str, dict[str, str]]:
-    """Return the scans in a folder by name, sorted: {"image": path}, with "label": path if there is a label map.
+    """Return the scans in a folder by name, sorted, see `subject_of`.
 
     Args:
-        folder: folder of scans; or of images/ with scans and labels/ with label maps of the same names.
+        folder: folder of scans; or of images/ with scans, and labels/ and masks/ with files of the same names.
 
     Raises:
         InputError: if there is no such folder, it holds no scan, or two scans have the same name.
@@ -107,11 +107,8 @@ def _scans_of(folder: Path) -> dict[str, dict[str, str]]:
     if not os.path.isdir(folder):
         raise InputError(f"{folder}: there is no such folder.")
     images = folder / "images" if (folder / "images").is_dir() else folder
-    scans = {name: {"image": str(path)} for name, path in files_by_name(images, VOLUME_ENDINGS).items()}
+    scans = files_by_name(images)
     if not scans:
         raise InputError(f"{images}: holds no scan ({', '.join(VOLUME_ENDINGS)}).")
-    if images != folder and (folder / "labels").is_dir():
-        for name, path in files_by_name(folder / "labels", VOLUME_ENDINGS).items():
-            if name in scans:
-                scans[name]["label"] = str(path)
-    return scans
+    maps = {} if images == folder else maps_of(folder)
+    return {name: subject_of(path, name, maps) for name, path in scans.items()}

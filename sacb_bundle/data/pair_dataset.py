@@ -9,23 +9,29 @@ import torch
 from monai.data import CacheDataset
 from torch.utils.data import Dataset
 
+from .checks import check_masks, has_masks
 from .pairs import pair_indices
+
+# Items of a pair that hold both images, and the names of their parts in an augmentation.
+PARTS = {"image": ("moving", "fixed"), "masks": ("moving_mask", "fixed_mask")}
 
 
 class PairDataset(Dataset):
     """Pairs of subjects, or given pairs such as follow-up scans; each is loaded and prepared once.
 
     An item is {"image": (2, D, H, W), moving and fixed}, with "moving_labels" and "fixed_labels" (1, D, H, W) if both
-    images have label maps.
+    images have label maps. If any subject or pair has a mask, each item has "masks" (2, D, H, W), of ones for an image
+    without one.
 
     Args:
-        data: subjects, {"image": path} with or without "label": path; or pairs, see `sacb_bundle.data.PairFiles`.
-        transform: preprocessing, from a subject to tensors "image" and "label" (1, D, H, W), all of one size; or from a
-            pair to an item.
+        data: subjects, {"image": path} with or without "label": path and "mask": path; or pairs, see
+            `sacb_bundle.data.PairFiles`.
+        transform: preprocessing, from a subject to tensors "image", "label" and "mask" (1, D, H, W), all of one size;
+            or from a pair to an item.
         pairing: rule that pairs the subjects, see `pair_indices`; ignored for pairs.
         mirror: whether to add the mirror image of each subject or pair, with left and right (axis D) swapped.
-        augmentation: random transform of {"moving": (1, D, H, W), "fixed": (1, D, H, W)} for training; it does not
-            change the label maps.
+        augmentation: random transform of {"moving": (1, D, H, W), "fixed": (1, D, H, W)} for training, with
+            "moving_labels", "moving_mask" and the same of the fixed image, if there are any.
         num_workers: number of loading threads.
     """
 
@@ -45,21 +51,24 @@ class PairDataset(Dataset):
         number = len(data) * (2 if mirror else 1)
         self.pairs = pair_indices(number, pairing) if self.of_subjects else [(index, index) for index in range(number)]
         self.augmentation = augmentation
+        self.masked = has_masks(data)
 
     @cached_property
     def loaded(self) -> CacheDataset:
         """All subjects or pairs, which are loaded when the first is asked for."""
-        return CacheDataset(self.data, self.transform, num_workers=self.num_workers)
+        loaded = CacheDataset(self.data, self.transform, num_workers=self.num_workers)
+        for number, files in enumerate(self.data):
+            if names := [files[key] for key in ("moving_mask", "fixed_mask") if key in files]:
+                item = loaded[number]
+                check_masks(item["masks"], item["image"].shape[1:], " and ".join(names))
+        return loaded
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         pair = self.pair(index)
-        images = dict(zip(("moving", "fixed"), pair["image"].split(1), strict=True))
-        if self.augmentation is not None:
-            images = self.augmentation(images)
-        return {**pair, "image": torch.cat([images["moving"], images["fixed"]])}
+        return pair if self.augmentation is None else _stacked(self.augmentation(_split(pair)))
 
     def pair(self, index: int) -> dict[str, torch.Tensor]:
         """Return a pair before augmentation.
@@ -68,15 +77,17 @@ class PairDataset(Dataset):
             index: index of the pair, from 0.
 
         Returns:
-            The item of the pair: "image" (2, D, H, W), moving and fixed, with "moving_labels" and "fixed_labels"
-            (1, D, H, W) if both images have label maps.
+            The item of the pair.
         """
         moving, fixed = (self.item(number) for number in self.pairs[index])
         if not self.of_subjects:
-            return fixed
+            return {"masks": torch.ones_like(fixed["image"]), **fixed} if self.masked else fixed
         pair = {"image": torch.cat([moving["image"], fixed["image"]])}
         if "label" in moving and "label" in fixed:
             pair |= {"moving_labels": moving["label"], "fixed_labels": fixed["label"]}
+        if self.masked:
+            masks = [subject.get("mask", torch.ones_like(subject["image"])) for subject in (moving, fixed)]
+            pair["masks"] = torch.cat(masks)
         return pair
 
     def item(self, number: int) -> dict[str, torch.Tensor]:
@@ -93,3 +104,18 @@ class PairDataset(Dataset):
         return {
             key: value.flip(1) if mirrored else value for key, value in item.items() if isinstance(value, torch.Tensor)
         }
+
+
+def _split(pair: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the items of a pair with those of both images apart, as an augmentation takes them."""
+    parts = {key: value for key, value in pair.items() if key not in PARTS}
+    for key in PARTS.keys() & pair.keys():
+        parts |= dict(zip(PARTS[key], pair[key].split(1), strict=True))
+    return parts
+
+
+def _stacked(parts: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Undo `_split`."""
+    split = {name for names in PARTS.values() for name in names}
+    pair = {key: value for key, value in parts.items() if key not in split}
+    return pair | {key: torch.cat([parts[name] for name in names]) for key, names in PARTS.items() if names[0] in parts}

@@ -11,7 +11,10 @@ from .dataset_folder import DatasetFolder, default_split, read_dataset
 
 # "id", the paths "moving" and "fixed", and optionally "moving_labels", "fixed_labels", "moving_mask" and "fixed_mask".
 PairFiles = dict[str, str]
-LABEL_MAPS = ("moving_labels", "fixed_labels")
+# Keys of the label maps of subjects and pairs.
+LABEL_MAPS = ("label", "moving_labels", "fixed_labels")
+# Key of a file of a subject, and the end of its key in a pair.
+IN_PAIR = {"label": "labels", "mask": "mask"}
 
 
 def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
@@ -66,7 +69,9 @@ def list_pairs(
     return named(pairs, Path(str(dataset_dir)))
 
 
-def training_data(dataset_dir: str, data_list: str = "", atlas: str | None = None) -> DatasetFolder:
+def training_data(
+    dataset_dir: str, data_list: str = "", atlas: str | None = None, with_labels: bool = False
+) -> DatasetFolder:
     """Return the subjects of a data set, or the pairs of a data list, for training and validation.
 
     The last fifth of a data list, at least two pairs, is for validation; fewer than four pairs are all used for both.
@@ -75,34 +80,32 @@ def training_data(dataset_dir: str, data_list: str = "", atlas: str | None = Non
         dataset_dir: folder of the data set, see `read_dataset`; ignored if there is a data list.
         data_list: file, see `read_data_list`; "" for none.
         atlas: name of the subject to put first, see `read_dataset`.
+        with_labels: whether those for training keep their label maps, for a loss of label maps.
 
     Returns:
-        The subjects or pairs; those for training have no label maps.
+        The subjects or pairs.
 
     Raises:
         InputError: as in those functions.
     """
-    if not data_list:
-        return read_dataset(dataset_dir, atlas)
-    train, val = default_split(read_data_list(data_list))
-    return DatasetFolder(
-        train=[{key: value for key, value in pair.items() if key not in LABEL_MAPS} for pair in train], val=val
-    )
+    data = DatasetFolder(*default_split(read_data_list(data_list))) if data_list else read_dataset(dataset_dir, atlas)
+    if with_labels:
+        return data
+    unlabelled = [{key: value for key, value in item.items() if key not in LABEL_MAPS} for item in data.train]
+    return DatasetFolder(unlabelled, data.val)
 
 
 def subject_pair(moving: dict[str, str], fixed: dict[str, str]) -> PairFiles:
     """Make a pair of two subjects.
 
     Args:
-        moving: moving subject, {"image": path} with or without "label": path.
+        moving: moving subject, {"image": path} with or without "label": path and "mask": path.
         fixed: fixed subject, likewise.
 
     Returns:
-        The pair, without an id, and with a label map for each subject that has one.
+        The pair, without an id, and with a label map and a mask for each subject that has one.
     """
     pair = {"moving": moving["image"], "fixed": fixed["image"]}
-    if "label" in moving:
-        pair["moving_labels"] = moving["label"]
-    if "label" in fixed:
-        pair["fixed_labels"] = fixed["label"]
+    for role, subject in (("moving", moving), ("fixed", fixed)):
+        pair |= {f"{role}_{IN_PAIR[key]}": path for key, path in subject.items() if key in IN_PAIR}
     return pair

@@ -1,6 +1,6 @@
 """Components that the configs plug into the engines of MONAI and ignite."""
 
-from .batch import prepare_case, prepare_labelled_pair, prepare_pair
+from .batch import TrainingBatch, prepare_case, prepare_labelled_pair, prepare_pair
 from .command_line import check_command_line, keep_names, show_input_errors_plainly
 from .inferer import RefiningInferer, RegistrationInferer
 from .processes import join_processes
@@ -28,6 +28,7 @@ __all__ = [
     "SaveLast",
     "SeedEpochs",
     "StopIfDiverged",
+    "TrainingBatch",
     "TrainingProgress",
     "TrainingState",
     "check_command_line",

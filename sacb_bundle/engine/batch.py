@@ -26,6 +26,44 @@ def prepare_pair(
     return image, image
 
 
+class TrainingBatch:
+    """Convert a batch to the input and target of a training step, see `sacb_bundle.losses.TrainingLoss`.
+
+    Args:
+        with_labels: whether the target holds the label maps.
+        both_directions: whether the swapped pairs, fixed and moving, follow after the pairs.
+    """
+
+    def __init__(self, with_labels: bool = False, both_directions: bool = False) -> None:
+        self.with_labels = with_labels
+        self.both_directions = both_directions
+
+    def __call__(
+        self, batch: Mapping[str, torch.Tensor], device: str | torch.device, non_blocking: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the input and target of a training step.
+
+        Args:
+            batch: batch with "image" (B, 2, D, H, W), moving and fixed; with "moving_labels" and "fixed_labels" (B, 1,
+                D, H, W) if they are asked for; and with "masks" (B, 2, D, H, W) if there are any.
+            device: device to compute on.
+            non_blocking: whether the copy to the device is asynchronous, as in `torch.Tensor.to`.
+
+        Returns:
+            The images (B, 2, D, H, W) or, in both directions, (2B, 2, D, H, W); and the images, label maps and masks in
+            this order, stacked along the channels, as plain tensors.
+        """
+        parts = [batch["image"]]
+        if self.with_labels:
+            parts.append(torch.cat([batch["moving_labels"], batch["fixed_labels"]], dim=1))
+        if "masks" in batch:
+            parts.append(batch["masks"])
+        parts = [part.as_subclass(torch.Tensor).to(device, non_blocking=non_blocking) for part in parts]
+        if self.both_directions:
+            parts = [torch.cat([part, part.flip(1)]) for part in parts]
+        return parts[0], torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+
 def prepare_case(
     batch: Mapping[str, Any], device: str | torch.device, non_blocking: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[()], dict[str, torch.Tensor | None]]:

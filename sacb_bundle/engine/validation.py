@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from ignite.engine import Engine
 from ignite.metrics import Average
 from torch import nn
 
 
 class MeanLoss(Average):
-    """Mean of the training loss over the validation pairs.
+    """Mean of the loss of the registration over the validation pairs, within their masks.
 
     Args:
-        loss: module from (field (B, 3, D, H, W), image (B, 2, D, H, W)) to a scalar.
+        loss: module from (field (B, 3, D, H, W), image (B, 2, D, H, W)), and masks (B, 2, D, H, W) if there are any, to
+            a scalar.
     """
 
     def __init__(self, loss: nn.Module) -> None:
-        def mean_loss(output: list[dict[str, torch.Tensor]]) -> torch.Tensor:
-            return torch.stack([loss(item["pred"][None], item["image"][None]) for item in output]).mean()
+        super().__init__()
+        self.loss = loss
 
-        super().__init__(mean_loss)
+    @torch.no_grad()
+    def iteration_completed(self, engine: Engine) -> None:
+        """Add the losses of a batch, whose masks are in the batch alone.
+
+        Args:
+            engine: evaluator, with lists of items as its batch and its output.
+        """
+        state: Any = engine.state
+        for given, item in zip(state.batch, state.output, strict=True):
+            field = item["pred"]
+            compared = [item["image"], given["masks"].to(field)] if "masks" in given else [item["image"]]
+            self.update(self.loss(field[None], *(maps[None] for maps in compared)))
 
 
 def is_validated(items: Sequence[Mapping[str, str]], interval: int, epochs: int) -> bool:

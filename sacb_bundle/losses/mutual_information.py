@@ -57,7 +57,8 @@ class MutualInformationLoss(nn.Module):
             joint = shares_warped.transpose(1, 2) @ shares_fixed / shares_warped.shape[1]
         else:
             weights = mask.flatten(1)[..., None]
-            joint = (weights * shares_warped).transpose(1, 2) @ shares_fixed / weights.sum(dim=1, keepdim=True)
+            number = weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+            joint = (weights * shares_warped).transpose(1, 2) @ shares_fixed / number
         independent = joint.sum(2, keepdim=True) * joint.sum(1, keepdim=True)
         tiny = torch.finfo(joint.dtype).tiny
         return -(joint * (joint.clamp(min=tiny) / independent.clamp(min=tiny)).log()).sum(dim=(1, 2)).mean()

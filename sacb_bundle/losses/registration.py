@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..ops import warp
+from ..ops import common_mask, warp
 
 
 class RegistrationLoss(nn.Module):
@@ -62,7 +62,4 @@ class RegistrationLoss(nn.Module):
         moving, fixed = image.split(1, dim=1)
         if masks is None:
             return self.similarity(warp(moving, field), fixed)
-        moving_mask, fixed_mask = masks.float().split(1, dim=1)
-        # Without a gradient: the field must not lower the loss by choosing what counts.
-        mask = fixed_mask * warp(moving_mask, field.detach())
-        return self.similarity(warp(moving, field), fixed, mask)
+        return self.similarity(warp(moving, field), fixed, common_mask(masks, field))

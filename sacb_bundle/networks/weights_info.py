@@ -15,6 +15,7 @@ from torch import nn
 from ..checks import check_spacing
 from ..errors import InputError
 from ..files import read_json, write_json
+from ..intensities import check_modality
 from .checkpoint import load_checkpoint, write_whole
 from .sacb_net import SACBNet
 
@@ -44,7 +45,7 @@ class WeightsInfo:
     Attributes:
         network: {"name": one of `NETWORKS`, and its options}.
         spacing_mm: spacing of the grids that the network was trained on.
-        modality: rule that scaled the intensities, see `sacb_bundle.registration.intensities`.
+        modality: rule that scaled the intensities, see `sacb_bundle.intensities`.
         trained_on: description of the training data.
         body_mm: size of the bodies in the training images, see `sacb_bundle.spatial.Body`; None if unknown.
     """
@@ -78,7 +79,8 @@ def read_info(weights: str | Path) -> WeightsInfo:
         The description, after checking it.
 
     Raises:
-        InputError: if the weights or the JSON file are missing, or it does not describe weights.
+        InputError: if the weights or the JSON file are missing, it does not describe weights, or there is no rule for
+            its modality.
     """
     if not Path(weights).name:  # "." or "/"
         raise InputError(f"{weights}: is a folder; a checkpoint file is needed.")
@@ -95,6 +97,7 @@ def read_info(weights: str | Path) -> WeightsInfo:
         raise InputError(f"{path}: must hold an object with the keys {', '.join(WeightsInfo.__dataclass_fields__)}.")
     info = WeightsInfo(**content)
     check_info(info, path)
+    check_modality(info.modality, f"{path}: modality")
     return info
 
 

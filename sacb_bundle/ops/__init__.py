@@ -11,15 +11,16 @@ from .fused import fused_kernels
 from .instance_norm import instance_norm_leaky_relu
 from .jacobian import determinant, jacobian
 from .kmeans import initial_centroids, kmeans
+from .label_sums import label_sums, warped_label_sums
 from .lncc import box_sum, local_ncc
-from .masked import masked_mean
+from .masked import common_mask, masked_mean
 from .matching import match_similarity
 from .mind import self_similarity
 from .pool import halve
 from .smoothness import squared_differences
 from .tetrahedra import TETRAHEDRA, Corner, orientation
 from .unfold import unfolded
-from .warp import compose, upsample_field, warp
+from .warp import compose, upsample_field, voxel_index, warp
 
 __all__ = [
     "TETRAHEDRA",
@@ -29,6 +30,7 @@ __all__ = [
     "adaptive_residual_conv3d",
     "box_sum",
     "channel_descriptor",
+    "common_mask",
     "compose",
     "conv3d",
     "conv_norm_leaky_relu",
@@ -39,6 +41,7 @@ __all__ = [
     "instance_norm_leaky_relu",
     "jacobian",
     "kmeans",
+    "label_sums",
     "local_ncc",
     "masked_mean",
     "match_similarity",
@@ -48,5 +51,7 @@ __all__ = [
     "squared_differences",
     "unfolded",
     "upsample_field",
+    "voxel_index",
     "warp",
+    "warped_label_sums",
 ]

@@ -42,7 +42,7 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
             return Warp.apply(image, field, False)
     # grid_sample takes (x, y, z) = (W, H, D), from -1 at the centre of the first voxel to 1 at that of the last.
     coordinates = [
-        (_voxel_index(field, axis) + field[:, axis].float()) * (2 / max(field.shape[axis + 2] - 1, 1)) - 1
+        (voxel_index(field, axis) + field[:, axis].float()) * (2 / max(field.shape[axis + 2] - 1, 1)) - 1
         for axis in (2, 1, 0)
     ]
     grid = torch.stack(coordinates, dim=-1)
@@ -60,8 +60,16 @@ def warp(image: torch.Tensor, field: torch.Tensor, mode: str = "bilinear") -> to
     return sampled.to(image.dtype)
 
 
-def _voxel_index(field: torch.Tensor, axis: int) -> torch.Tensor:
-    """Return the voxel index along an axis of a field (B, 3, D, H, W), broadcastable to (B, D, H, W)."""
+def voxel_index(field: torch.Tensor, axis: int) -> torch.Tensor:
+    """Return the voxel index along an axis.
+
+    Args:
+        field: displacement field (B, 3, D, H, W).
+        axis: 0 for D, 1 for H, 2 for W.
+
+    Returns:
+        The indices, fp32, broadcastable to (B, D, H, W).
+    """
     shape = [1, 1, 1]
     shape[axis] = field.shape[axis + 2]
     return numbers(field.movedim(axis + 2, 0)[:, 0, 0, 0, 0].float()).reshape(shape)

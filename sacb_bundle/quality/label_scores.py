@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
@@ -11,13 +11,18 @@ import numpy as np
 
 from ..errors import InputError
 from ..metrics import LABEL_SCORES, LabelMapScores, score_labels
-from ..spatial import Volume, canonical
+from ..spatial import Grid, Transform, Volume, canonical, resample
 
 LARGEST_NUMBER_OF_LABELS = 1000
 
 
 def score_label_maps(
-    fixed: Volume, before: Volume, after: Volume, labels: Sequence[int] | None = None
+    fixed: Volume,
+    before: Volume,
+    after: Volume,
+    labels: Sequence[int] | None = None,
+    masks: tuple[Volume | None, Volume | None] = (None, None),
+    transforms: Sequence[Transform] = (),
 ) -> LabelMapScores:
     """Score the agreement of label maps before and after registration, on the fixed image's grid.
 
@@ -26,6 +31,9 @@ def score_label_maps(
         before: moving label map after the alignment alone, on the same grid.
         after: warped moving label map, on the same grid.
         labels: label values to score; None for all of the fixed label map.
+        masks: masks of the fixed and the moving image, each on its image's grid; None for an image without one.
+        transforms: transforms from fixed to moving world coordinates in mm, RAS, that warped the moving label map.
+            Voxels outside the fixed mask, and those that a transform maps out of the moving mask, do not count.
 
     Returns:
         The scores of each label.
@@ -38,6 +46,8 @@ def score_label_maps(
         and all(isinstance(v, (int, np.integer)) and v > 0 for v in labels)
     ):
         raise InputError(f"labels is {labels!r}; it must be a list of label values, whole numbers above 0.")
+    for shown in _shown_by(masks, fixed.grid, transforms):
+        fixed, before, after = (Volume(each.values * shown, each.grid) for each in (fixed, before, after))
     values = (
         list(labels)
         if labels is not None and len(labels)
@@ -48,6 +58,18 @@ def score_label_maps(
     # Use one order of the axes, so that scores do not depend on the orientation of the file.
     fixed, before, after = map(canonical, (fixed, before, after))
     return score_labels(fixed.values, before.values, after.values, values, fixed.grid.spacing)
+
+
+def _shown_by(
+    masks: tuple[Volume | None, Volume | None], grid: Grid, transforms: Sequence[Transform]
+) -> Iterator[np.ndarray]:
+    """Yield where each mask shows something on the fixed image's grid, bool; the moving mask after each transform."""
+    fixed, moving = masks
+    if fixed is not None:
+        yield fixed.values != 0
+    if moving is not None:
+        for transform in transforms:
+            yield resample(transform, grid, labels=[moving]).labels[0].values > 0
 
 
 def summary_of_labels(scores: LabelMapScores) -> dict[str, Any]:

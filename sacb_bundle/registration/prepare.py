@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from ..checks import LARGEST_SPACING_MM, LEAST_SPACING_MM
 from ..errors import InputError
+from ..intensities import Appearance, appearance_of, check_modality, scale
 from ..quality import motion
 from ..spatial import (
     INITIAL,
@@ -30,7 +32,6 @@ from ..spatial import (
     thinned,
     working_grid,
 )
-from .intensities import Appearance, appearance_of, check_modality, scale
 from .pair import ROLES, Pair
 
 # Voxels along each axis that are used to find the content of an image.
@@ -103,6 +104,14 @@ class Prepared:
     sources: dict[str, Volume]
     uniform_scale: bool = False
     masks: np.ndarray | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts for the record: the interpretation of the intensities, and `uniform_scale`."""
+        looks = {
+            f"{role}_{name}": value for role, look in self.appearances.items() for name, value in look.facts.items()
+        }
+        return looks | {"uniform_scale": self.uniform_scale}
 
     @property
     def volumes(self) -> dict[str, Volume]:

@@ -14,7 +14,6 @@ from ..files import check_path, shipped_weights
 from ..networks import hash_of_weights, load_network
 from ..ops import Captured
 from ..spatial import check_label_interpolation
-from .intensities import usable_info
 from .pair import as_pair
 from .prepare import Prepared, Settings, prepare
 from .refine import Refined, Refinement, Refiner, default_steps
@@ -80,10 +79,9 @@ class Registrar:
         self.amp = self.device.type == "cuda" if amp is None else amp
         steps = default_steps(self.device) if refine is None else refine
         self.refinement = Refinement(steps, similarity, smoothness)
-        self.network, info = load_network(self.weights, self.device)
+        self.network, self.info = load_network(self.weights, self.device)
         self._forward = Captured(self.network)
         self._refiner = Refiner(self.network, self.refinement)
-        self.info = usable_info(info, self.weights)
         self.settings = Settings(
             trained_spacing_mm=self.info.spacing_mm,
             size_divisor=self.network.size_divisor,  # type: ignore[arg-type]

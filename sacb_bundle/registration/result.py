@@ -274,21 +274,15 @@ class Registration:
         prepared = self.prepared
         grids = {"fixed": self.fixed_grid, "moving": self.pair.moving.grid}
         moving, fixed = torch.from_numpy(prepared.images).to(self.field.device).split(1)
-        taken_for = {
-            f"{role}_{name}": value
-            for role, appearance in prepared.appearances.items()
-            for name, value in appearance.facts.items()
-        }
         return {
             **similarity(moving, self.warped_on_working_grid, fixed),
             **displacement(self.transform, self.field),
             **evidence_of(prepared.volumes["fixed"], prepared.volumes["moving"], prepared.initial, prepared.sources),
             **{f"alignment_{name}": value for name, value in motion(prepared.initial, prepared.grid).items()},
             **in_view(prepared.sources["fixed"], prepared.sources["moving"], prepared.initial),
-            **taken_for,
+            **prepared.facts,
             **self.refined.facts,
             **round_trip(self.transform, self.inverse_displacement if self.diffeomorphic else None, fixed),
-            "uniform_scale": prepared.uniform_scale,
             "alignment_alone": self.alignment_alone,
             **{f"{role}_spacing": list(grid.spacing) for role, grid in grids.items()},
             **{f"{role}_extent": list(grid.extent) for role, grid in grids.items()},
@@ -297,7 +291,7 @@ class Registration:
     def label_scores(
         self, fixed_labels: Any = None, moving_labels: Any = None, labels: Sequence[int] | None = None
     ) -> LabelMapScores | None:
-        """Score the label maps, see `measures`.
+        """Score the label maps within the masks of the pair, see `measures`.
 
         Args:
             fixed_labels: label map on the fixed image's grid; by default that of the pair.
@@ -322,7 +316,8 @@ class Registration:
             after = self._on_fixed_grid(self.transform, moving)
         if fixed is None or moving is None or after is None:
             return None
-        return score_label_maps(fixed, self._on_fixed_grid(self.alignment, moving), after, labels)
+        masks, transforms = (self.pair.fixed_mask, self.pair.moving_mask), (self.alignment, self.transform)
+        return score_label_maps(fixed, self._on_fixed_grid(self.alignment, moving), after, labels, masks, transforms)
 
     def _on_fixed_grid(self, transform: Transform, labels: Volume) -> Volume:
         """Warp a label map onto the fixed image's grid.

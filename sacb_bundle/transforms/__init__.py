@@ -11,6 +11,7 @@ from .scale_intensity import ScaleIntensityd
 from .score_registration import ScoreRegistrationd
 from .to_registration import ToRegistrationd
 from .warp import Warpd
+from .within_masks import WithinMasksd
 
 __all__ = [
     "AtlasLabelsd",
@@ -24,4 +25,5 @@ __all__ = [
     "ScoreRegistrationd",
     "ToRegistrationd",
     "Warpd",
+    "WithinMasksd",
 ]

@@ -1,4 +1,4 @@
-"""Resample the label maps of a prepared pair to its working grid."""
+"""Label maps and masks of a prepared pair on its working grid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ..spatial import Transform, resample
 class LabelsOnWorkingGridd(MonaiTransform):
     """Replace "fixed_labels" and "moving_labels", if both exist, by fp32 tensors (1, D, H, W) on the working grid.
 
-    It reads and removes "pair" and "prepared", see `PreparePaird`.
+    If the pair has masks, it adds them as "masks", fp32 (2, D, H, W), of the moving and the fixed image. It reads and
+    removes "pair" and "prepared", see `PreparePaird`.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -25,6 +26,8 @@ class LabelsOnWorkingGridd(MonaiTransform):
         rest = {key: value for key, value in data.items() if key not in left_out}
         kinds = {appearance.modality for appearance in prepared.appearances.values()}
         rest["modality"] = kinds.pop() if len(kinds) == 1 else "auto"
+        if prepared.masks is not None:
+            rest["masks"] = torch.from_numpy(prepared.masks.astype(np.float32))
         if pair.fixed_labels is None or pair.moving_labels is None:
             return rest
         for key, transform, labels in (

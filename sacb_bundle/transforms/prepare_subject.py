@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ import torch
 from monai.transforms import Transform as MonaiTransform
 
 from ..data import CommonGrid
-from ..spatial import check_same_grid, read_image, read_label_map
-
-KEYS: tuple[Hashable, ...] = ("image", "label")
+from ..spatial import as_mask, check_same_grid, read_image, read_label_map, read_volume
 
 
 class PrepareSubjectd(MonaiTransform):
-    """Read the paths "image" and, if present, "label" into fp32 tensors (1, D, H, W), on the grid of all subjects.
+    """Read the paths "image", "label" and "mask" into fp32 tensors (1, D, H, W), on the grid of all subjects.
+
+    Label map and mask may be absent. "path" and "mask_path" are the paths of image and mask.
 
     Args:
         subjects: all subjects, each with the path "image".
@@ -40,9 +41,19 @@ class PrepareSubjectd(MonaiTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Read a subject, and align it if necessary."""
         image = read_image(data["image"])
-        label_maps = [read_label_map(data["label"])] if "label" in data else []
-        for label_map in label_maps:
-            check_same_grid(data["label"], label_map.grid, data["image"], image.grid)
-        volumes = self._common_grid.place(image, label_maps, data["image"])
-        arrays = [np.ascontiguousarray(volume.values, dtype=np.float32)[None] for volume in volumes]
-        return {**data, **dict(zip(KEYS, map(torch.from_numpy, arrays), strict=False)), "path": data["image"]}
+        maps = {"label": read_label_map(data["label"])} if "label" in data else {}
+        if "mask" in data:
+            mask = as_mask(read_volume(data["mask"]), data["mask"])
+            maps["mask"] = replace(mask, values=(mask.values != 0).astype(np.int32))
+        for key, volume in maps.items():
+            check_same_grid(data[key], volume.grid, data["image"], image.grid)
+        image, *placed = self._common_grid.place(image, list(maps.values()), data["image"])
+        maps = dict(zip(maps, placed, strict=True))
+        arrays = {
+            key: np.ascontiguousarray(volume.values, dtype=np.float32)[None]
+            for key, volume in {"image": image, **maps}.items()
+        }
+        result: dict[Hashable, Any] = {**data, "path": data["image"]}
+        if "mask" in data:
+            result["mask_path"] = data["mask"]
+        return result | {key: torch.from_numpy(array) for key, array in arrays.items()}

@@ -1,23 +1,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from sacb_bundle.data import has_labels, labels_to_score, read_dataset
+from sacb_bundle.data import has_labels, labels_to_score, read_dataset, training_data
 from sacb_bundle.data.dataset_folder import files_by_name
 from sacb_bundle.errors import InputError
 
 
-def folder(root: Path, images: list[str], labels: list[str] = (), description: dict | None = None) -> Path:  # type: ignore[assignment]
+def folder(
+    root: Path,
+    images: list[str],
+    labels: Sequence[str] = (),
+    description: dict | None = None,
+    masks: Sequence[str] = (),
+) -> Path:
     (root / "images").mkdir(parents=True)
-    for name in images:
-        (root / "images" / name).touch()
-    if labels:
-        (root / "labels").mkdir()
-    for name in labels:
-        (root / "labels" / name).touch()
+    for kind, files in (("images", images), ("labels", labels), ("masks", masks)):
+        for name in files:
+            (root / kind).mkdir(exist_ok=True)
+            (root / kind / name).touch()
     if description is not None:
         (root / "dataset.json").write_text(json.dumps(description))
     return root
@@ -45,6 +50,23 @@ def test_description_names_subjects_and_labels(tmp_path: Path) -> None:
     assert has_labels(dataset.val)
     assert not has_labels([])
     assert "label" not in dataset.train[0]
+
+
+def test_training_takes_label_maps_if_they_are_asked_for_and_masks_always(tmp_path: Path) -> None:
+    files = [f"{name}.nii.gz" for name in "abcd"]
+    root = folder(tmp_path / "set", files, labels=files, masks=files[:1])
+    subject = {key: str(root / kind / "a.nii.gz") for key, kind in (("image", "images"), ("mask", "masks"))}
+    assert training_data(str(root)).train[0] == subject
+    labelled = training_data(str(root), with_labels=True).train
+    assert labelled[0] == subject | {"label": str(root / "labels" / "a.nii.gz")}
+    assert "mask" not in labelled[1]
+    assert has_labels(training_data(str(root)).val)
+    rows = [f"images/{file},images/{file},labels/{file},labels/{file},masks/a.nii.gz" for file in files]
+    (root / "pairs.csv").write_text("\n".join(["fixed,moving,fixed_labels,moving_labels,moving_mask", *rows]))
+    kept = {"id", "moving", "fixed", "moving_mask"}
+    assert training_data("", str(root / "pairs.csv")).train[0].keys() == kept
+    labelled = training_data("", str(root / "pairs.csv"), with_labels=True).train
+    assert labelled[0].keys() == kept | {"fixed_labels", "moving_labels"}
 
 
 def test_labels_from_names_without_background(tmp_path: Path) -> None:
@@ -115,9 +137,11 @@ def test_wrong_folder_is_named(images: list[str], description: dict | None, mess
         read_dataset(folder(tmp_path / "set", images, description=description))
 
 
-def test_label_without_an_image_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a_seg\.nii\.gz: there is no image of this name"):
-        read_dataset(folder(tmp_path / "set", ["a.nii.gz", "b.nii.gz"], ["a_seg.nii.gz"]))
+@pytest.mark.parametrize("kind", ["labels", "masks"])
+def test_a_label_map_or_mask_without_an_image_is_named(kind: str, tmp_path: Path) -> None:
+    root = folder(tmp_path / "set", ["a.nii.gz", "b.nii.gz"], **{kind: ["a_seg.nii.gz"]})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=rf"a_seg\.nii\.gz: there is no image of this name; {kind}/ must match"):
+        read_dataset(root)
 
 
 def test_missing_folders_and_broken_json(tmp_path: Path) -> None:

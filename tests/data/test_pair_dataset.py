@@ -1,16 +1,28 @@
 from __future__ import annotations
 
+import pytest
 import torch
-from monai.transforms import Compose, RandShiftIntensityd
+from monai.transforms import (
+    Compose,
+    DivisiblePadd,
+    RandAdjustContrastd,
+    RandAffined,
+    RandFlipd,
+    RandShiftIntensityd,
+    RandSimulateLowResolutiond,
+    RandSmoothDeformd,
+)
 
-from sacb_bundle.data import EpochSampler
+from sacb_bundle.data import EpochSampler, check_augmentation
 from sacb_bundle.data.pair_dataset import PairDataset
+from sacb_bundle.errors import InputError
 
 
 def load(subject: dict[str, float]) -> dict[str, torch.Tensor]:
     """Make a subject whose voxels encode its number and their position along axis 0."""
     image = subject["image"] + torch.arange(4.0).reshape(1, 4, 1, 1).expand(1, 4, 2, 2) / 10
-    return {"image": image} | ({"label": image.round()} if "label" in subject else {})
+    mask = {"mask": (image > 1.15).float()} if "mask" in subject else {}
+    return {"image": image} | ({"label": image.round()} if "label" in subject else {}) | mask
 
 
 def test_pairs_are_moving_then_fixed() -> None:
@@ -40,6 +52,42 @@ def test_augmentation_changes_the_images_each_time_anew_and_neither_the_subjects
     assert len({pair["image"][0, 0, 0, 0].item() for pair in (plain[0], first, again)}) == 3
     shifts.set_random_state(seed=3)
     assert torch.equal(augmented[0]["image"], first["image"])
+
+
+def test_masks_are_those_of_the_pair_and_of_ones_for_an_image_without_one() -> None:
+    plain = PairDataset([{"image": 1}, {"image": 2}], load)
+    assert "masks" not in plain[0]
+    dataset = PairDataset([{"image": 1, "mask": 0}, {"image": 2}], load, mirror=True)
+    assert dataset[0]["masks"][:, :, 0, 0].tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
+    mirrored = dataset[dataset.pairs.index((1, 2))]
+    assert mirrored["masks"][:, :, 0, 0].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+
+
+def test_augmentation_moves_images_label_maps_and_masks_alike() -> None:
+    keys = [f"{role}{kind}" for role in ("moving", "fixed") for kind in ("", "_labels", "_mask")]
+    data = [{"image": 1, "label": 0, "mask": 0}, {"image": 2, "label": 0}]
+    flip = Compose([RandFlipd(keys, prob=1, spatial_axis=0)])
+    plain, augmented = (PairDataset(data, load, augmentation=augmentation) for augmentation in (None, flip))
+    assert plain[0].keys() == augmented[0].keys() == {"image", "masks", "moving_labels", "fixed_labels"}
+    for key, value in plain[0].items():
+        assert torch.equal(augmented[0][key].as_subclass(torch.Tensor), value.flip(1)), key
+
+
+def test_only_transforms_that_move_images_must_move_label_maps() -> None:
+    moved = ["moving", "moving_labels"]
+    fits = [
+        RandAdjustContrastd("moving"),
+        RandSimulateLowResolutiond("moving"),
+        DivisiblePadd(moved, k=16),
+        Compose([RandAffined(moved, mode=("bilinear", "nearest"))]),
+    ]
+    check_augmentation(Compose(fits), ["labels"])
+    check_augmentation(RandAffined("moving"), [])
+    for transform in (DivisiblePadd("moving", k=16), RandSmoothDeformd("moving", (8, 8, 8), (2, 2, 2))):
+        with pytest.raises(InputError, match=f"{type(transform).__name__} moves moving, but not moving_labels, which"):
+            check_augmentation(Compose([Compose([transform])]), ["labels"])
+        with pytest.raises(InputError):
+            check_augmentation(transform, ["labels"])
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sacb_bundle.data import list_pairs, pair_indices
+from sacb_bundle.data import list_pairs, pair_indices, study_pairs
 from sacb_bundle.errors import InputError
 
 
@@ -36,6 +36,16 @@ def test_pairs_of_a_data_set(study: Path) -> None:
         "moving_labels": str(study / "labels" / "moving_1.nii.gz"),
         "fixed_labels": str(study / "labels" / "moving_2.nii.gz"),
     }
+
+
+def test_masks_of_subjects_are_those_of_the_pair(tmp_path: Path) -> None:
+    for name in ("images/a", "images/b", "masks/b"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.nii.gz").touch()
+    mask = str(tmp_path / "masks" / "b.nii.gz")
+    for pairs in (list_pairs(str(tmp_path)), study_pairs(tmp_path, "", "ordered", None)):
+        assert [pair.get("fixed_mask") for pair in pairs] == [mask, None]
+        assert [pair.get("moving_mask") for pair in pairs] == [None, mask]
 
 
 def test_ambiguous_pair_names_of_a_data_set_are_refused(tmp_path: Path) -> None:

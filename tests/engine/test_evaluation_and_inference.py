@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -206,3 +207,46 @@ def test_a_wrong_spacing_is_refused(spacing: object, of_pairs: bool, study: Path
         f"spacing is {spacing!r}; it must be auto, or a number of mm from 0.01"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_outside_the_masks_no_label_is_scored(study: Path, weights: str, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(study, root)
+    for name, axis in (("moving_1", 0), ("moving_2", 2)):
+        mask = np.ones((32, 32, 32), np.uint8)
+        np.moveaxis(mask, axis, 0)[20:] = 0
+        write(root / "masks" / f"{name}.nii.gz", mask)
+
+    def scores(name: str) -> dict:
+        data = {"dataset_dir": str(root), "output_dir": str(tmp_path / name)}
+        workflow("evaluate", checkpoint=weights, **data).run()
+        summary: dict = json.loads((tmp_path / name / "metrics.json").read_text())
+        return summary
+
+    within = scores("within")
+    for name in ("moving_1", "moving_2"):
+        labels = voxels(root / "labels" / f"{name}.nii.gz").copy()
+        labels[voxels(root / "masks" / f"{name}.nii.gz") == 0] = 3
+        write(root / "labels" / f"{name}.nii.gz", labels)
+    assert scores("changed") == within
+    shutil.rmtree(root / "masks")
+    assert scores("everywhere")["dice_before"]["mean"] < within["dice_before"]["mean"] - 0.02
+
+
+def test_scores_within_a_fixed_mask(study: Path, weights: str) -> None:
+    files = {
+        f"{role}{ending}": study / kind / f"{name}.nii.gz"
+        for role, name in (("moving", "moving_1"), ("fixed", "moving_2"))
+        for kind, ending in (("images", ""), ("labels", "_labels"))
+    }
+    mask = np.zeros((32, 32, 32), np.uint8)
+    mask[:, :, :20] = 1
+    given = nib.Nifti1Image(mask, nib.load(files["fixed"]).affine)
+    result = Registrar(weights, device="cpu", initial="none", refine=0)(**files, fixed_mask=given)
+    scored = result.label_scores()
+    assert scored is not None
+    fixed, moving = (mask * voxels(files[f"{role}_labels"]) for role in ("fixed", "moving"))
+    warped = mask * np.asarray(result.warped_labels.dataobj)
+    for maps, found in ((moving, "dice_before"), (warped, "dice_after")):
+        expected = dice(fixed, maps, range(1, 8))
+        assert {row.label: getattr(row, found) for row in scored.labels} == pytest.approx(expected)

@@ -61,13 +61,14 @@ def test_it_trains_as_monai_does(options: dict[str, Any]) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("terms", [{}, {"dice_weight": 0.5, "inverse_consistency_weight": 0.5}])
 def test_on_a_gpu_a_continued_training_ends_with_the_same_bytes(
-    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    terms: dict[str, float], study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def options(name: str) -> dict[str, Any]:
         folders = {key: str(tmp_path / name) for key in ("ckpt_dir", "output_dir")}
         numbers = {"max_epochs": 4, "pairs_per_epoch": 5, "learning_rate": 0.001}
-        return {"dataset_dir": str(study), "device": "cuda", **folders, **numbers}
+        return {"dataset_dir": str(study), "device": "cuda", **folders, **numbers, **terms}
 
     whole = workflow("train", **options("whole"))
     whole.run()

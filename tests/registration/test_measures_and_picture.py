@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from sacb_bundle.intensities import appearance_of
 from sacb_bundle.metrics import dice
 from sacb_bundle.ops import warp
 from sacb_bundle.quality import evidence_of, flags_of, in_view, motion, verdict_of
-from sacb_bundle.registration.intensities import appearance_of
 from sacb_bundle.registration.outputs import write_picture
 from sacb_bundle.registration.pair import Pair
 from sacb_bundle.registration.prepare import Prepared

@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.registration.intensities import appearance_of
+from sacb_bundle.intensities import appearance_of
 from sacb_bundle.registration.outputs import OUTPUTS, Output, check_formats, formats, is_result, write_picture
 from sacb_bundle.registration.pair import ROLES, Pair
 from sacb_bundle.registration.prepare import Prepared

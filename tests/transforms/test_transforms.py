@@ -5,7 +5,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from sacb_bundle.transforms import Warpd
+from sacb_bundle.transforms import ScaleIntensityd, Warpd, WithinMasksd
 
 AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
 
@@ -43,3 +43,30 @@ def test_missing_key() -> None:
         Warpd("moving_labels", "pred", "warped_labels", "nearest")({"pred": shift_by_one()})
     allowed = Warpd("moving_labels", "pred", "warped_labels", "nearest", allow_missing_keys=True)
     assert set(allowed({"pred": shift_by_one()})) == {"pred"}
+
+
+def test_label_maps_count_within_both_masks() -> None:
+    masks = torch.ones(2, 4, 5, 6)
+    masks[0, :, 3], masks[1, 2] = 0, 0
+    labels = torch.full((1, 4, 5, 6), 3.0)
+    given = {"masks": masks, "pred": shift_by_one(), "label": labels, "warped_labels": 2 * labels}
+    result = WithinMasksd(["warped_labels", "label"])(given)
+    shown = torch.ones(4, 5, 6)
+    shown[2], shown[:, 2], shown[:, 4] = 0, 0, 0  # the shift comes from outside the moving image there
+    assert torch.equal(result["label"][0], 3 * shown)
+    assert torch.equal(result["warped_labels"][0], 6 * shown)
+    del given["masks"]
+    assert WithinMasksd("label")(given)["label"] is labels
+
+
+def test_an_image_is_darkest_outside_its_mask() -> None:
+    image = torch.zeros(1, 12, 12, 12)
+    image[:, 2:10, 2:10, 2:10] = 1 + torch.rand(1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(image)
+    mask[:, :6] = 0
+    scaled = ScaleIntensityd("image", "mr")({"image": image, "mask": mask})["image"]
+    other = image.clone()
+    other[:, 3:5, 3:5, 3:5] = 1.9
+    assert scaled[:, :6].max() == 0
+    assert scaled[:, 6:10, 2:10, 2:10].min() > 0.4
+    assert torch.equal(ScaleIntensityd("image", "mr")({"image": other, "mask": mask})["image"], scaled)

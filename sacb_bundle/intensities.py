@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import label
 
-from ..errors import InputError
-from ..networks import WeightsInfo, info_path
+from .errors import InputError
 
 AIR_HU = -1000.0
 # Air of a CT, with noise, and soft tissue with fat and contrast agent.
@@ -199,23 +197,6 @@ def check_modality(modality: str, name: str = "modality") -> None:
     """
     if not isinstance(modality, str) or modality not in ("auto", *RULES):
         raise InputError(f"{name} is {modality!r}; it must be one of auto, {', '.join(RULES)}.")
-
-
-def usable_info(info: WeightsInfo, weights: str | Path) -> WeightsInfo:
-    """Return a description of weights after checking that there is a rule for its modality.
-
-    Args:
-        info: description of the weights.
-        weights: path of the weights.
-
-    Returns:
-        The description.
-
-    Raises:
-        InputError: if there is no such rule; names the JSON file.
-    """
-    check_modality(info.modality, f"{info_path(weights)}: modality")
-    return info
 
 
 def scale(image: np.ndarray, modality: str, name: str) -> np.ndarray:

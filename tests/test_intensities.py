@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.registration.intensities import RULES, Appearance, appearance_of, scale, window
+from sacb_bundle.intensities import RULES, Appearance, appearance_of, scale, window
 
 SIZE = 32
 RADIUS = np.linalg.norm(np.indices((SIZE, SIZE, SIZE)) - (SIZE - 1) / 2, axis=0)
