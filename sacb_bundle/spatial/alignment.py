@@ -18,7 +18,7 @@ from .volume import Volume, canonical
 
 # Raise it when a change of the code makes `align` find other matrices for the same images, so that those kept by
 # earlier versions (`AlignmentCache`) are found anew.
-ALIGNMENT_FORMAT = 2
+ALIGNMENT_FORMAT = 3
 logger = logging.getLogger(__name__)
 INITIAL = ("none", "center", "rigid", "affine")
 # Images are averaged to this spacing, which is fine enough for alignment, or until a body has this size in voxels.
