@@ -36,12 +36,12 @@ class Judge:
         fixed, moving = (averaged(image, size / NUM_VOXELS) for image, size in zip((fixed, moving), sizes, strict=True))
         bodies = [foreground(image).values for image in (fixed, moving)]
         near = [binary_dilation(body, iterations=MARGIN_VOXELS) for body in bodies]
-        self.forward = (
+        self.around = (
             MutualInformation(fixed, moving, near[0], NUM_POINTS),
-            MutualInformation(fixed, moving, bodies[0], NUM_POINTS, bodies[1]),
-        )
-        self.backward = (
             MutualInformation(moving, fixed, near[1], NUM_POINTS),
+        )
+        self.inside = (
+            MutualInformation(fixed, moving, bodies[0], NUM_POINTS, bodies[1]),
             MutualInformation(moving, fixed, bodies[1], NUM_POINTS, bodies[0]),
         )
         self.near = near[0]
@@ -54,13 +54,15 @@ class Judge:
             matrix: 4x4 matrix from fixed to moving world coordinates, in mm, RAS.
 
         Returns:
-            The product of the mutual information near the bodies, of that where both bodies are, and of the mean
-            squared local correlation near the body in the fixed image. What is outside the other image counts as 0.
+            The product of the mutual information near the bodies, the square of that where both bodies are, and the
+            mean squared local correlation near the body in the fixed image. What one image does not show counts as 0.
         """
-        score = self._local_correlation(matrix)
-        for forward, backward in zip(self.forward, self.backward, strict=True):
-            score *= float(forward([matrix])[0] + backward([np.linalg.inv(matrix)])[0]) / 2
-        return score
+        ways = [matrix], [np.linalg.inv(matrix)]
+        around, inside = (
+            sum(float(score(way)[0]) for score, way in zip(scores, ways, strict=True))
+            for scores in (self.around, self.inside)
+        )
+        return around * inside**2 * self._local_correlation(matrix)
 
     def _local_correlation(self, matrix: np.ndarray) -> float:
         """Return the mean squared local correlation of the images after an alignment."""
