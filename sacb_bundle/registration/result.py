@@ -25,6 +25,7 @@ from ..quality import (
     evidence_of,
     field_helps,
     in_view,
+    lost_headers,
     motion,
     score_label_maps,
     similarity,
@@ -251,8 +252,8 @@ class Registration:
             labels: label values to score; by default all of the fixed label map.
 
         Returns:
-            - the measures of `similarity`, `displacement`, `in_view` and `evidence_of`, see `sacb_bundle.quality`, and
-              of `summary_of_labels` if there are both label maps;
+            - the measures of `similarity`, `displacement`, `in_view`, `lost_headers` and `evidence_of`, see
+              `sacb_bundle.quality`, and of `summary_of_labels` if there are both label maps;
             - alignment_shift_mm, alignment_turn_degrees, alignment_scale: shift, rotation and scale of the alignment;
             - uniform_scale: whether an affine alignment was given up for one with the same scale in all directions;
             - refine_steps, refined, refine_reason, refine_similarity, refine_best_step, loss_before, loss_after,
@@ -274,17 +275,15 @@ class Registration:
         prepared = self.prepared
         grids = {"fixed": self.fixed_grid, "moving": self.pair.moving.grid}
         moving, fixed = torch.from_numpy(prepared.images).to(self.field.device).split(1)
-        taken_for = {
-            f"{role}_{name}": value
-            for role, appearance in prepared.appearances.items()
-            for name, value in appearance.facts.items()
-        }
+        looks = prepared.appearances
+        taken_for = {f"{role}_{name}": value for role, look in looks.items() for name, value in look.facts.items()}
         return {
             **similarity(moving, self.warped_on_working_grid, fixed),
             **displacement(self.transform, self.field),
             **evidence_of(prepared.volumes["fixed"], prepared.volumes["moving"], prepared.initial, prepared.sources),
             **{f"alignment_{name}": value for name, value in motion(prepared.initial, prepared.grid).items()},
             **in_view(prepared.sources["fixed"], prepared.sources["moving"], prepared.initial),
+            **lost_headers(grids, {role: look.modality for role, look in looks.items()}, prepared.initial),
             **taken_for,
             **self.refined.facts,
             "uniform_scale": prepared.uniform_scale,
