@@ -13,7 +13,9 @@ LARGEST_INVERSE_FAILED_PERCENT = 5.0
 USUAL_SIZES_MM = 8.0, 2500.0
 # Extent of an image across a slab, relative to its longest one.
 SLAB_SHARE = 0.2
-LEAST_IN_VIEW_PERCENT = 75.0
+# Less of an image in view, or a body that reaches farther beyond the field of view of the other image, is a reason to
+# review: in ordinary pairs of brains, heads, and head and neck, bodies reach at most 11 % of their size beyond it.
+LEAST_IN_VIEW_PERCENT, LARGEST_BEYOND_PERCENT = 75.0, 12.5
 
 
 def flags_of(measures: Mapping[str, Any]) -> list[str]:
@@ -39,8 +41,10 @@ def flags_of(measures: Mapping[str, Any]) -> list[str]:
         longest, shortest = max(measures[f"{role}_extent"]), min(measures[f"{role}_extent"])
         if not USUAL_SIZES_MM[0] <= longest <= USUAL_SIZES_MM[1]:
             flags.append(f"the {role} image is {longest:.3g} mm long; are its voxel sizes right?")
-        if measures[f"{role}_in_view_percent"] < LEAST_IN_VIEW_PERCENT:
-            share = measures[f"{role}_in_view_percent"]
+        if measures[f"{role}_header_lost"]:
+            flags.append(f"the header of the {role} image seems lost; are its voxels of 1 mm?")
+        share, beyond = measures[f"{role}_in_view_percent"], measures[f"{role}_beyond_percent"]
+        if share < LEAST_IN_VIEW_PERCENT or beyond > LARGEST_BEYOND_PERCENT:
             flags.append(f"only {share:.0f} % of the {role} image is in the field of view of the other image")
         if shortest < SLAB_SHARE * longest:
             flags.append(f"the {role} image is a slab of {shortest:.3g} mm; the position across it is uncertain")

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
 from ..metrics import folding_percentage
 from ..ops import local_ncc
-from ..spatial import DisplacementField, Grid, Transform, Volume, foreground, inverse_error, round_trip_error
+from ..spatial import (
+    DisplacementField,
+    Grid,
+    Transform,
+    Volume,
+    body_of,
+    foreground,
+    inverse_error,
+    round_trip_error,
+)
 
 # Scaled intensity above which a voxel is foreground.
 FOREGROUND = 0.05
@@ -16,6 +27,10 @@ LARGEST_INVERSE_ERROR_VOXELS = 0.5
 LATTICE_STEPS = 16
 # Number of places that tell how much of an image is in view.
 NUM_PLACES = 5000
+# Percentile that counts as the largest distance of these places, so that noise does not.
+FARTHEST_PERCENTILE = 99.5
+# Ratio of the largest to the smallest scale of an alignment above which lost voxel sizes explain it.
+LARGEST_STRETCH = 1.6
 # Distance, in voxels, between the points where the similarity is sampled.
 SIMILARITY_STEP_VOXELS = 2
 
@@ -101,7 +116,7 @@ def round_trip(transform: Transform, inverse: DisplacementField | None, fixed: t
 
 
 def in_view(fixed: Volume, moving: Volume, initial: np.ndarray) -> dict[str, float]:
-    """Measure how much of what one image shows lies in the field of view of the other.
+    """Measure how much of what one image shows lies in the field of view of the other, and how far it reaches beyond.
 
     Args:
         fixed: fixed image, whose minimum is its background.
@@ -109,17 +124,50 @@ def in_view(fixed: Volume, moving: Volume, initial: np.ndarray) -> dict[str, flo
         initial: 4x4 matrix of the alignment, from fixed to moving world coordinates in mm, RAS.
 
     Returns:
-        fixed_in_view_percent: share of the foreground of the fixed image that the alignment maps into the moving image;
-        moving_in_view_percent: the same from the moving to the fixed image.
+        - fixed_in_view_percent: share of the foreground of the fixed image that the alignment maps into the moving
+          image;
+        - fixed_beyond_percent: largest distance from it to the moving image, in percent of the size of the moving body;
+        - moving_in_view_percent and moving_beyond_percent: the same from the moving to the fixed image.
     """
     ways = {"fixed": (fixed, moving, initial), "moving": (moving, fixed, np.linalg.inv(initial))}
-    shares = {}
+    measures = {}
     for role, (image, other, matrix) in ways.items():
         indices = np.argwhere(foreground(image).values)
         places = image.grid.to_world(indices[:: max(1, len(indices) // NUM_PLACES)])
-        inside = other.grid.contains(Transform(matrix).map_points(places))
-        shares[f"{role}_in_view_percent"] = 100 * float(inside.mean()) if len(inside) else 0.0
-    return shares
+        distances = other.grid.distance_to(Transform(matrix).map_points(places))
+        farthest = float(np.percentile(distances, FARTHEST_PERCENTILE)) if len(distances) else 0.0
+        measures[f"{role}_in_view_percent"] = 100 * float((distances == 0).mean()) if len(distances) else 0.0
+        measures[f"{role}_beyond_percent"] = 100 * farthest / body_of(other).size
+    return measures
+
+
+def lost_headers(grids: Mapping[str, Grid], modalities: Mapping[str, str], initial: np.ndarray) -> dict[str, bool]:
+    """Tell whether headers lost the position and the voxel sizes.
+
+    Voxels of 1 mm along the axes of the world are what programs assume where a header says nothing. Preprocessed brains
+    truly have them; a CT has not, nor does an image that the alignment stretches much in one direction.
+
+    Args:
+        grids: grids of the "fixed" and the "moving" image.
+        modalities: modality of each.
+        initial: 4x4 matrix of the alignment, from fixed to moving world coordinates in mm, RAS.
+
+    Returns:
+        fixed_header_lost and moving_header_lost.
+    """
+    scales = np.linalg.svd(initial[:3, :3])[1]
+    stretched = bool(scales[0] > LARGEST_STRETCH * scales[2])
+    return {
+        f"{role}_header_lost": _is_assumed(grid) and (stretched or modalities[role] == "ct")
+        for role, grid in grids.items()
+    }
+
+
+def _is_assumed(grid: Grid) -> bool:
+    """Tell whether a grid has voxels of 1 mm along the axes of the world, and its first voxel or its middle at 0."""
+    if not np.allclose(np.abs(grid.affine[:3, :3]), np.eye(3)):
+        return False
+    return any(np.allclose(place, 0) for place in (grid.affine[:3, 3], grid.corners.mean(axis=0)))
 
 
 def motion(initial: np.ndarray, grid: Grid) -> dict[str, float]:

@@ -25,6 +25,7 @@ from ..quality import (
     evidence_of,
     field_helps,
     in_view,
+    lost_headers,
     motion,
     round_trip,
     score_label_maps,
@@ -251,8 +252,8 @@ class Registration:
             labels: label values to score; by default all of the fixed label map.
 
         Returns:
-            - the measures of `similarity`, `displacement`, `round_trip`, `in_view` and `evidence_of`, see
-              `sacb_bundle.quality`, and of `summary_of_labels` if there are both label maps;
+            - the measures of `similarity`, `displacement`, `round_trip`, `in_view`, `lost_headers`, `evidence_of` and, if
+              there are both label maps, `summary_of_labels`, see `sacb_bundle.quality`;
             - alignment_shift_mm, alignment_turn_degrees, alignment_scale: shift, rotation and scale of the alignment;
             - uniform_scale: whether an affine alignment was given up for one with the same scale in all directions;
             - refine_steps, refined, refine_reason, refine_similarity, refine_best_step, loss_before, loss_after,
@@ -274,12 +275,14 @@ class Registration:
         prepared = self.prepared
         grids = {"fixed": self.fixed_grid, "moving": self.pair.moving.grid}
         moving, fixed = torch.from_numpy(prepared.images).to(self.field.device).split(1)
+        modalities = {role: look.modality for role, look in prepared.appearances.items()}
         return {
             **similarity(moving, self.warped_on_working_grid, fixed),
             **displacement(self.transform, self.field),
             **evidence_of(prepared.volumes["fixed"], prepared.volumes["moving"], prepared.initial, prepared.sources),
             **{f"alignment_{name}": value for name, value in motion(prepared.initial, prepared.grid).items()},
             **in_view(prepared.sources["fixed"], prepared.sources["moving"], prepared.initial),
+            **lost_headers(grids, modalities, prepared.initial),
             **prepared.facts,
             **self.refined.facts,
             **round_trip(self.transform, self.inverse_displacement if self.diffeomorphic else None, fixed),

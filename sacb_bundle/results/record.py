@@ -18,14 +18,14 @@ RECORD = "case.json"
 # Reason that a case of a study failed.
 FAILURE = "error.json"
 # Number of the format of these files and of study.json. Raise it when the meaning of a value changes.
-FORMAT = 5
+FORMAT = 6
 # Measures of every pair that are numbers, see `sacb_bundle.registration.result.Registration.measures`.
 MEASURES = (
     "similarity_before", "similarity_after", "folding_percent",
     "displacement_mean_mm", "displacement_max_mm", "displacement_border_mm", "inverse_failed_percent",
     "alignment_shift_mm", "alignment_turn_degrees", "alignment_scale",
     "mutual_information", "way_back_percent", "mirror_evidence", "trust",
-    "fixed_in_view_percent", "moving_in_view_percent",
+    "fixed_in_view_percent", "moving_in_view_percent", "fixed_beyond_percent", "moving_beyond_percent",
 )  # fmt: skip
 LARGEST_NUMBER = 1e15
 
@@ -231,7 +231,10 @@ _FACTS: dict[str, Callable[[object], bool]] = {
 _MEASURES: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(MEASURES, is_number),
     **dict.fromkeys(("spacing", "alignment_scale"), _is_positive),
-    **dict.fromkeys(("alignment_alone", "uniform_scale", "refined"), lambda value: isinstance(value, bool)),
+    **dict.fromkeys(
+        ("alignment_alone", "uniform_scale", "refined", "fixed_header_lost", "moving_header_lost"),
+        lambda value: isinstance(value, bool),
+    ),
     **dict.fromkeys(("refine_steps", "refine_best_step"), _is_whole),
     **dict.fromkeys(("fixed_modality", "moving_modality", "refine_reason", "refine_similarity"), is_text),
     **dict.fromkeys(("fixed_background", "moving_background", "loss_before", "loss_after"), _is_number_or_none),

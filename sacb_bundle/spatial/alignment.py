@@ -18,7 +18,7 @@ from .volume import Volume, canonical
 
 # Raise it when a change of the code makes `align` find other matrices for the same images, so that those kept by
 # earlier versions (`AlignmentCache`) are found anew.
-ALIGNMENT_FORMAT = 2
+ALIGNMENT_FORMAT = 3
 logger = logging.getLogger(__name__)
 INITIAL = ("none", "center", "rigid", "affine")
 # Images are averaged to this spacing, which is fine enough for alignment, or until a body has this size in voxels.
@@ -27,8 +27,9 @@ SIZE_VOXELS = 36
 # An affine transform must not scale one direction by more than this relative to another, or to the start: a thin slab
 # does not show how large it is across.
 LARGEST_SCALE_RATIO = 3.0
-# Precision of the grid of an image to align, relative to the leading digit of its spacing.
-GRID_PRECISION = 1e-4
+# Precision of the grid of an image to align, relative to the leading digit of its spacing. Halves are common, since
+# pixels are often a whole multiple of 1/512 mm, so they are rounded down with some tolerance.
+GRID_PRECISION, BELOW_HALF = 1e-4, 0.499
 # Least share of the smaller image that must overlap the other.
 LEAST_OVERLAP_SHARE = 0.05
 
@@ -154,7 +155,7 @@ def _in_frame(volume: Volume, rotation: np.ndarray) -> tuple[Volume, np.ndarray]
     upright = canonical(_moved(volume, rotation))
     unit = GRID_PRECISION * 10.0 ** np.floor(np.log10(min(volume.grid.spacing)))
     affine = np.eye(4)
-    affine[:3, :3] = unit * np.round(upright.grid.affine[:3, :3] / unit)
+    affine[:3, :3] = unit * np.floor(upright.grid.affine[:3, :3] / unit + BELOW_HALF)
     frame = affine @ np.linalg.inv(upright.grid.affine) @ rotation
     return Volume(upright.values, Grid(upright.grid.shape, affine)), frame
 

@@ -8,24 +8,20 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import torch
 from scipy.ndimage import binary_dilation
 from scipy.spatial.transform import Rotation
 
-from ..ops import local_ncc
+from .alignment_judge import Judge
 from .body import body_of, foreground
 from .grid import Grid
-from .mutual_information import MutualInformation, to_unit
-from .resampling import averaged, resample
-from .transform import Transform
+from .mutual_information import MutualInformation
+from .resampling import averaged
 from .volume import Volume
 
-# Voxels along the side of a body, and points of each image: to try all rotations, and to judge the best ones.
+# Voxels along the side of a body, and points of each image: to try all rotations, and to improve the best ones.
 COARSE_VOXELS, COARSE_POINTS = 24, 2000
 FINE_VOXELS, FINE_POINTS = 64, 8000
 MARGIN_VOXELS = 2
-# Window of the local correlation, in voxels.
-LOCAL_WINDOW = 5
 # Rotations about the axes and diagonals of a cube, between those that map axes onto axes.
 FINER_TURN_DEGREES = 35.0
 NUM_REFINED, NUM_JUDGED = 8, 3
@@ -102,8 +98,6 @@ class BothWays:
     def __init__(self, fixed: Volume, moving: Volume, sizes: Sequence[float], num_voxels: int, num_points: int) -> None:
         images = [averaged(image, size / num_voxels) for image, size in zip((fixed, moving), sizes, strict=True)]
         shown = [binary_dilation(foreground(image).values, iterations=MARGIN_VOXELS) for image in images]
-        self.images = images
-        self.shown = shown[0]
         self.forward = MutualInformation(images[0], images[1], shown[0], num_points)
         self.backward = MutualInformation(images[1], images[0], shown[1], num_points)
 
@@ -117,26 +111,6 @@ class BothWays:
             The score of each, (N,).
         """
         return (self.forward(matrices) + self.backward([np.linalg.inv(matrix) for matrix in matrices])) / 2
-
-    def judged(self, matrix: np.ndarray) -> float:
-        """Score a transform by mutual information, and by how well details agree in images of one contrast or of two.
-
-        Args:
-            matrix: 4x4 matrix from fixed to moving world coordinates, in mm, RAS.
-
-        Returns:
-            The score times the mean squared local correlation over the body in the fixed image; 0 counts outside the
-            moving image.
-        """
-        fixed, moving = (Volume(to_unit(image.values).astype(np.float32), image.grid) for image in self.images)
-        inside = Volume(np.ones(moving.grid.shape, np.int32), moving.grid)
-        placed = resample(Transform(matrix), fixed.grid, [moving], [inside])
-        pair = [torch.from_numpy(np.ascontiguousarray(image.values))[None, None] for image in (fixed, placed.images[0])]
-        window = min(LOCAL_WINDOW, (min(fixed.grid.shape) - 1) // 2 * 2 + 1)  # odd, and inside the image
-        with torch.no_grad():
-            correlation = local_ncc(pair[1], pair[0], window)[0, 0].numpy()
-        local = float(np.where(placed.labels[0].values > 0, correlation, 0)[self.shown].mean())
-        return float(self([matrix])[0]) * local
 
 
 class StartSearch:
@@ -161,8 +135,13 @@ class StartSearch:
 
     @cached_property
     def fine_score(self) -> BothWays:
-        """Score for judging the best starts."""
+        """Score for improving the best starts."""
         return BothWays(*self.images, self.sizes, FINE_VOXELS, FINE_POINTS)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Score for choosing between the best starts."""
+        return Judge(*self.images, self.sizes)
 
     def finalists(self) -> list[Start]:
         """List the starts among which the right one probably is.
@@ -198,7 +177,7 @@ class StartSearch:
         return finalists[self.chosen([start.matrix for start in finalists])]
 
     def chosen(self, matrices: Sequence[np.ndarray]) -> int:
-        """Choose between the orientation of the headers and others, at the fine resolution.
+        """Choose between the orientation of the headers and others, see `Judge`.
 
         Args:
             matrices: 4x4 matrices from fixed to moving world coordinates, that of the headers first.
@@ -208,7 +187,7 @@ class StartSearch:
         """
         if len(matrices) == 1:
             return 0
-        scores = [self.fine_score.judged(matrix) for matrix in matrices]
+        scores = [self.judge(matrix) for matrix in matrices]
         best = int(np.argmax(scores))
         return best if scores[best] > LEAST_ADVANTAGE * scores[0] else 0
 

@@ -106,6 +106,19 @@ class Grid:
         index = self.to_index(points)
         return np.all((index > -0.5) & (index < np.array(self.shape) - 0.5), axis=1)
 
+    def distance_to(self, points: np.ndarray) -> np.ndarray:
+        """Return how far each point is outside the voxels.
+
+        Args:
+            points: world coordinates (N, 3), in mm, RAS.
+
+        Returns:
+            Distances (N,) in mm, along the axes of the grid; 0 for points within a voxel.
+        """
+        index = self.to_index(points)
+        outside = np.maximum(-0.5 - index, index - np.array(self.shape) + 0.5).clip(min=0)
+        return np.asarray(np.linalg.norm(outside * self.spacing, axis=1))
+
     def coincides_with(self, other: Grid) -> bool:
         """Return whether both grids have the same shape, and the same corner voxels within 1 % of a voxel.
 

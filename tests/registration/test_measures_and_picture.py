@@ -12,12 +12,12 @@ from PIL import Image
 from sacb_bundle.intensities import appearance_of
 from sacb_bundle.metrics import dice
 from sacb_bundle.ops import warp
-from sacb_bundle.quality import evidence_of, flags_of, in_view, motion, verdict_of
+from sacb_bundle.quality import evidence_of, flags_of, in_view, lost_headers, motion, verdict_of
 from sacb_bundle.registration.outputs import write_picture
 from sacb_bundle.registration.pair import Pair
 from sacb_bundle.registration.prepare import Prepared
 from sacb_bundle.registration.result import Registration
-from sacb_bundle.spatial import Grid, Volume
+from sacb_bundle.spatial import Grid, Volume, body_of
 
 SHAPE = (32, 40, 24)
 GRID = Grid(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))
@@ -156,8 +156,32 @@ def test_how_much_of_the_images_is_in_view() -> None:
     )
     assert in_view(whole, half, np.eye(4)) == {
         "fixed_in_view_percent": pytest.approx(50, abs=1),
+        "fixed_beyond_percent": pytest.approx(100 * 9.5 / body_of(half).size),
         "moving_in_view_percent": 100.0,
+        "moving_beyond_percent": 0.0,
     }
     away = np.eye(4)
     away[0, 3] = 15.0
-    assert in_view(whole, half, away)["moving_in_view_percent"] == pytest.approx(70)
+    seen = in_view(whole, half, away)
+    assert seen["moving_in_view_percent"] == pytest.approx(70)
+    assert seen["moving_beyond_percent"] == pytest.approx(100 * 2.5 / body_of(whole).size)
+
+
+@pytest.mark.parametrize(
+    ("diagonal", "first", "modality", "stretch", "lost"),
+    [
+        ((1, 1, 1), (0, 0, 0), "ct", 1.0, True),
+        ((1, 1, 1), (0, 0, 0), "mr", 1.0, False),  # a brain that was resampled to 1 mm
+        ((1, 1, 1), (0, 0, 0), "mr", 1.7, True),
+        ((-1, -1, 1), (0, 0, 0), "ct", 1.0, True),  # as ITK assumes
+        ((-1, 1, 1), (15.5, -19.5, -11.5), "ct", 1.0, True),  # as nibabel assumes
+        ((1, 1, 1), (-12, 0, 0), "ct", 1.0, False),
+        ((2, 2, 2), (0, 0, 0), "ct", 1.7, False),
+    ],
+)
+def test_lost_headers(diagonal: tuple, first: tuple, modality: str, stretch: float, lost: bool) -> None:
+    affine = np.diag([*diagonal, 1.0])
+    affine[:3, 3] = first
+    grids = {"fixed": Grid(SHAPE, affine), "moving": Grid(SHAPE, np.diag([3.0, 3, 3, 1]))}
+    found = lost_headers(grids, {"fixed": modality, "moving": "ct"}, np.diag([1.0, stretch, 1, 1]))
+    assert found == {"fixed_header_lost": lost, "moving_header_lost": False}

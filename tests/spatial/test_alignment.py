@@ -20,12 +20,14 @@ from sacb_bundle.spatial import (
     Volume,
     align,
     alignment_cache,
+    body_of,
     common_part,
     foreground,
     resample,
     working_grid,
 )
-from sacb_bundle.spatial.alignment import _is_plausible
+from sacb_bundle.spatial.alignment import _in_frame, _is_plausible
+from sacb_bundle.spatial.alignment_judge import Judge
 from tests.spatial.geometries import GEOMETRIES, rotation
 
 AFFINE = np.array([[2.0, 0, 0, -60], [0, 2, 0, -70], [0, 0, 2, -50], [0, 0, 0, 1]])
@@ -283,3 +285,29 @@ def test_which_affine_transforms_are_plausible(scales: tuple[float, ...], plausi
     matrix = np.eye(4)
     matrix[:3, :3] = rotation(20, 2) @ np.diag(scales)
     assert _is_plausible(matrix, np.eye(4)) == plausible
+
+
+def test_the_judge_tells_a_trunk_upside_down_by_what_is_inside() -> None:
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, size) for size in (40, 32, 60)), indexing="ij")
+    trunk = np.where(x**2 + y**2 < 0.7, 100.0, 0.0)
+    for centre, brightness in (((0.4, 0.2, 0.5), 180), ((-0.4, 0.1, 0.3), 40), ((0, -0.5, -0.3), 220)):
+        distance = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2
+        trunk[(distance < 0.1) & (trunk > 0)] = brightness
+    image = Volume(trunk.astype(np.float32), Grid(trunk.shape, AFFINE))
+    middle = image.grid.corners.mean(axis=0)
+    judge = Judge(image, image, [body_of(image).size] * 2)
+    upright = np.eye(4)
+    upright[:3, 3] = (4, -3, 5)
+    for turn in (np.diag([1.0, -1, -1]), np.diag([-1.0, 1, -1]), np.diag([-1.0, -1, 1])):
+        turned = np.eye(4)
+        turned[:3, :3] = turn
+        turned[:3, 3] = middle - turn @ middle
+        assert judge(upright) > 1.5 * judge(turned)
+
+
+@pytest.mark.parametrize("noise", [-1e-10, 1e-10])
+def test_the_rounded_grid_does_not_depend_on_the_rounding_of_the_header(noise: float) -> None:
+    spacing = 4.15625  # half of the precision remains
+    volume = Volume(np.zeros((4, 5, 6), np.float32), Grid((4, 5, 6), np.diag([spacing + noise, spacing, 3, 1])))
+    rounded, _ = _in_frame(volume, np.eye(4))
+    np.testing.assert_allclose(rounded.grid.affine, np.diag([4.1562, 4.1562, 3, 1]), rtol=0, atol=1e-12)

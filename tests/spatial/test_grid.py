@@ -28,3 +28,10 @@ def test_a_small_difference_of_spacing_counts_at_the_far_end() -> None:
 
 def test_other_shape_does_not_coincide() -> None:
     assert not Grid((4, 5, 6), AFFINE).coincides_with(Grid((4, 5, 7), AFFINE))
+
+
+def test_distance_to_the_voxels() -> None:
+    grid = Grid((4, 5, 6), AFFINE)
+    corner = grid.to_world(np.array([[3.5, 4.5, 5.5]]))[0]
+    points = np.array([grid.corners[0], corner, corner + np.array([8, 3, 0]), corner - np.array([0, 0, 20])])
+    np.testing.assert_allclose(grid.distance_to(points), [0, 0, np.hypot(8, 3), 2], atol=1e-9)

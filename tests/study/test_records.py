@@ -37,7 +37,7 @@ STUDY: dict[str, Any] = {"format": FORMAT, "cases": [{"id": "case", "fixed": "/f
 WRONG = [None, True, "x", -1, 1.5, float("nan"), float("inf"), 10**400, [], {}, [1], {"a": 1}, "\ud800", "../../x"]
 # Values that are as good as those of the record, or that nothing reads.
 UNREAD = {"id", "weights", "version"}
-BOOLEANS = ("alignment_alone", "uniform_scale", "refined")
+BOOLEANS = ("alignment_alone", "uniform_scale", "refined", "fixed_header_lost", "moving_header_lost")
 
 
 def places(value: Any, above: tuple = ()) -> Iterator[tuple]:
