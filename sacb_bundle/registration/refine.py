@@ -252,11 +252,13 @@ class _Optimiser:
     """
 
     def __init__(self, network: nn.Module, method: _Method, smoothness: float | None) -> None:
-        self.network = copy.deepcopy(network).requires_grad_()
+        # Without gradients, a copy of a TorchScript network has parameters that an optimiser takes.
+        with torch.no_grad():
+            self.network = copy.deepcopy(network)
         self.method = method
         weight = method.smoothness if smoothness is None else smoothness
         self.loss = RegistrationLoss(method.similarity, _Regulariser(weight), 1 / method.scale)
-        parameters = list(self.network.parameters())
+        parameters = [parameter.requires_grad_() for parameter in self.network.parameters()]
         device = parameters[0].device
         # A tensor, so that a replayed step takes its new value.
         self.rate = torch.zeros((), device=device)

@@ -308,3 +308,17 @@ def test_steps_wait_for_nothing() -> None:
             optimiser._step(images)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit")
+def test_a_traced_network_is_refined_as_well() -> None:
+    """As of `model.ts` in MONAI Label."""
+    images, _ = tensors()
+    network = SACBNet(base_channels=2, num_clusters=2).eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(network, images, check_trace=False)
+        weights = [parameter.clone() for parameter in traced.parameters()]
+        results = [Refiner(net, Refinement(2, "lncc"))(images, net(images)[0]) for net in (network, traced)]
+    assert results[1].losses[0] == pytest.approx(results[0].losses[0], abs=1e-4)
+    assert results[1].losses[2] < results[1].losses[0]
+    assert all(map(torch.equal, weights, traced.parameters()))
