@@ -17,8 +17,9 @@ from ..errors import InputError
 from ..files import check_file, check_name
 from ..registration.outputs import OUTPUTS, formats
 
-# Steps of a bare --refine, and similarities, as in `sacb_bundle.registration.refine`, which loads PyTorch.
-REFINE_STEPS = 50
+# Steps of a bare --refine, their largest number, and similarities, as in `sacb_bundle.registration.refine`, which loads
+# PyTorch.
+REFINE_STEPS, MOST_REFINE_STEPS = 50, 1000
 SIMILARITIES = ("auto", "lncc", "mind", "mi")
 INITIAL = ("none", "center", "rigid", "affine")
 
@@ -105,8 +106,8 @@ def _add_refinement(verb: argparse.ArgumentParser) -> None:
         nargs="?",
         const=REFINE_STEPS,
         metavar="STEPS",
-        help=f"optimise the network's weights for each pair, in {REFINE_STEPS} steps unless given (default: "
-        f"{REFINE_STEPS} on a GPU, 0 on the CPU; 0: the network alone)",
+        help=f"optimise the network's weights for each pair, in {REFINE_STEPS} steps unless given; 10 to 200 are "
+        f"useful, {MOST_REFINE_STEPS} the most (default: {REFINE_STEPS} on a GPU, 0 on the CPU; 0: the network alone)",
     )
     verb.add_argument(
         "--similarity",

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from torch.nn.parallel import DistributedDataParallel
 
@@ -57,6 +58,8 @@ class RegistrationInferer(SimpleInferer):
 class RefiningInferer(RegistrationInferer):
     """Predict the displacement field of a pair, and refine it by optimising the weights for the pair.
 
+    The settings apply unless the metadata of a pair holds others, see `sacb_bundle.transforms.RequestRefinementd`.
+
     Args:
         size_divisor: number by which each size must be divisible.
         steps: number of steps; 0 for the network alone.
@@ -78,8 +81,10 @@ class RefiningInferer(RegistrationInferer):
         self, inputs: torch.Tensor, network: torch.nn.Module, masks: torch.Tensor | None = None
     ) -> list[Refined]:
         """Return the refined field of a batch of one pair (1, 2, D, H, W), as a batch."""
+        metadata = inputs.meta if isinstance(inputs, MetaTensor) else {}
+        refinement = metadata.get("refinement", self.refinement)
         inputs = inputs.as_subclass(torch.Tensor)
         (field,) = super().__call__(inputs, network).float()
-        if self._refiner is None or self._refiner.network is not network:
-            self._refiner = Refiner(network, self.refinement)
+        if self._refiner is None or (self._refiner.network, self._refiner.refinement) != (network, refinement):
+            self._refiner = Refiner(network, refinement)
         return [self._refiner(inputs, field, masks)]

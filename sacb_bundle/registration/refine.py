@@ -219,7 +219,7 @@ class Refiner:
                 before, after = (float(optimiser.loss.dissimilarity(u[None], images, masks)) for u in (own, field))
             folds_before, folds_after = folding_percentage(own), folding_percentage(field)
             if before < after:
-                reason = f"it lowers the similarity ({similarity}, as a loss: {before:.4f} to {after:.4f})"
+                reason = _agrees_less(similarity, before, after)
             elif folds_after > max(folds_before, ALLOWED_FOLDING_PERCENT):
                 reason = f"it folds at {folds_after:.3f} % of the voxels instead of {folds_before:.3f} %"
         return Refined(own if reason else field, self.refinement.steps, similarity, losses, best_step, reason)
@@ -252,11 +252,13 @@ class _Optimiser:
     """
 
     def __init__(self, network: nn.Module, method: _Method, smoothness: float | None) -> None:
-        self.network = copy.deepcopy(network).requires_grad_()
+        # Without gradients, a copy of a TorchScript network has parameters that an optimiser takes.
+        with torch.no_grad():
+            self.network = copy.deepcopy(network)
         self.method = method
         weight = method.smoothness if smoothness is None else smoothness
         self.loss = RegistrationLoss(method.similarity, _Regulariser(weight), 1 / method.scale)
-        parameters = list(self.network.parameters())
+        parameters = [parameter.requires_grad_() for parameter in self.network.parameters()]
         device = parameters[0].device
         # A tensor, so that a replayed step takes its new value.
         self.rate = torch.zeros((), device=device)
@@ -309,6 +311,12 @@ class _Optimiser:
         self.adam.step()
         self.adam.zero_grad()
         return loss.detach(), field.detach()
+
+
+def _agrees_less(similarity: str, before: float, after: float) -> str:
+    """Explain that a loss of the similarity rose."""
+    name, sign = ("mind distance", 1) if similarity == "mind" else (similarity, -1)
+    return f"the images agree less after it ({name} {sign * before:.4f} before, {sign * after:.4f} after)"
 
 
 def _out_of_memory(images: torch.Tensor) -> str:

@@ -15,10 +15,12 @@ from ..errors import InputError
 from ..spatial import Grid, check_memory, fitting_spacing
 
 # Seconds of one CPU core, measured (docs/performance.md), including the scoring of 134 labels. On a GPU the time of the
-# network is negligible.
+# network is negligible, that of its refinement is not.
 ALIGNMENT_SECONDS = 4.0
 NETWORK_SECONDS_PER_VOXEL = 2.6e-6
+REFINEMENT_SECONDS_PER_VOXEL_AND_STEP = 8.5e-6
 OTHER_SECONDS_PER_VOXEL = 3.3e-6
+GPU_REFINEMENT_SECONDS_PER_VOXEL_AND_STEP = 1.2e-8
 BYTES_PER_VOXEL = 8.0
 SHOWN_PROBLEMS = 10
 
@@ -70,6 +72,7 @@ class Planner:
         trained_body_mm: size of the bodies in the training, or None, likewise.
         initial: alignment before the network.
         device: device to compute on.
+        refine: number of steps that refine each pair.
         jobs: number of processes that load, and of cases written at a time.
     """
 
@@ -78,6 +81,7 @@ class Planner:
     trained_body_mm: float | None
     initial: str
     device: str | torch.device
+    refine: int
     jobs: int
 
     def plan(self, pairs: Sequence[Mapping[str, str]]) -> Plan:
@@ -92,8 +96,7 @@ class Planner:
         grids: dict[str, Grid | InputError] = {}
         problems: dict[str, str] = {}
         sizes: Counter[str] = Counter()
-        network, others, disk = 0.0, 0.0, 0.0
-        cores = os.cpu_count() or 1
+        voxels_of_network, others, disk = 0.0, 0.0, 0.0
         for pair in pairs:
             try:
                 check_scan_grids(pair, grids)
@@ -104,20 +107,32 @@ class Planner:
                 continue
             voxels = float(np.prod(fixed.shape))
             sizes["x".join(map(str, fixed.shape))] += 1
-            if torch.device(self.device).type == "cpu":
-                network += NETWORK_SECONDS_PER_VOXEL * on_working_grid
+            voxels_of_network += on_working_grid
             others += OTHER_SECONDS_PER_VOXEL * voxels + ALIGNMENT_SECONDS * (self.initial != "none")
             disk += BYTES_PER_VOXEL * voxels
-        # On the CPU, the network uses all cores that loading and writing leave free.
-        shared = cores if network else max(1, min(self.jobs, cores))
         return Plan(
             pairs=len(pairs),
             sizes=sizes,
             without_labels=sum("fixed_labels" not in pair or "moving_labels" not in pair for pair in pairs),
             problems=problems,
-            seconds=(network + others) / shared,
+            seconds=self._seconds(voxels_of_network, others),
             disk=disk,
         )
+
+    def _seconds(self, voxels: float, others: float) -> float:
+        """Return the time of a study.
+
+        Args:
+            voxels: number of voxels of all working grids.
+            others: seconds of one CPU core that all work besides the network takes.
+        """
+        cores = os.cpu_count() or 1
+        if torch.device(self.device).type == "cpu":
+            # The network uses all cores that loading and writing leave free.
+            per_voxel = NETWORK_SECONDS_PER_VOXEL + self.refine * REFINEMENT_SECONDS_PER_VOXEL_AND_STEP
+            return (voxels * per_voxel + others) / cores
+        refinement = voxels * self.refine * GPU_REFINEMENT_SECONDS_PER_VOXEL_AND_STEP
+        return max(refinement, others / max(1, min(self.jobs, cores)))
 
     def _voxels_on_working_grid(self, fixed: Grid, moving: Grid) -> float:
         """Return the number of voxels of a working grid over the whole fixed image.

@@ -6,6 +6,7 @@ from .labels_on_working_grid import LabelsOnWorkingGridd
 from .measure_registration import MeasureRegistrationd
 from .prepare_pair import PreparePaird
 from .prepare_subject import PrepareSubjectd
+from .request_refinement import RequestRefinementd
 from .save_registration import SaveRegistrationd
 from .scale_intensity import ScaleIntensityd
 from .score_registration import ScoreRegistrationd
@@ -20,6 +21,7 @@ __all__ = [
     "MeasureRegistrationd",
     "PreparePaird",
     "PrepareSubjectd",
+    "RequestRefinementd",
     "SaveRegistrationd",
     "ScaleIntensityd",
     "ScoreRegistrationd",

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from sacb_bundle.commands import main, options
-from sacb_bundle.registration.refine import DEFAULT_STEPS, METHODS
+from sacb_bundle.registration.refine import DEFAULT_STEPS, METHODS, MOST_STEPS
 from sacb_bundle.spatial import INITIAL
 from tests.commands.conftest import AFFINE, voxels
 from tests.engine.workflows import ROOT
@@ -141,7 +141,7 @@ def test_options_take_regular_files(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_the_choices_of_the_alignment_are_those_of_the_function() -> None:
     assert options.INITIAL == INITIAL
     assert ("auto", *METHODS) == options.SIMILARITIES
-    assert options.REFINE_STEPS == DEFAULT_STEPS
+    assert (options.REFINE_STEPS, options.MOST_REFINE_STEPS) == (DEFAULT_STEPS, MOST_STEPS)
 
 
 @pytest.mark.parametrize("verb", ["register", "apply", "invert", "evaluate", "train"])

@@ -14,7 +14,9 @@ import pytest
 import requests
 from monailabel.client import MONAILabelClient
 
+from sacb_bundle.checks import default_device
 from sacb_bundle.metrics import dice
+from sacb_bundle.registration.refine import default_steps
 from tests.label.conftest import GEOMETRIES
 from tests.label.server import NAME, ROOT, Server, comes_true
 
@@ -33,7 +35,8 @@ def sacb(*arguments: object) -> None:
 def test_the_labels_have_names(server: Server) -> None:
     info = requests.get(f"{server.url}/info/").json()
     assert info["models"][NAME]["labels"] == {name: int(label) for label, name in NAMES.items()}
-    assert info["models"][NAME]["config"]["atlas"] == ["phantom"]
+    config = info["models"][NAME]["config"]
+    assert (config["atlas"], config["refine"]) == (["phantom"], default_steps(default_device()))
     assert sorted(info["labels"]) == sorted(NAMES.values())
 
 
@@ -51,6 +54,17 @@ def test_labels_are_those_of_the_command_line(name: str, server: Server, tmp_pat
     assert np.allclose(result.affine, reference.affine, atol=1e-4)
     assert (voxels(labels) == voxels(tmp_path / "out" / "warped_labels.nii.gz")).all()
     assert (voxels(labels) == voxels(tmp_path / "applied" / "labels.nii.gz")).mean() >= 0.999
+
+
+def test_a_request_chooses_its_refinement(server: Server, tmp_path: Path) -> None:
+    plain = voxels(server.label_map("ras", tmp_path / "plain.nii.gz"))
+    refined = voxels(server.label_map("ras", tmp_path / "refined.nii.gz", refine=4, similarity="lncc", smoothness=0.5))
+    atlas = ("--moving", ATLAS / "image.nii.gz", "--moving-labels", ATLAS / "labels.nii.gz")
+    options = ("--refine", 4, "--similarity", "lncc", "--smoothness", 0.5, "--output", tmp_path / "out")
+    sacb("register", "--fixed", server.studies / "ras.nii.gz", *atlas, *options)
+    assert (refined == voxels(tmp_path / "out" / "warped_labels.nii.gz")).all()
+    assert 0.95 < (refined == plain).mean() < 1
+    assert (voxels(server.label_map("ras", tmp_path / "again.nii.gz")) == plain).all()
 
 
 @pytest.mark.parametrize("name", [name for name in GEOMETRIES if name != "asl"])
@@ -88,6 +102,8 @@ def test_a_second_request_does_not_read_the_weights_again(server: Server, tmp_pa
         ("damaged", {}, "the file is damaged or cut short"),
         ("ras", {"atlas": "../phantom"}, "atlas is '../phantom'; it must be one of phantom"),
         ("ras", {"atlas": 7}, "atlas is 7"),
+        ("ras", {"refine": 1001}, "refine is 1001; it must be a whole number of steps from 0 to 1000"),
+        ("ras", {"refine": "$print('ran')"}, "may not begin with $"),
     ],
 )
 def test_the_server_goes_on_after_an_error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from sacb_bundle.registration import refine as module
 from sacb_bundle.registration.refine import METHODS, Refined, Refinement, Refiner, default_steps
 
 SHAPE = (32, 32, 32)
+LESS = "the images agree less after it"
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -161,11 +163,21 @@ def test_the_best_of_all_steps_is_taken(fields: list[float], best: int, reason: 
 
 
 @pytest.mark.parametrize(
-    ("start", "better", "reason"),
-    [("rough", "smooth", "it lowers the similarity"), ("smooth", "folded", "it folds at")],
+    ("similarity", "start", "better", "reason"),
+    [
+        ("lncc", "rough", "smooth", rf"{LESS} \(lncc (0\.\d{{4}}) before, (0\.\d{{4}}) after\)"),
+        ("mi", "rough", "smooth", rf"{LESS} \(mi (\d\.\d{{4}}) before, (\d\.\d{{4}}) after\)"),
+        ("mind", "rough", "smooth", rf"{LESS} \(mind distance (0\.\d{{4}}) before, (0\.\d{{4}}) after\)"),
+        ("lncc", "smooth", "folded", r"it folds at (\d+\.\d{3}) % of the voxels instead of (0\.000) %"),
+    ],
 )
 def test_a_result_that_is_worse_is_not_used(
-    start: str, better: str, reason: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    similarity: str,
+    start: str,
+    better: str,
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The rough field matches the images, but is costly; the folded one lowers the loss, as regularity costs little.
     monkeypatch.setattr(module, "FOLDING_WEIGHT", 0.0)
@@ -176,13 +188,16 @@ def test_a_result_that_is_worse_is_not_used(
     fields = {"rough": rough, "smooth": shift(0.0), "folded": folded}
     if better == "folded":
         fields["smooth"] = shift(1.0)
-    refinement = Refinement(1, "lncc", smoothness=5.0 if start == "rough" else 1e-4)
+    refinement = Refinement(1, similarity, smoothness=5.0 if start == "rough" else 1e-4)
     own = fields[start][0]
     result = Refiner(Scripted(fields[start], fields[better]), refinement)(shifted_pair(), own)
-    assert result.reason.startswith(reason)
+    found = re.fullmatch(reason, result.reason)
+    assert found is not None, result.reason
+    first, second = map(float, found.groups())
+    assert (first < second) == (similarity == "mind")
     assert result.losses[1] < result.losses[0]
     assert torch.equal(result.field, own)
-    assert f"The refinement is not used, and the field is the network's own: {reason}" in caplog.text
+    assert f"The refinement is not used, and the field is the network's own: {result.reason}" in caplog.text
 
 
 def test_outside_of_the_masks_nothing_counts() -> None:
@@ -293,3 +308,17 @@ def test_steps_wait_for_nothing() -> None:
             optimiser._step(images)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit")
+def test_a_traced_network_is_refined_as_well() -> None:
+    """As of `model.ts` in MONAI Label."""
+    images, _ = tensors()
+    network = SACBNet(base_channels=2, num_clusters=2).eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(network, images, check_trace=False)
+        weights = [parameter.clone() for parameter in traced.parameters()]
+        results = [Refiner(net, Refinement(2, "lncc"))(images, net(images)[0]) for net in (network, traced)]
+    assert results[1].losses[0] == pytest.approx(results[0].losses[0], abs=1e-4)
+    assert results[1].losses[2] < results[1].losses[0]
+    assert all(map(torch.equal, weights, traced.parameters()))
