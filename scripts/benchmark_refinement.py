@@ -21,9 +21,9 @@ from scan_pairs import Subject, mean_dice, pairs
 from sacb_bundle import Registrar
 from sacb_bundle.metrics import folding_percentage
 from sacb_bundle.quality.measures import FOREGROUND
+from sacb_bundle.registration.optimise import METHODS
 from sacb_bundle.registration.pair import as_pair
 from sacb_bundle.registration.prepare import Prepared, Settings, prepare
-from sacb_bundle.registration.refine import METHODS
 from sacb_bundle.spatial import DisplacementField, Transform, Volume, read_label_map, resample
 
 SETS = ("oasis_malf_2mm", "oasis_malf_1mm", "hippocampus_msd", "openkbp_hn_ct_3mm", "btcv_abdomen_ct")

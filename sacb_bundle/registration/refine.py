@@ -1,4 +1,4 @@
-"""Refine a registration: optimise a copy of the network's weights for the pair at hand."""
+"""Refine a registration: optimise a copy of the network's weights, and then the field, for the pair at hand."""
 
 from __future__ import annotations
 
@@ -13,25 +13,17 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..losses import (
-    FoldingLoss,
-    LocalNCCLoss,
-    MutualInformationLoss,
-    RegistrationLoss,
-    SelfSimilarityLoss,
-    SmoothnessLoss,
-)
 from ..metrics import folding_percentage
-from ..ops import Captured
 from ..quality import have_one_contrast
+from .optimise import METHODS, FieldCorrection, Optimiser
 
 # Steps on a GPU, where they take a second or less.
 DEFAULT_STEPS = 50
 MOST_STEPS = 1000
 # Percentage of folded voxels that a refined field may have, even if the network's own has fewer.
 ALLOWED_FOLDING_PERCENT = 0.01
-# Weight of the penalty on folds, and the determinant below which it acts.
-FOLDING_WEIGHT, LEAST_DETERMINANT = 30.0, 0.1
+# Steps that correct the field after those that optimise the weights, and their largest learning rate, in voxels.
+CORRECTION_SHARE, CORRECTION_RATE = 0.4, 0.1
 # Number of points of the curve of the loss in the record.
 MOST_POINTS = 50
 # Memory that a step takes on a GPU, for a message.
@@ -42,31 +34,6 @@ logger = logging.getLogger(__name__)
 _lock = threading.Lock()
 
 
-@dataclass(frozen=True)
-class _Method:
-    """Loss and learning rate of a refinement.
-
-    Attributes:
-        similarity: similarity, as a loss.
-        scale: factor of that loss.
-        smoothness: weight of the smoothness of the field.
-        rate: largest learning rate, in the middle; it rises from 0 and falls to 0 as half a sine, since the first steps
-            of Adam are the least certain, and long refinements diverge at a constant rate.
-    """
-
-    similarity: nn.Module
-    scale: float
-    smoothness: float
-    rate: float
-
-
-METHODS = {
-    "lncc": _Method(LocalNCCLoss(7), scale=1.0, smoothness=0.7, rate=1e-3),
-    "mind": _Method(SelfSimilarityLoss(), scale=10.0, smoothness=3.0, rate=2e-3),
-    "mi": _Method(MutualInformationLoss(), scale=1.0, smoothness=0.7, rate=1.6e-3),
-}
-
-
 def default_steps(device: str | torch.device) -> int:
     """Return the number of steps that is worth its time on a device.
 
@@ -74,7 +41,7 @@ def default_steps(device: str | torch.device) -> int:
         device: device to compute on.
 
     Returns:
-        50 on a GPU; 0 on the CPU, where a step takes seconds.
+        50 on a GPU; 0 on the CPU, where they take longer than the network.
     """
     return DEFAULT_STEPS if torch.device(device).type == "cuda" else 0
 
@@ -84,7 +51,8 @@ class Refinement:
     """Settings of a refinement.
 
     Attributes:
-        steps: number of steps; 0 for the network alone.
+        steps: number of steps; 0 for the network alone. On a GPU, they optimise the weights, and 0.4 times as many
+            steps correct the field; on the CPU, where the weights take too long, all of them correct the field.
         similarity: "lncc" for images of one contrast, "mind" or "mi" for others, or "auto" to choose "lncc" or "mind"
             for each pair, see `sacb_bundle.quality.have_one_contrast`.
         smoothness: weight of the smoothness of the field; by default, that of the similarity.
@@ -162,7 +130,8 @@ class Refiner:
     def __init__(self, network: nn.Module, refinement: Refinement) -> None:
         self.network = network
         self.refinement = refinement
-        self._optimisers: dict[str, _Optimiser] = {}
+        self._optimisers: dict[str, Optimiser] = {}
+        self._corrections: dict[tuple[str, torch.Size], Optimiser] = {}
 
     def __call__(self, images: torch.Tensor, field: torch.Tensor, masks: torch.Tensor | None = None) -> Refined:
         """Refine a field, in fp32, whatever autocast and gradient mode are set.
@@ -195,6 +164,7 @@ class Refiner:
                 refined = self._refined(images, field, masks, similarity)
             except torch.cuda.OutOfMemoryError:
                 self._optimisers.clear()
+                self._corrections.clear()
                 refined = Refined(field, steps, similarity, reason=_out_of_memory(images))
         if refined.used:
             logger.info("refinement: loss %.4f to %.4f", refined.losses[0], refined.losses[refined.best_step])
@@ -204,11 +174,19 @@ class Refiner:
 
     def _refined(self, images: torch.Tensor, own: torch.Tensor, masks: torch.Tensor | None, similarity: str) -> Refined:
         """Return the result of a refinement with a given similarity."""
-        if similarity not in self._optimisers:
-            self._optimisers[similarity] = _Optimiser(self.network, METHODS[similarity], self.refinement.smoothness)
-        optimiser = self._optimisers[similarity]
-        optimiser.begin_with(self.network)
-        field, losses, best_step = optimiser.run(images, masks, self.refinement.steps)
+        steps = self.refinement.steps
+        losses: tuple[float, ...] = ()
+        field, best_step = own, 0
+        if _optimises_weights(images.device):
+            weights = self._weights_optimiser(similarity)
+            weights.begin(self.network.state_dict())
+            field, losses, best_step = weights.run(images, masks, steps)
+            steps = math.ceil(CORRECTION_SHARE * steps)
+        correction = self._correction_optimiser(similarity, field)
+        corrected, further, best = correction.run(images, masks, steps)
+        if best > 0:
+            field, best_step = corrected, max(len(losses) - 1, 0) + best
+        losses += further[1:] if losses else further
         reason = ""
         if not math.isfinite(losses[0]):
             reason = "the loss is not finite"
@@ -216,7 +194,7 @@ class Refiner:
             reason = "no step lowers the loss"
         else:
             with torch.no_grad():
-                before, after = (float(optimiser.loss.dissimilarity(u[None], images, masks)) for u in (own, field))
+                before, after = (float(correction.loss.dissimilarity(u[None], images, masks)) for u in (own, field))
             folds_before, folds_after = folding_percentage(own), folding_percentage(field)
             if before < after:
                 reason = _agrees_less(similarity, before, after)
@@ -224,93 +202,30 @@ class Refiner:
                 reason = f"it folds at {folds_after:.3f} % of the voxels instead of {folds_before:.3f} %"
         return Refined(own if reason else field, self.refinement.steps, similarity, losses, best_step, reason)
 
+    def _weights_optimiser(self, similarity: str) -> Optimiser:
+        """Return the optimiser of a copy of the network."""
+        if similarity not in self._optimisers:
+            # Without gradients, a copy of a TorchScript network has parameters that an optimiser takes.
+            with torch.no_grad():
+                network = copy.deepcopy(self.network)
+            method = METHODS[similarity]
+            self._optimisers[similarity] = Optimiser(network, method, self.refinement.smoothness, method.rate)
+        return self._optimisers[similarity]
 
-class _Regulariser(nn.Module):
-    """Smoothness of a displacement field, and a penalty on its folds.
-
-    Args:
-        weight: weight of the smoothness.
-    """
-
-    def __init__(self, weight: float) -> None:
-        super().__init__()
-        self.weight = weight
-        self.smoothness, self.folding = SmoothnessLoss(), FoldingLoss(LEAST_DETERMINANT)
-
-    def forward(self, field: torch.Tensor) -> torch.Tensor:
-        """Return the loss of a displacement field (B, 3, D, H, W), in voxels."""
-        return self.weight * self.smoothness(field) + FOLDING_WEIGHT * self.folding(field)
+    def _correction_optimiser(self, similarity: str, field: torch.Tensor) -> Optimiser:
+        """Return the optimiser of a correction of a field."""
+        kind = similarity, field.shape
+        if kind not in self._corrections:  # keep the last one only: each shape has its own graph and memory
+            module = FieldCorrection(field)
+            optimiser = Optimiser(module, METHODS[similarity], self.refinement.smoothness, CORRECTION_RATE)
+            self._corrections = {kind: optimiser}
+        self._corrections[kind].begin(FieldCorrection(field).state_dict())
+        return self._corrections[kind]
 
 
-class _Optimiser:
-    """Copy of a network whose weights are optimised for one pair after another; a GPU replays the steps.
-
-    Args:
-        network: network to copy.
-        method: loss and learning rate.
-        smoothness: weight of the smoothness; None for that of the method.
-    """
-
-    def __init__(self, network: nn.Module, method: _Method, smoothness: float | None) -> None:
-        # Without gradients, a copy of a TorchScript network has parameters that an optimiser takes.
-        with torch.no_grad():
-            self.network = copy.deepcopy(network)
-        self.method = method
-        weight = method.smoothness if smoothness is None else smoothness
-        self.loss = RegistrationLoss(method.similarity, _Regulariser(weight), 1 / method.scale)
-        parameters = [parameter.requires_grad_() for parameter in self.network.parameters()]
-        device = parameters[0].device
-        # A tensor, so that a replayed step takes its new value.
-        self.rate = torch.zeros((), device=device)
-        self.adam = torch.optim.Adam(parameters, lr=self.rate, capturable=device.type == "cuda")
-        self._step = Captured(self._loss_and_field)
-
-    def begin_with(self, network: nn.Module) -> None:
-        """Take the weights of a network, and forget earlier steps, in place."""
-        self.network.load_state_dict(network.state_dict())
-        for state in self.adam.state.values():
-            for value in state.values():
-                value.zero_()
-
-    def run(
-        self, images: torch.Tensor, masks: torch.Tensor | None, steps: int
-    ) -> tuple[torch.Tensor, tuple[float, ...], int]:
-        """Optimise the weights, without waiting for the device before the end.
-
-        Args:
-            images: pair (1, 2, D, H, W).
-            masks: masks (1, 2, D, H, W), or None.
-            steps: number of steps.
-
-        Returns:
-            The field (3, D, H, W) of the lowest loss, the loss before each step and after the last, and the number of
-            steps after which it was lowest.
-        """
-        inputs = (images,) if masks is None else (images, masks)
-        best_loss = torch.full((), math.inf, device=images.device)
-        best_field = torch.zeros((), device=images.device)
-        losses = []
-        for step in range(steps + 1):
-            self.rate.fill_(self.method.rate * math.sin(math.pi * (step + 1) / (steps + 2)))
-            loss, field = self._step(*inputs)
-            better = loss < best_loss  # NaN never is
-            best_loss, best_field = torch.where(better, loss, best_loss), torch.where(better, field, best_field)
-            losses.append(loss)
-        values = torch.stack(losses)
-        best_step = int(torch.where(values.isfinite(), values, math.inf).argmin())
-        return best_field[0], tuple((self.method.scale * values).tolist()), best_step
-
-    def _loss_and_field(
-        self, images: torch.Tensor, masks: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss and the field of the current weights, and step."""
-        self.adam.zero_grad()
-        field = self.network(images)
-        loss = self.loss(field, images, masks)
-        loss.backward()
-        self.adam.step()
-        self.adam.zero_grad()
-        return loss.detach(), field.detach()
+def _optimises_weights(device: torch.device) -> bool:
+    """Return whether a device is fast enough to optimise the weights: on the CPU, a step takes seconds."""
+    return device.type == "cuda"
 
 
 def _agrees_less(similarity: str, before: float, after: float) -> str:

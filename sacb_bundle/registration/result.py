@@ -252,8 +252,8 @@ class Registration:
             labels: label values to score; by default all of the fixed label map.
 
         Returns:
-            - the measures of `similarity`, `displacement`, `round_trip`, `in_view`, `lost_headers`, `evidence_of` and, if
-              there are both label maps, `summary_of_labels`, see `sacb_bundle.quality`;
+            - the measures of `similarity`, `displacement`, `round_trip`, `in_view`, `lost_headers`, `evidence_of` and,
+              with both label maps, `summary_of_labels`, see `sacb_bundle.quality`;
             - alignment_shift_mm, alignment_turn_degrees, alignment_scale: shift, rotation and scale of the alignment;
             - uniform_scale: whether an affine alignment was given up for one with the same scale in all directions;
             - refine_steps, refined, refine_reason, refine_similarity, refine_best_step, loss_before, loss_after,

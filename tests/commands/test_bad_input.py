@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from sacb_bundle.commands import main, options
-from sacb_bundle.registration.refine import DEFAULT_STEPS, METHODS, MOST_STEPS
+from sacb_bundle.registration.optimise import METHODS
+from sacb_bundle.registration.refine import DEFAULT_STEPS, MOST_STEPS
 from sacb_bundle.spatial import INITIAL
 from tests.commands.conftest import AFFINE, voxels
 from tests.engine.workflows import ROOT

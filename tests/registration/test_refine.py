@@ -18,8 +18,10 @@ from sacb_bundle.losses import LocalNCCLoss
 from sacb_bundle.metrics import folding_percentage, jacobian_determinant
 from sacb_bundle.networks import SACBNet
 from sacb_bundle.ops import warp
+from sacb_bundle.registration import optimise
 from sacb_bundle.registration import refine as module
-from sacb_bundle.registration.refine import METHODS, Refined, Refinement, Refiner, default_steps
+from sacb_bundle.registration.optimise import METHODS, FieldCorrection, Optimiser
+from sacb_bundle.registration.refine import Refined, Refinement, Refiner, default_steps
 
 SHAPE = (32, 32, 32)
 LESS = "the images agree less after it"
@@ -61,11 +63,22 @@ def _logs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.logger, "level", 10)
 
 
-@pytest.fixture(scope="module")
-def refined() -> tuple[SACBNet, torch.Tensor, dict[str, torch.Tensor], Refined]:
+@pytest.fixture
+def weights_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optimise the weights on the CPU, too, without correcting the field."""
+    monkeypatch.setattr(module, "_optimises_weights", lambda device: True)
+    monkeypatch.setattr(module, "CORRECTION_SHARE", 0.0)
+
+
+@pytest.fixture(scope="module", params=["weights", "field"])
+def refined(request: pytest.FixtureRequest) -> tuple[SACBNet, torch.Tensor, dict[str, torch.Tensor], Refined]:
     net = network()
     images, labels = tensors()
-    return net, images, labels, Refiner(net, Refinement(25, "lncc"))(images, own_field(net, images))
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "weights":
+            patch.setattr(module, "_optimises_weights", lambda device: True)
+            patch.setattr(module, "CORRECTION_SHARE", 0.0)
+        return net, images, labels, Refiner(net, Refinement(25, "lncc"))(images, own_field(net, images))
 
 
 def test_a_refinement_lowers_the_loss_and_raises_dice(
@@ -107,6 +120,24 @@ def test_a_pair_gives_the_same_bytes_after_another_pair(device: str) -> None:
     assert torch.equal(first.field, fresh.field)
 
 
+def test_the_field_is_corrected_after_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_optimises_weights", lambda device: True)
+    net, (images, _) = network(), tensors()
+    result = Refiner(net, Refinement(5, "lncc"))(images, own_field(net, images))
+    assert len(result.losses) == 5 + 2 + 1
+    assert result.best_step == 7
+    assert result.losses[7] < result.losses[6] < min(result.losses[:6])
+
+
+def test_a_correction_of_any_shape_starts_at_the_field() -> None:
+    field = torch.rand(3, 6, 7, 9)
+    correction = FieldCorrection(field)
+    assert torch.equal(correction(torch.zeros(1, 2, 6, 7, 9))[0], field)
+    correction.load_state_dict({"field": field[None], "correction": torch.ones(1, 3, 3, 4, 5)})
+    torch.testing.assert_close(correction(torch.zeros(1, 2, 6, 7, 9))[0], field + 2)
+
+
+@pytest.mark.usefixtures("weights_alone")
 def test_the_best_step_is_kept_if_the_rate_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "lncc", replace(METHODS["lncc"], rate=0.3))
     net, (images, _) = network(), tensors()
@@ -154,6 +185,7 @@ def shifted_pair() -> torch.Tensor:
         ([math.nan, 1.0], 0, "the loss is not finite"),
     ],
 )
+@pytest.mark.usefixtures("weights_alone")
 def test_the_best_of_all_steps_is_taken(fields: list[float], best: int, reason: str) -> None:
     net = Scripted(*map(shift, fields))
     own = shift(fields[0])[0]
@@ -171,6 +203,7 @@ def test_the_best_of_all_steps_is_taken(fields: list[float], best: int, reason: 
         ("lncc", "smooth", "folded", r"it folds at (\d+\.\d{3}) % of the voxels instead of (0\.000) %"),
     ],
 )
+@pytest.mark.usefixtures("weights_alone")
 def test_a_result_that_is_worse_is_not_used(
     similarity: str,
     start: str,
@@ -180,7 +213,7 @@ def test_a_result_that_is_worse_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The rough field matches the images, but is costly; the folded one lowers the loss, as regularity costs little.
-    monkeypatch.setattr(module, "FOLDING_WEIGHT", 0.0)
+    monkeypatch.setattr(optimise, "FOLDING_WEIGHT", 0.0)
     folded = shift(2.0)
     folded[:, 0, :6] -= 4 * torch.arange(6.0).reshape(6, 1, 1)
     rough = shift(2.0)
@@ -200,6 +233,7 @@ def test_a_result_that_is_worse_is_not_used(
     assert f"The refinement is not used, and the field is the network's own: {result.reason}" in caplog.text
 
 
+@pytest.mark.usefixtures("weights_alone")
 def test_outside_of_the_masks_nothing_counts() -> None:
     net = Scripted(shift(0.0), shift(2.0))
     images = shifted_pair()
@@ -221,7 +255,7 @@ def test_out_of_memory_keeps_the_field_of_the_network(
     def full(*_: Any) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(module._Optimiser, "_loss_and_field", full)
+    monkeypatch.setattr(Optimiser, "_loss_and_field", full)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**8, 10**9))
     net, (images, _) = network(), tensors()
     own = own_field(net, images)
@@ -289,7 +323,7 @@ def test_replayed_steps_give_what_eager_steps_give(similarity: str, monkeypatch:
     images = tensors()[0].cuda()
     own = own_field(net, images)
     replayed = [Refiner(net, Refinement(8, similarity))(images, own)]
-    monkeypatch.setattr(module, "Captured", lambda function: function)
+    monkeypatch.setattr(optimise, "Captured", lambda function: function)
     eager = Refiner(net, Refinement(8, similarity))(images, own)
     assert replayed[0].losses == eager.losses
     assert torch.equal(replayed[0].field, eager.field)
@@ -300,7 +334,7 @@ def test_replayed_steps_give_what_eager_steps_give(similarity: str, monkeypatch:
 def test_steps_wait_for_nothing() -> None:
     net = network().cuda()
     images = tensors()[0].cuda()
-    optimiser = module._Optimiser(net, METHODS["lncc"], None)
+    optimiser = Optimiser(net, METHODS["lncc"], None, 1e-3)
     optimiser.run(images, None, 5)  # captures
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -310,6 +344,7 @@ def test_steps_wait_for_nothing() -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.usefixtures("weights_alone")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit")
 def test_a_traced_network_is_refined_as_well() -> None:
     """As of `model.ts` in MONAI Label."""
