@@ -106,8 +106,8 @@ def _add_refinement(verb: argparse.ArgumentParser) -> None:
         nargs="?",
         const=REFINE_STEPS,
         metavar="STEPS",
-        help=f"optimise the network's weights for each pair, in {REFINE_STEPS} steps unless given; 10 to 200 are "
-        f"useful, {MOST_REFINE_STEPS} the most (default: {REFINE_STEPS} on a GPU, 0 on the CPU; 0: the network alone)",
+        help=f"optimise the result for each pair, in {REFINE_STEPS} steps unless given; 10 to 200 are useful, "
+        f"{MOST_REFINE_STEPS} the most (default: {REFINE_STEPS} on a GPU, 0 on the CPU; 0: the network alone)",
     )
     verb.add_argument(
         "--similarity",

@@ -36,7 +36,7 @@ def unfolded(field: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
     gradient of its determinant. Where folds remain after many rounds, the field is smoothed around them.
 
     Args:
-        field: displacement field u (3, D, H, W) fp32, in voxels, finite; two voxels or more along each axis.
+        field: displacement field u (3, D, H, W) fp32, in voxels, finite. A single plane has no folds.
         scale: determinant of v + u(v) on average, such as that of an alignment that u includes.
 
     Returns:
@@ -50,6 +50,8 @@ def unfolded(field: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
         True
     """
     device, shape = field.device, field.shape[1:]
+    if 1 in shape:
+        return field
     unit = scale ** (1 / 3)
     index = torch.stack(torch.meshgrid(*(torch.arange(size, device=device) for size in shape), indexing="ij"))
     number = torch.arange(shape.numel(), device=device).reshape(shape)

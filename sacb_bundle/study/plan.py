@@ -18,7 +18,7 @@ from ..spatial import Grid, check_memory, fitting_spacing
 # network is negligible, that of its refinement is not.
 ALIGNMENT_SECONDS = 4.0
 NETWORK_SECONDS_PER_VOXEL = 2.6e-6
-REFINEMENT_SECONDS_PER_VOXEL_AND_STEP = 8.5e-6
+REFINEMENT_SECONDS_PER_VOXEL_AND_STEP = 1e-6
 OTHER_SECONDS_PER_VOXEL = 3.3e-6
 GPU_REFINEMENT_SECONDS_PER_VOXEL_AND_STEP = 1.2e-8
 BYTES_PER_VOXEL = 8.0

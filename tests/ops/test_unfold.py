@@ -57,6 +57,11 @@ def test_limits_follow_the_scale() -> None:
     assert (result - folded).norm(dim=0).mean() < 0.01
 
 
+def test_a_single_plane_stays_as_it_is() -> None:
+    field = torch.randn(3, 5, 1, 5, generator=torch.Generator().manual_seed(6))
+    assert torch.equal(unfolded(field), field)
+
+
 def test_one_input_gives_the_same_bytes() -> None:
     field = rough(5, 1.5)
     assert torch.equal(unfolded(field), unfolded(field.clone()))
