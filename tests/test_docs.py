@@ -202,6 +202,7 @@ def test_output_files_are_those_of_the_table() -> None:
     lines = ["| file | written | content |", "|---|---|---|"]
     for name, output in OUTPUTS.items():
         written = "with a moving label map" if output.needs_labels else "always"
+        written = "with `--diffeomorphic`" if output.diffeomorphic else written
         written = f"with the format `{name}`" if output.optional else written
         lines.append(f"| `{output.file}` | {written} | {output.text} |")
     table = "\n".join(lines)

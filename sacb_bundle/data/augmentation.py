@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from monai.transforms import Compose, MapTransform
+from monai.transforms import MapTransform
 
 from ..errors import InputError
 
@@ -27,7 +27,7 @@ def check_augmentation(augmentation: Callable, kinds: Sequence[str]) -> None:
     Raises:
         InputError: if a transform moves only the image, or interpolates labels.
     """
-    for transform in _spatial(Compose([augmentation]).flatten().transforms):
+    for transform in _spatial([augmentation]):
         keys = [str(key) for key in transform.keys]
         maps = [f"{role}_{kind}" for role in ("moving", "fixed") if role in keys for kind in kinds]
         name = f"augmentation: {type(transform).__name__}"
@@ -45,6 +45,8 @@ def check_augmentation(augmentation: Callable, kinds: Sequence[str]) -> None:
 def _spatial(transforms: Iterable[object]) -> Iterator[MapTransform]:
     """Yield the transforms of MONAI that move, crop or pad."""
     for transform in transforms:
+        if isinstance(inner := getattr(transform, "transforms", None), (list, tuple)):
+            yield from _spatial(inner)  # such as Compose, OneOf, SomeOf
         name = type(transform).__name__
         if isinstance(transform, MapTransform) and (
             name == ALSO_SPATIAL or (type(transform).__module__.startswith(SPATIAL_MODULES) and name != NOT_SPATIAL)

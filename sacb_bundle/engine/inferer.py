@@ -56,7 +56,7 @@ class RegistrationInferer(SimpleInferer):
 
 
 class RefiningInferer(RegistrationInferer):
-    """Predict the displacement field of a pair, and refine it by optimising the weights for the pair.
+    """Predict the displacement field of a pair, and refine it.
 
     The settings apply unless the metadata of a pair holds others, see `sacb_bundle.transforms.RequestRefinementd`.
 
@@ -85,6 +85,7 @@ class RefiningInferer(RegistrationInferer):
         refinement = metadata.get("refinement", self.refinement)
         inputs = inputs.as_subclass(torch.Tensor)
         (field,) = super().__call__(inputs, network).float()
-        if self._refiner is None or (self._refiner.network, self._refiner.refinement) != (network, refinement):
-            self._refiner = Refiner(network, refinement)
-        return [self._refiner(inputs, field, masks)]
+        refiner = self._refiner  # another thread may replace it
+        if refiner is None or (refiner.network, refiner.refinement) != (network, refinement):
+            refiner = self._refiner = Refiner(network, refinement)
+        return [refiner(inputs, field, masks)]

@@ -47,7 +47,9 @@ def warped_label_sums(
         [[0.5, 1.5, 0.5]]
     """
     voxels, goals = moving.flatten(1), fixed.flatten(1)
-    whole = shared = field.new_zeros(())
+    # NaN if the field is not finite: integers, which hold the sums, have no NaN.
+    whole = shared = 0 * field.detach().sum()
+    field = field.nan_to_num(posinf=0, neginf=0)
     for places, weights in _corners(field):
         counted = (weights if mask is None else weights * mask).flatten(1)
         labels = voxels.gather(1, places.flatten(1))

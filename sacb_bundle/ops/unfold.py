@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from ..errors import InputError
 from .tetrahedra import CORNERS, TETRAHEDRA, orientation
 
 # Determinant below which a tetrahedron counts as folded, with a margin for rounding; and the one it is given.
@@ -13,8 +14,9 @@ _LEAST, _AIM = 0.01, 0.1
 _SHARE = 0.7
 # Least squared length of a gradient, so that a collapsed cube does not throw its voxels far away.
 _LEAST_SLOPE = 0.01
-# Rounds after which the field is also smoothed around the folds that are left, and again after which farther.
-_ROUNDS = 40
+# Rounds after which the field is also smoothed around the folds that are left, and again after which farther; and
+# rounds after which the folds cannot be removed.
+_ROUNDS, _MOST_ROUNDS = 40, 800
 # Cubes that are looked at in one go.
 _NUM_CUBES = 2**18
 
@@ -37,10 +39,13 @@ def unfolded(field: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
 
     Args:
         field: displacement field u (3, D, H, W) fp32, in voxels, finite. A single plane has no folds.
-        scale: determinant of v + u(v) on average, such as that of an alignment that u includes.
+        scale: determinant of v + u(v) on average, above 0, such as that of an alignment that u includes.
 
     Returns:
-        The field (3, D, H, W) without folded tetrahedra: v + u(v) has an inverse.
+        The field (3, D, H, W) without folded tetrahedra.
+
+    Raises:
+        InputError: if folds remain, since the field is not one of displacements from voxel to voxel.
 
     Example:
         >>> import torch
@@ -53,22 +58,22 @@ def unfolded(field: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
     if 1 in shape:
         return field
     unit = scale ** (1 / 3)
-    index = torch.stack(torch.meshgrid(*(torch.arange(size, device=device) for size in shape), indexing="ij"))
+    index = torch.meshgrid(*(torch.arange(size, device=device) for size in shape), indexing="ij")
     number = torch.arange(shape.numel(), device=device).reshape(shape)
     offsets = torch.stack([number[corner] for corner in CORNERS])
     folded = torch.ones([size - 1 for size in shape], dtype=torch.bool, device=device)  # of each cube
-    rounds = 0
-    while True:
-        places = (index + field).flatten(1).T.contiguous()
+    for rounds in range(_MOST_ROUNDS):
+        places = torch.stack([u + v for u, v in zip(field, index, strict=True)], dim=-1).reshape(-1, 3)
         looked_at = _spread(folded, 1)
         first = number[:-1, :-1, :-1][looked_at]
-        parts = [part[:, None] + offsets for part in first.split(_NUM_CUBES)]
-        folds = torch.cat([_folds(places[cubes] / unit) for cubes in parts])
+        parts = first.split(_NUM_CUBES)
+        folds = torch.cat([_folds(places[part[:, None] + offsets] / unit) for part in parts])
         if not folds.any():
             return field
         folded = looked_at.masked_scatter(looked_at, folds)
         vectors = field.flatten(1).T.contiguous()
-        for cubes in (first[folds][:, None] + offsets).split(_NUM_CUBES):
+        for part in first[folds].split(_NUM_CUBES):
+            cubes = part[:, None] + offsets
             steps = unit * _steps(places[cubes] / unit)
             for corner in range(len(CORNERS)):  # no voxel is twice the same corner, so the order of the sums is fixed
                 vectors[cubes[:, corner]] += steps[:, corner]
@@ -79,7 +84,7 @@ def unfolded(field: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
             voxels = F.max_pool3d(F.pad(around[None].float(), (1,) * 6), 2, stride=1)[0] > 0
             mean = F.avg_pool3d(F.pad(field[None], (1,) * 6, mode="replicate"), 3, stride=1)[0]
             field, folded = torch.where(voxels, mean, field), around
-        rounds += 1
+    raise InputError("The displacement field folds so much that its folds cannot be removed; register without them.")
 
 
 def _spread(cubes: torch.Tensor, distance: int) -> torch.Tensor:

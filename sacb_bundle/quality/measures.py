@@ -100,14 +100,18 @@ def round_trip(transform: Transform, inverse: DisplacementField | None, fixed: t
         fixed: fixed image (1, D, H, W) in [0, 1], on the grid of the displacement field of the transform.
 
     Returns:
-        inverse_error_mean_voxels and inverse_error_p99_voxels (99th percentile): round-trip error of the voxels of the
-        fixed image's foreground that the transform maps into the moving image, in voxels of the grid; None if there
-        are none, or no inverse.
+        inverse_error_mean_voxels and inverse_error_p99_voxels (99th percentile): round-trip error, at the centres of
+        the voxels and halfway between them, of the fixed image's foreground that the transform maps into the moving
+        image, in voxels of the grid; None if there are none, or no inverse.
     """
     errors = np.empty(0)
     if inverse is not None and transform.displacement is not None:
         grid = transform.displacement.grid
-        errors = inverse_error(transform, inverse, grid).error[fixed[0].cpu().numpy() > FOREGROUND]
+        shown = fixed[0].cpu().numpy() > FOREGROUND
+        half = np.eye(4)
+        half[:3, 3] = 0.5
+        halfway = Grid(grid.shape, grid.affine @ half)
+        errors = np.concatenate([inverse_error(transform, inverse, places).error[shown] for places in (grid, halfway)])
         errors = errors[errors >= 0] / min(grid.spacing)
     return {
         "inverse_error_mean_voxels": float(errors.mean(dtype=np.float64)) if errors.size else None,

@@ -82,7 +82,7 @@ class FieldCorrection(nn.Module):
 
     def __init__(self, field: torch.Tensor) -> None:
         super().__init__()
-        self.register_buffer("field", field[None].clone())
+        self.register_buffer("field", field.detach()[None].clone())
         self.correction = nn.Parameter(field.new_zeros(1, 3, *(-(-size // 2) for size in field.shape[1:])))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -58,9 +58,14 @@ def _write_warped_labels(result: Registration, path: Path) -> None:
 
 def _write_transform(result: Registration, path: Path) -> None:
     """Write alignment and displacement field as one displacement field on the fixed image's grid."""
-    from ..spatial import write_displacement
+    import numpy as np
 
-    write_displacement(result.resampled.displacement, path)
+    from ..spatial import without_folds, write_displacement
+
+    displacement = result.resampled.displacement
+    if result.diffeomorphic:  # sampling the field on another grid can fold it again
+        displacement = without_folds(displacement, float(np.linalg.det(result.prepared.initial)))
+    write_displacement(displacement, path)
 
 
 def _write_inverse(result: Registration, path: Path) -> None:

@@ -6,7 +6,7 @@ from .alignment_cache import AlignmentCache
 from .alignment_start import Start, StartSearch
 from .body import Body, body_of, foreground
 from .common_part import common_part
-from .diffeomorphism import consistent_inverse, made_diffeomorphic
+from .diffeomorphism import consistent_inverse, made_diffeomorphic, without_folds
 from .displacement_field import DisplacementField
 from .grid import Grid, check_same_grid
 from .image_types import as_volume, in_type_of, source_name
@@ -91,6 +91,7 @@ __all__ = [
     "warp_points",
     "warp_series",
     "with_points_moved",
+    "without_folds",
     "working_grid",
     "write_composite",
     "write_displacement",

@@ -9,7 +9,6 @@ from ..ops import unfolded
 from .displacement_field import DisplacementField, map_affinely
 from .grid import Grid
 from .inverse import invert, solve
-from .sampling import is_inside
 from .transform import Transform
 
 # Error of the round trip, in voxels, above which a displacement cannot be undone by an inverse on the same grid.
@@ -32,14 +31,14 @@ def made_diffeomorphic(displacement: DisplacementField) -> DisplacementField:
         The displacement field, on the same grid and device.
     """
     grid = displacement.grid
-    displacement = _without_folds(displacement)
+    displacement = without_folds(displacement)
     inverse = _inverse(Transform(displacement=displacement), grid)
     errors = _round_trip_errors(Transform(displacement=displacement), inverse, grid)
     wrong = errors.norm(dim=0) > _LARGEST_ERROR_VOXELS * min(grid.spacing)
     places = grid.positions(slice(0, grid.shape[0]), wrong.device)[:, wrong].reshape(3, 1, 1, -1)
     vectors = displacement.vectors.clone()
     vectors[:, wrong] = (solve(Transform(displacement=inverse), places) - places).flatten(1)
-    return _without_folds(DisplacementField(vectors, grid))
+    return without_folds(DisplacementField(vectors, grid))
 
 
 def consistent_inverse(transform: Transform, grid: Grid) -> DisplacementField:
@@ -64,12 +63,23 @@ def consistent_inverse(transform: Transform, grid: Grid) -> DisplacementField:
         for planes in grid.slabs():
             vectors = inverse.vectors[:, planes]
             vectors -= _SHARE * errors.at(grid.positions(planes, vectors.device) + vectors)
-    inverse = _without_folds(inverse, 1 / float(np.linalg.det(transform.affine)))
+    inverse = without_folds(inverse, 1 / float(np.linalg.det(transform.affine)))
     return DisplacementField(inverse.vectors.cpu(), grid)
 
 
-def _without_folds(displacement: DisplacementField, scale: float = 1.0) -> DisplacementField:
-    """Return a displacement field without folds, see `sacb_bundle.ops.unfolded`."""
+def without_folds(displacement: DisplacementField, scale: float = 1.0) -> DisplacementField:
+    """Remove the folds of a displacement field, see `sacb_bundle.ops.unfolded`.
+
+    Args:
+        displacement: displacement field, finite.
+        scale: determinant on average of the transformation that it belongs to.
+
+    Returns:
+        The displacement field, on the same grid and device.
+
+    Raises:
+        InputError: if folds remain.
+    """
     grid = displacement.grid
     return DisplacementField.from_voxels(unfolded(displacement.in_voxels_of(grid), scale), grid)
 
@@ -88,11 +98,14 @@ def _round_trip_errors(transform: Transform, inverse: DisplacementField, grid: G
         grid: grid of the voxels.
 
     Returns:
-        Vectors (3, D, H, W), in mm; 0 where the transform leaves the grid of the inverse.
+        Vectors (3, D, H, W), in mm; 0 where the transform ends beyond the centres of the voxels of the inverse.
     """
     to_index = torch.from_numpy(np.linalg.inv(inverse.grid.affine)).to(transform.device, torch.float32)
     errors = torch.empty((3, *grid.shape), device=transform.device)
     for planes, there in transform.on_slabs(grid):
         missed = there + inverse.at(there) - grid.positions(planes, transform.device)
-        errors[:, planes] = torch.where(is_inside(map_affinely(to_index, there), inverse.grid.shape), missed, 0)
+        index = map_affinely(to_index, there)
+        last = torch.tensor(inverse.grid.shape, device=index.device).reshape(3, 1, 1, 1) - 1
+        # Beyond the centres of the outermost voxels, the inverse is extrapolated, and its error says nothing.
+        errors[:, planes] = torch.where(((index >= 0) & (index <= last)).all(dim=0), missed, 0)
     return errors

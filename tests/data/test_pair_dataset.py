@@ -5,6 +5,7 @@ import torch
 from monai.transforms import (
     Compose,
     DivisiblePadd,
+    OneOf,
     RandAdjustContrastd,
     RandAffined,
     RandFlipd,
@@ -85,7 +86,7 @@ def test_only_transforms_that_move_images_must_move_label_maps() -> None:
     check_augmentation(RandAffined("moving"), [])
     for transform in (DivisiblePadd("moving", k=16), RandSmoothDeformd("moving", (8, 8, 8), (2, 2, 2))):
         with pytest.raises(InputError, match=f"{type(transform).__name__} moves moving, but not moving_labels, which"):
-            check_augmentation(Compose([Compose([transform])]), ["labels"])
+            check_augmentation(Compose([OneOf([transform])]), ["labels"])
         with pytest.raises(InputError):
             check_augmentation(transform, ["labels"])
 

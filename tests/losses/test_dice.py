@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from monai.losses import DiceLoss as MonaiDiceLoss
@@ -10,7 +12,7 @@ from monai.networks import one_hot
 
 from sacb_bundle.errors import InputError
 from sacb_bundle.losses import DiceLoss
-from sacb_bundle.ops import common_mask, fused_kernels, warp
+from sacb_bundle.ops import common_mask, fused_kernels, warp, warped_label_sums
 
 LABELS = [2, 5, 9]
 
@@ -123,3 +125,11 @@ def test_on_a_gpu_it_gives_the_same_bytes_each_time(fused: bool) -> None:
             assert all(torch.equal(each, losses[0]) for each in losses)
             assert all(torch.equal(each, gradients[0]) for each in gradients)
     assert loss(on_gpu, labels.cuda()).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_field_that_is_not_finite_gives_nan(value: float) -> None:
+    labels = torch.randint(0, 3, (1, 2, 8, 8, 8), generator=torch.Generator().manual_seed(0))
+    field = torch.zeros(1, 3, 8, 8, 8)
+    field[0, 1, 2, 3, 4] = value
+    assert all(sums.isnan().all() for sums in warped_label_sums(labels[:, 0], labels[:, 1], field, 3))

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import sacb_bundle.ops.unfold as unfold
+from sacb_bundle.errors import InputError
 from sacb_bundle.metrics import folding_percentage, non_diffeomorphic_volume
 from sacb_bundle.ops import unfolded
 
@@ -65,3 +66,9 @@ def test_a_single_plane_stays_as_it_is() -> None:
 def test_one_input_gives_the_same_bytes() -> None:
     field = rough(5, 1.5)
     assert torch.equal(unfolded(field), unfolded(field.clone()))
+
+
+def test_folds_that_cannot_be_removed_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unfold, "_MOST_ROUNDS", 3)
+    with pytest.raises(InputError, match="its folds cannot be removed"):
+        unfolded(rough(7, 4.0))

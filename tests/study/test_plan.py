@@ -64,7 +64,7 @@ def test_more_takes_longer(pairs: list[dict[str, str]]) -> None:
 
 
 def test_refinement_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two cores take 26 s for ten steps of a brain at 2 mm; a GPU takes 0.4 s for 50, beside the other work."""
+    """Two cores take 3 s for ten steps of a brain at 2 mm; a GPU takes 0.4 s for 50, beside the other work."""
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     image = str(write(tmp_path / "image.nii.gz", np.zeros((80, 96, 80), np.uint8)))
     pairs = [{"id": str(number), "fixed": image, "moving": image} for number in range(10)]
@@ -72,7 +72,7 @@ def test_refinement_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def seconds(device: str, refine: int) -> float:
         return planner(device=device, refine=refine).plan(pairs).seconds / len(pairs)
 
-    assert seconds("cpu", 10) - seconds("cpu", 0) == pytest.approx(26, rel=0.05)
+    assert seconds("cpu", 10) - seconds("cpu", 0) == pytest.approx(3, rel=0.05)
     assert seconds("cuda", 10) == seconds("cuda", 0)
     assert seconds("cuda", 500) == pytest.approx(3.7, rel=0.05)
 
