@@ -39,11 +39,11 @@ from sacb_bundle.spatial import DisplacementField, Grid, Transform, Volume, read
 
 LIVERS, HEADS = "ethliver_4dmri_landmarks", "ms_wholehead_t1_t2_flair"
 LARGEST_DISPLACEMENT_MM = 8.0
-# Of the deformation, along each axis.
+# Control points of the deformation along each axis.
 CONTROL_POINTS = (4, 5, 4)
 # Motion of a head.
 TURN_DEGREES, SCALE, SHIFT_MM = 8.0, 1.03, (10.0, -6.0, 4.0)
-# Of an image, before its ranges of intensities become labels.
+# Smoothing of an image before ranges of its intensities become labels.
 SMOOTHING_MM = 1.5
 
 # Scores a transform from fixed to moving world coordinates.

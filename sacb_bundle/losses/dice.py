@@ -63,7 +63,7 @@ class DiceLoss(nn.Module):
         """
         numbers = self._numbered(labels)
         moving, fixed = numbers.unbind(dim=1)
-        # Of a voxel that counts, all neighbours that its label is interpolated from do.
+        # A voxel counts only if all neighbours from which its label is interpolated count.
         mask = None if masks is None else (common_mask(masks, field)[:, 0] > 1 - ROUNDING).float()
         size = len(self.labels) + 1
         # The last number is the background's.
