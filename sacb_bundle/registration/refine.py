@@ -85,8 +85,9 @@ class Refined:
         field: displacement field (3, D, H, W) fp32 in voxels: the refined one, or the network's own.
         steps: number of steps; 0 for the network alone.
         similarity: "lncc", "mind" or "mi"; "" for the network alone.
-        losses: loss before each step and after the last; empty for the network alone, or if memory ran out.
-        best_step: number of steps after which the loss was lowest.
+        losses: loss before each step, of the weights and then of the field, and after the last; empty for the network
+            alone, or if memory ran out.
+        best_step: number of steps, of both kinds, after which the loss was lowest.
         reason: why the network's own field was kept after all, in words; "" if it was not.
     """
 
