@@ -27,7 +27,7 @@ LARGEST_SCALE = 1.8
 # Evidence above which left and right look swapped (docs/robustness.md).
 MIRRORED_FROM = 0.24
 # A displacement field must lower the distance of the self-similarities at least to this share.
-LARGEST_DISTANCE_SHARE = 0.95
+LARGEST_DISTANCE_SHARE = 0.7
 # It must also raise the mutual information by this factor. For right pairs, the mutual information doubles; a field
 # that pulls apart the tissues of a brain with inverted contrast leaves it unchanged.
 LEAST_INFORMATION_SHARE = 1.1

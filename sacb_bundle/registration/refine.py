@@ -14,7 +14,9 @@ from torch import nn
 
 from ..errors import InputError
 from ..metrics import folding_percentage
+from ..ops import warp
 from ..quality import have_one_contrast
+from ..quality.measures import FOREGROUND
 from .optimise import METHODS, FieldCorrection, Optimiser
 
 # Steps on a GPU, where they take a second or less.
@@ -22,6 +24,9 @@ DEFAULT_STEPS = 50
 MOST_STEPS = 1000
 # Percentage of folded voxels that a refined field may have, even if the network's own has fewer.
 ALLOWED_FOLDING_PERCENT = 0.01
+# The fields of both directions contradict each other if a round trip leads further away than this share of the way there.
+# The share is 0.9 to 1.1 if contrasts of one head lie well already, and 0.4 to 0.7 if one of them is deformed.
+LARGEST_ROUND_TRIP_SHARE = 0.8
 # Steps that correct the field after those that optimise the weights, and their largest learning rate, in voxels.
 CORRECTION_SHARE, CORRECTION_RATE = 0.4, 0.1
 # Number of points of the curve of the loss in the record.
@@ -175,6 +180,22 @@ class Refiner:
 
     def _refined(self, images: torch.Tensor, own: torch.Tensor, masks: torch.Tensor | None, similarity: str) -> Refined:
         """Return the result of a refinement with a given similarity."""
+        field, losses, best_step = self._optimised(images, own, masks, similarity)
+        reason = ""
+        if not math.isfinite(losses[0]):
+            reason = "the loss is not finite"
+        elif best_step == 0:
+            reason = "no step lowers the loss"
+        else:
+            if similarity != "lncc":
+                field, reason = self._both_ways(field, images, masks, similarity)
+            reason = reason or self._worse(field, own, images, masks, similarity)
+        return Refined(own if reason else field, self.refinement.steps, similarity, losses, best_step, reason)
+
+    def _optimised(
+        self, images: torch.Tensor, own: torch.Tensor, masks: torch.Tensor | None, similarity: str
+    ) -> tuple[torch.Tensor, tuple[float, ...], int]:
+        """Return the optimised field, the losses and the best step, see `Refined`."""
         steps = self.refinement.steps
         losses: tuple[float, ...] = ()
         field, best_step = own, 0
@@ -183,25 +204,50 @@ class Refiner:
             weights.begin(self.network.state_dict())
             field, losses, best_step = weights.run(images, masks, steps)
             steps = math.ceil(CORRECTION_SHARE * steps)
-        correction = self._correction_optimiser(similarity, field)
-        corrected, further, best = correction.run(images, masks, steps)
+        corrected, further, best = self._correction_optimiser(similarity, field).run(images, masks, steps)
         if best > 0:
             field, best_step = corrected, max(len(losses) - 1, 0) + best
-        losses += further[1:] if losses else further
-        reason = ""
-        if not math.isfinite(losses[0]):
-            reason = "the loss is not finite"
-        elif best_step == 0:
-            reason = "no step lowers the loss"
-        else:
-            with torch.no_grad():
-                before, after = (float(correction.loss.dissimilarity(u[None], images, masks)) for u in (own, field))
-            folds_before, folds_after = folding_percentage(own), folding_percentage(field)
-            if before < after:
-                reason = _agrees_less(similarity, before, after)
-            elif folds_after > max(folds_before, ALLOWED_FOLDING_PERCENT):
-                reason = f"it folds at {folds_after:.3f} % of the voxels instead of {folds_before:.3f} %"
-        return Refined(own if reason else field, self.refinement.steps, similarity, losses, best_step, reason)
+        return field, losses + (further[1:] if losses else further), best_step
+
+    def _both_ways(
+        self, field: torch.Tensor, images: torch.Tensor, masks: torch.Tensor | None, similarity: str
+    ) -> tuple[torch.Tensor, str]:
+        """Optimise the field of the other direction, too.
+
+        Between two contrasts, a field also follows what only one of them shows. That differs between the directions.
+
+        Returns:
+            The mean of the field and the approximate inverse of the other one, and the reason not to use it, or "".
+        """
+        swapped, swapped_masks = images.flip(1), masks if masks is None else masks.flip(1)
+        with torch.no_grad():
+            own = self.network(swapped)[0].float()
+        other, _, _ = self._optimised(swapped, own, swapped_masks, similarity)
+        returned = warp(other[None], field[None])[0]
+        shown = images[0, 1] > FOREGROUND
+        round_trip, there = (vectors.norm(dim=0)[shown].mean() for vectors in (field + returned, field))
+        share = float(round_trip / there)
+        reason = f"the fields of both directions contradict each other (a round trip leads {100 * share:.0f} % astray)"
+        return (field - returned) / 2, reason if share > LARGEST_ROUND_TRIP_SHARE else ""
+
+    def _worse(
+        self,
+        field: torch.Tensor,
+        own: torch.Tensor,
+        images: torch.Tensor,
+        masks: torch.Tensor | None,
+        similarity: str,
+    ) -> str:
+        """Return the reason why a field is worse than the network's own; "" if it is not."""
+        dissimilarity = self._corrections[similarity, field.shape].loss.dissimilarity
+        with torch.no_grad():
+            before, after = (float(dissimilarity(u[None], images, masks)) for u in (own, field))
+        if before < after:
+            return _agrees_less(similarity, before, after)
+        folds_before, folds_after = folding_percentage(own), folding_percentage(field)
+        if folds_after > max(folds_before, ALLOWED_FOLDING_PERCENT):
+            return f"it folds at {folds_after:.3f} % of the voxels instead of {folds_before:.3f} %"
+        return ""
 
     def _weights_optimiser(self, similarity: str) -> Optimiser:
         """Return the optimiser of a copy of the network."""
