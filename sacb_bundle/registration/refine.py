@@ -24,9 +24,9 @@ DEFAULT_STEPS = 50
 MOST_STEPS = 1000
 # Percentage of folded voxels that a refined field may have, even if the network's own has fewer.
 ALLOWED_FOLDING_PERCENT = 0.01
-# The fields of both directions contradict each other if a round trip leads further away than this share of the way there.
-# The share is 0.9 to 1.1 if contrasts of one head lie well already, and 0.4 to 0.7 if one of them is deformed.
-LARGEST_ROUND_TRIP_SHARE = 0.8
+# Largest error of a round trip through the fields of both directions, as a share of the way there. Between contrasts of
+# one head, it is 0.9 to 1.1 if they lie well already, and 0.4 to 0.7 if one of them is deformed.
+LARGEST_ROUND_TRIP_ERROR = 0.8
 # Steps that correct the field after those that optimise the weights, and their largest learning rate, in voxels.
 CORRECTION_SHARE, CORRECTION_RATE = 0.4, 0.1
 # Number of points of the curve of the loss in the record.
@@ -226,9 +226,9 @@ class Refiner:
         returned = warp(other[None], field[None])[0]
         shown = images[0, 1] > FOREGROUND
         round_trip, there = (vectors.norm(dim=0)[shown].mean() for vectors in (field + returned, field))
-        share = float(round_trip / there)
-        reason = f"the fields of both directions contradict each other (a round trip leads {100 * share:.0f} % astray)"
-        return (field - returned) / 2, reason if share > LARGEST_ROUND_TRIP_SHARE else ""
+        error = float(round_trip / there)
+        reason = f"the fields of both directions contradict each other (a round trip leads {100 * error:.0f} % astray)"
+        return (field - returned) / 2, reason if error > LARGEST_ROUND_TRIP_ERROR else ""
 
     def _worse(
         self,
