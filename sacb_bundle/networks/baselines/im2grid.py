@@ -18,7 +18,8 @@ class Im2Grid(nn.Module):
     features. Then each fixed voxel, the query, attends to its 3x3x3 moving neighbours, the keys, whose coordinates are
     the values. The features carry a sinusoidal encoding of their position. Only the encoder has weights.
 
-    The channels of the levels (8, 16, 32, 64 and 128) follow from the paper's 0.89 M parameters; there are 0.88 M.
+    The channels of the levels (8, 16, 32, 64 and 128) follow from the 0.89 M parameters that the SACB-Net paper counts;
+    there are 0.88 M.
 
     Source: Liu et al., "Coordinate Translator for Learning Deformable Medical Image Registration", MMMI 2022.
 

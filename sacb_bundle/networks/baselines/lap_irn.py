@@ -93,7 +93,7 @@ class LapIRN(nn.Module):
     displacement to it. Its features are added to those of the next level. This is the displacement variant of the
     paper. Unlike there, all levels are trained together, by the loss at full resolution.
 
-    The SACB-Net paper counts 1.20 M parameters, which 32 channels give.
+    The number of channels follows from the 1.20 M parameters that the SACB-Net paper counts; there are 1.21 M.
 
     Source: Mok and Chung, "Large Deformation Diffeomorphic Image Registration with Laplacian Pyramid Networks", MICCAI
     2020.

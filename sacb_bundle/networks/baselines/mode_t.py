@@ -92,8 +92,8 @@ class ModeT(nn.Module):
     moving features, every head compares them with the fixed ones in a 3x3x3 neighbourhood, and a few convolutions
     weight the fields of the heads. A level of one head needs no weights.
 
-    The channels of the levels (8, 16, 32, 64 and 128) and of a head (6) follow from the paper's 1.03 M parameters;
-    there are 0.98 M.
+    The channels of the levels (8, 16, 32, 64 and 128) and of a head (6) follow from the 1.03 M parameters that the
+    SACB-Net paper counts; there are 0.98 M.
 
     Source: Wang et al., "ModeT: Learning Deformable Image Registration via Motion Decomposition Transformer", MICCAI
     2023.

@@ -14,13 +14,13 @@ from ..conv_block import Convolution
 class UNet(nn.Module):
     """U-Net with strided convolutions on the way down, transposed ones on the way up, and PReLUs.
 
-    Its features at the finest level of the decoder have as many channels as the encoder has one level above (at level
-    1, as many as there).
-
     Args:
         base_channels: number of base channels c; levels 1 to 5 of the encoder have c, 2c, 4c, 8c and 8c channels.
         second_block: function from a number of channels to the second block of levels 2 to 5 of the encoder.
         finest: level at which the decoder ends, from 4 to 1 (full resolution).
+
+    Attributes:
+        out_channels: number of channels of the result.
     """
 
     def __init__(self, base_channels: int, second_block: Callable[[int], nn.Module], finest: int) -> None:

@@ -40,12 +40,8 @@ def test_a_band_limited_field_is_reproduced() -> None:
     torch.testing.assert_close(fourier_upsample(wave((4, 6, 8)), 4), wave((16, 24, 32)), atol=1e-5, rtol=1e-5)
 
 
-def test_a_band_limited_field_passes_through_the_given_values() -> None:
+def test_the_fine_field_passes_through_the_coarse_one() -> None:
     field = torch.randn(1, 3, 4, 6, 2, generator=torch.Generator().manual_seed(0))
-    # Without the highest frequency of each axis, which needs a finer grid to be told from its opposite.
-    spectrum = torch.fft.fftn(field, dim=(2, 3, 4))
-    spectrum[:, :, 2], spectrum[:, :, :, 3], spectrum[..., 1] = 0, 0, 0
-    field = torch.fft.ifftn(spectrum, dim=(2, 3, 4)).real
     torch.testing.assert_close(fourier_upsample(field, 4)[:, :, ::4, ::4, ::4], field, atol=1e-5, rtol=1e-5)
 
 
