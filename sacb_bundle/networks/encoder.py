@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -13,14 +15,16 @@ class Encoder(nn.Module):
     """Encoder with five levels of features; each level below the first halves the resolution by average pooling.
 
     Args:
-        base_channels: number of base channels c; levels 1 to 5 have 2c, 4c, 8c, 16c and 16c channels.
+        base_channels: number of base channels c.
+        multiples: number of channels of levels 1 to 5, in multiples of c.
     """
 
-    def __init__(self, base_channels: int) -> None:
+    def __init__(self, base_channels: int, multiples: Sequence[int] = (2, 4, 8, 16, 16)) -> None:
         super().__init__()
         c = base_channels
-        self.channels = {1: 2 * c, 2: 4 * c, 3: 8 * c, 4: 16 * c, 5: 16 * c}
-        first_level = nn.Sequential(ConvBlock(1, c), ConvBlock(c, 2 * c), ConvBlock(2 * c, 2 * c))
+        self.channels = {level: multiple * c for level, multiple in enumerate(multiples, start=1)}
+        first = self.channels[1]
+        first_level = nn.Sequential(ConvBlock(1, c), ConvBlock(c, first), ConvBlock(first, first))
         self.levels = nn.ModuleList([first_level])
         for level in (2, 3, 4, 5):
             above, here = self.channels[level - 1], self.channels[level]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..ops import conv3d
-from .conv_block import ConvBlock
+from .conv_block import ConvBlock, Convolution
 
 
 class Refinement(nn.Module):
@@ -20,7 +19,7 @@ class Refinement(nn.Module):
         super().__init__()
         self.features = nn.Sequential(ConvBlock(channels, channels), ConvBlock(channels, channels))
         self.fusion = nn.Sequential(ConvBlock(2 * channels, channels), ConvBlock(channels, channels))
-        self.displacement = nn.Conv3d(channels, 3, kernel_size=3, padding=1)
+        self.displacement = Convolution(channels, 3)
 
     def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         """Estimate the remaining displacement.
@@ -34,4 +33,4 @@ class Refinement(nn.Module):
         """
         first, second = self.fusion
         fused = second(first(self.features(fixed), self.features(moving)))
-        return conv3d(fused, self.displacement.weight, self.displacement.bias).float()
+        return self.displacement(fused).float()

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..ops import compose, upsample_field, warp
+from .checks import check_pair, check_whole
 from .encoder import Encoder
 from .matching import SimilarityMatching
 from .refinement import Refinement
@@ -69,10 +70,10 @@ class SACBNet(nn.Module):
             raise InputError(
                 f"num_clusters is {num_clusters}; give one number, or one for each of {list(MATCHING_LEVELS)}."
             )
-        _check_whole("num_clusters", 2, *clusters_per_level)
-        _check_whole("base_channels", 1, base_channels)
-        _check_whole("max_iterations", 1, max_iterations)
-        _check_whole("seed", 0, seed)
+        check_whole("num_clusters", 2, *clusters_per_level)
+        check_whole("base_channels", 1, base_channels)
+        check_whole("max_iterations", 1, max_iterations)
+        check_whole("seed", 0, seed)
         self.options = {
             "base_channels": base_channels,
             "num_clusters": num_clusters if isinstance(num_clusters, int) else clusters_per_level,
@@ -111,7 +112,7 @@ class SACBNet(nn.Module):
         Raises:
             InputError: if the image does not have two channels, or a size is not divisible by 16.
         """
-        _check_pair(image, self.size_divisor)
+        check_pair(image, self.size_divisor)
         images = torch.cat(image.chunk(2, dim=1))
         pyramid = [maps.chunk(2) for maps in self.encoder(images)]
 
@@ -138,20 +139,3 @@ class SACBNet(nn.Module):
         if str(level) in self.sacb:
             moving, fixed = self.sacb[str(level)](torch.cat([moving, fixed])).chunk(2)
         return self.matching(moving, fixed)
-
-
-def _check_whole(option: str, least: int, *values: object) -> None:
-    """Raise an InputError unless the values of an option are whole numbers that are large enough."""
-    for value in values:
-        if type(value) is not int or value < least:
-            raise InputError(f"{option} is {value!r}; it must be a whole number of at least {least}.")
-
-
-def _check_pair(image: torch.Tensor, size_divisor: int) -> None:
-    """Raise an InputError unless the image is (B, 2, D, H, W) with D, H and W divisible by a number."""
-    if image.ndim != 5 or image.shape[1] != 2:
-        raise InputError(f"The input has shape {tuple(image.shape)}; it must be (B, 2, D, H, W), moving and fixed.")
-    for axis, size in zip("DHW", image.shape[2:], strict=True):
-        if size % size_divisor:
-            valid = -(-size // size_divisor) * size_divisor
-            raise InputError(f"Axis {axis} has size {size}; the next size divisible by {size_divisor} is {valid}.")

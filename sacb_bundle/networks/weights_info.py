@@ -16,11 +16,14 @@ from ..checks import check_spacing
 from ..errors import InputError
 from ..files import read_json, write_json
 from ..intensities import check_modality
+from .baselines import FourierNet, Im2Grid, LapIRN, LKUNet, ModeT, VoxelMorph
 from .checkpoint import load_checkpoint, write_whole
 from .sacb_net import SACBNet
 
 # Networks that a description may name. Add yours: NETWORKS["MyNet"] = MyNet.
-NETWORKS: dict[str, type[nn.Module]] = {"SACBNet": SACBNet}
+NETWORKS: dict[str, type[nn.Module]] = {
+    network.__name__: network for network in (SACBNet, VoxelMorph, LKUNet, FourierNet, LapIRN, ModeT, Im2Grid)
+}
 
 
 LARGEST_BODY_MM = 1e6

@@ -10,7 +10,7 @@ from .neighbourhood import CACHED_VALUES, shifted
 from .tracing import goes_by_slabs
 
 
-def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+def match_similarity(moving: torch.Tensor, fixed: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Return the expected offset of each fixed voxel under a softmax over its 27 moving neighbours.
 
     The logits are the inner products of the fixed features at v and the moving features at v + k, which are zero
@@ -19,6 +19,7 @@ def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
     Args:
         moving: moving features (B, C, D, H, W).
         fixed: fixed features (B, C, D, H, W).
+        bias: bias (B, 27) that is added to the logits of each offset, in the order of `neighbourhood.OFFSETS`.
 
     Returns:
         Displacement field (B, 3, D, H, W) in voxels, each component within [-1, 1].
@@ -35,7 +36,7 @@ def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
     """
     if moving.shape != fixed.shape:
         raise ValueError(f"Shapes differ: moving features {tuple(moving.shape)}, fixed {tuple(fixed.shape)}.")
-    if runs_fused(moving, channels=3):
+    if bias is None and runs_fused(moving, channels=3):
         from .triton.matching import MatchSimilarity
 
         with torch.cuda.device_of(moving):
@@ -43,18 +44,23 @@ def match_similarity(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
     padded = F.pad(moving.float().contiguous(), (1,) * 6)
     fixed = fixed.float().contiguous()
     if not goes_by_slabs(moving):
-        return _expected_offset(padded, fixed)
+        return _expected_offset(padded, fixed, bias)
     # Slabs small enough for their products to stay in the cache.
     depth, step = moving.shape[2], max(1, CACHED_VALUES // moving[:, :, 0].numel())
     return torch.cat(
-        [_expected_offset(padded[:, :, d : d + step + 2], fixed[:, :, d : d + step]) for d in range(0, depth, step)],
+        [
+            _expected_offset(padded[:, :, d : d + step + 2], fixed[:, :, d : d + step], bias)
+            for d in range(0, depth, step)
+        ],
         dim=2,
     )
 
 
-def _expected_offset(padded: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+def _expected_offset(padded: torch.Tensor, fixed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Compute `match_similarity` from padded moving features, (B, C, D + 2, H + 2, W + 2)."""
     logits = torch.stack([(fixed * neighbour).sum(dim=1) for neighbour in shifted(padded)], dim=1)
+    if bias is not None:
+        logits = logits + bias.float()[:, :, None, None, None]
     weights = logits.softmax(dim=1).unflatten(1, (3, 3, 3))
     # Along each axis, the weight of the neighbours at +1 minus the weight of those at -1.
     return torch.stack(

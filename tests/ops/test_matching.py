@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import pytest
@@ -47,3 +48,14 @@ def test_slabs_give_the_same_as_the_whole(monkeypatch: pytest.MonkeyPatch, cache
     whole = match_similarity(moving, fixed)
     with torch.no_grad():
         torch.testing.assert_close(match_similarity(moving, fixed), whole)
+
+
+@pytest.mark.parametrize("cached_values", [1, 2**22])
+@torch.no_grad()
+def test_a_bias_adds_to_the_logits(monkeypatch: pytest.MonkeyPatch, cached_values: int) -> None:
+    monkeypatch.setattr("sacb_bundle.ops.matching.CACHED_VALUES", cached_values)
+    features, bias = torch.zeros(2, 2, 5, 3, 4), torch.zeros(2, 27)
+    bias[1, 0] = math.log(10.0)  # offset (-1, -1, -1) of the second item: 10 of 36 parts
+    found = match_similarity(features, features, bias)
+    torch.testing.assert_close(found[0], torch.zeros(3, 5, 3, 4))
+    torch.testing.assert_close(found[1], torch.full((3, 5, 3, 4), -0.25))
