@@ -25,7 +25,8 @@ TRACKING_KEYS = set(dict(DEFAULT_MLFLOW_SETTINGS["configs"]))  # type: ignore[ca
 # Keys of the configs that hold names or paths.
 NAMES = (
     "atlas", "atlas_dir", "bundle_root", "cache_dir", "checkpoint", "ckpt_dir", "data_list", "dataset_dir", "device",
-    "initial", "label_interpolation", "modality", "output_dir", "pairing", "resume", "val_pairing",
+    "initial", "label_interpolation", "modality", "name", "output_dir", "pairing", "raw", "resume", "template",
+    "val_pairing",
 )  # fmt: skip
 
 
