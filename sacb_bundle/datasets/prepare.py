@@ -18,11 +18,16 @@ from ..data import Template
 from ..errors import InputError
 from ..files import check_results
 from ..quality import motion
-from ..spatial import Grid, Transform, Volume, averaged, check_same_grid, read_image, resample, result_dtype
+from ..spatial import Grid, Transform, Volume, averaged, check_same_grid, read_image, resample, result_dtype, thinned
 from . import DATASETS
 from .download import PARTS, Download, Subject
 from .grid import DEFAULT_SPACING_MM, grid_around_body, shared_grid
 from .prepared_folder import DESCRIPTION, RECORD, PreparedFolder
+
+# Voxels along each axis of a label map that are looked at.
+_MOST_VOXELS_LOOKED_AT = 96
+# Shares of labelled voxels within the grid below this are mentioned.
+_WORTH_MENTIONING = 0.995
 
 logger = logging.getLogger(__name__)
 
@@ -156,9 +161,19 @@ def _prepared(subject: Subject, download: Download, plan: _Plan) -> tuple[dict[s
     result["image"] = Volume(np.rint(values).astype(dtype) if dtype.kind in "iu" else values, plan.grid)
     facts: dict[str, Any] = {"alignment": matrix.tolist()}
     if "label" in result:
-        lost = np.setdiff1d(volumes["label"].values, result["label"].values)
-        facts["labels_lost"] = [int(label) for label in lost]
+        facts |= _label_facts(volumes["label"], result["label"], matrix)
     return result, facts
+
+
+def _label_facts(before: Volume, after: Volume, matrix: np.ndarray) -> dict[str, Any]:
+    """Return which labels have no voxel left, and which share of the labelled voxels lies within the common grid."""
+    few = thinned(before, _MOST_VOXELS_LOOKED_AT)
+    facts: dict[str, Any] = {"labels_lost": [int(label) for label in np.setdiff1d(before.values, after.values)]}
+    if few.values.any():
+        places = few.grid.to_world(np.argwhere(few.values > 0))
+        inside = after.grid.contains(Transform(np.linalg.inv(matrix)).map_points(places))
+        facts["labels_inside"] = round(float(inside.mean()), 3)
+    return facts
 
 
 def _in_words(facts: Mapping[str, Any], grid: Grid) -> str:
@@ -167,6 +182,8 @@ def _in_words(facts: Mapping[str, Any], grid: Grid) -> str:
     words = ""
     if not np.array_equal(matrix, np.eye(4)):
         words = ", shift {:.1f} mm, rotation {:.1f} degrees, scale {:.3f}".format(*motion(matrix, grid).values())
+    if facts.get("labels_inside", 1) < _WORTH_MENTIONING:
+        words += f"; {1 - facts['labels_inside']:.1%} of its labelled voxels lie outside the grid"
     if facts.get("labels_lost"):
         words += f"; no voxel is left of the labels {', '.join(map(str, facts['labels_lost']))}"
     return words

@@ -39,7 +39,7 @@ class PreparedFolder:
         self.record: dict[str, Any] = {"settings": settings, "subjects": {}}
         if (path / RECORD).is_file():
             earlier = read_json(path / RECORD)
-            if not isinstance(earlier, dict) or not all(isinstance(earlier.get(key), dict) for key in self.record):
+            if not _is_record(earlier):
                 raise InputError(f"{path / RECORD}: is no record of a preparation; choose another folder.")
             _check_settings(earlier["settings"], settings, path)
             self.record = earlier
@@ -125,6 +125,14 @@ class PreparedFolder:
             write_volume(volumes[key], self.file(name, key))
         self.record["subjects"][name] = dict(facts)
         write_json(self.record, self.path / RECORD)
+
+
+def _is_record(content: object) -> bool:
+    """Return whether the content of a JSON file has the form of a record."""
+    if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
+        return False
+    subjects = content.get("subjects")
+    return isinstance(subjects, dict) and all(isinstance(facts, dict) for facts in subjects.values())
 
 
 def _check_settings(earlier: Mapping[str, Any], settings: Mapping[str, Any], path: Path) -> None:

@@ -180,10 +180,11 @@ def _is_flag(argument: str) -> bool:
 def _show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print the message of the `InputError` behind an error, or the traceback if there is none.
 
-    After an interruption, say how to continue.
+    After an interruption, say how to continue if the config has a key for it.
     """
     if isinstance(error, KeyboardInterrupt):
-        print("Interrupted. Continue with --resume True.", file=sys.stderr)
+        _, config = _options_and_config()
+        print(f"Interrupted.{' Continue with --resume True.' if 'resume' in config else ''}", file=sys.stderr)
         return
     reason = reason_of(error)
     if reason is None:

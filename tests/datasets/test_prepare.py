@@ -82,7 +82,8 @@ def test_a_repeated_preparation_changes_nothing(raw: Path, tmp_path: Path) -> No
     np.testing.assert_array_equal(stored(out / "labels" / "s2.nii.gz"), downloads.abdomen(2)[1])
 
 
-def test_the_record_says_what_was_done(raw: Path, tmp_path: Path) -> None:
+def test_the_record_says_what_was_done(raw: Path, tmp_path: Path, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
     out = run("folder", raw, tmp_path / "out", size=(32, 32, 4))
     record = json.loads((out / "prepared.json").read_text())
     expected = {
@@ -95,6 +96,14 @@ def test_the_record_says_what_was_done(raw: Path, tmp_path: Path) -> None:
     assert facts["alignment"] == np.eye(4).tolist()
     lost = set(np.unique(downloads.abdomen(3)[1])) - set(np.unique(downloads.abdomen(3)[1][:, :, 14:18]))
     assert facts["labels_lost"] == sorted(lost) != []
+    labels = downloads.abdomen(3)[1] > 0
+    assert facts["labels_inside"] == round(labels[:, :, 14:18].sum() / labels.sum(), 3)
+    assert any(
+        re.fullmatch(
+            r"4 of 6: s3; \d\d\.\d% of its labelled .* outside the grid; no voxel is left of the labels .*", line
+        )
+        for line in caplog.messages
+    )
 
 
 def test_what_is_prepared_is_never_mixed(raw: Path, tmp_path: Path) -> None:
@@ -128,7 +137,7 @@ def test_folders_that_hold_other_files_are_left_alone(raw: Path, tmp_path: Path)
     with pytest.raises(InputError, match=r"raw: holds files, but no prepared\.json; prepare into a folder of its own"):
         run("folder", raw, raw)
     assert contents(raw) == before
-    for content in ("[]", '{"settings": 3}'):
+    for content in ("[]", '{"settings": 3}', '{"settings": {}, "subjects": {"a": 1}}'):
         (raw / "prepared.json").write_text(content)
         with pytest.raises(InputError, match=r"prepared\.json: is no record of a preparation"):
             run("folder", raw, raw)
@@ -158,6 +167,13 @@ def test_an_odd_file_is_named_and_the_rest_continues(raw: Path, tmp_path: Path) 
     (raw / "labels" / "s3.nii.gz").write_bytes(good)
     run("folder", raw, tmp_path / "out")
     assert len(read_dataset(tmp_path / "out").test) == 2
+
+
+def test_a_label_map_without_labels(raw: Path, tmp_path: Path) -> None:
+    downloads.write(raw / "labels" / "s3.nii.gz", np.zeros(downloads.PHANTOM, np.uint8))
+    out = run("folder", raw, tmp_path / "out")
+    assert stored(out / "labels" / "s3.nii.gz").max() == 0
+    assert json.loads((out / "prepared.json").read_text())["subjects"]["s3"]["labels_lost"] == []
 
 
 def test_a_pickle_on_another_grid_is_named(tmp_path: Path) -> None:
@@ -199,7 +215,7 @@ def test_the_verb(raw: Path, tmp_path: Path, capsys: Any, caplog: Any) -> None:
     assert ended.value.code == 130
     assert capsys.readouterr().err.endswith("Interrupted. The same call continues.\n")
     assert main(call) == 0
-    assert "6 of 6: s5" in caplog.messages
+    assert any(line.startswith("6 of 6: s5") for line in caplog.messages)
     np.testing.assert_array_equal(stored(tmp_path / "$out" / "images" / "s5.nii.gz"), downloads.abdomen(5)[0][8:24])
     assert main([*call, "--spacing", "4"]) == 1
     assert re.search(r"error: .*\$out: was prepared with spacing", capsys.readouterr().err)
