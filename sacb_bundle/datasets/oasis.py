@@ -37,7 +37,6 @@ def find(raw: Path) -> Download:
         subjects,
         published_split([subject.name for subject in subjects], COUNTS, "OASIS"),
         initial=alignment_needed(subject.files["image"] for subject in subjects),
-        spacing_mm=1.0,
         description={"eval_labels": list(LABELS)},
     )
 

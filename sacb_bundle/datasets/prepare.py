@@ -74,6 +74,36 @@ def prepare(
         InputError: if an argument is invalid, a file is missing or invalid, or the folder holds other files or was
             prepared from another source or with other settings.
     """
+    _check_options(name, spacing_mm, size)
+    source, out = Path(str(raw)), Path(str(output_dir))
+    if not os.path.isdir(source):
+        raise InputError(f"raw: there is no folder {source}.")
+    download: Download = importlib.import_module(f".{DATASETS[name]}", __package__).find(source)
+    plan = _plan(download, out, template, spacing_mm or download.spacing_mm, size or download.size)
+    folder = PreparedFolder(out, _settings(name, download, plan))
+    files = [folder.file(subject.name, key) for subject in download.subjects for key in subject.files]
+    sources = [path for subject in download.subjects for path in subject.sources]
+    check_results([*files, out / RECORD, out / DESCRIPTION], sources)
+
+    how = "are aligned and share a grid" if plan.template is None else f"are aligned to {plan.template_name}"
+    logger.info("%s, %s: %d subjects, which %s.", name, download.form, len(download.subjects), how)
+    logger.info("grid: %s", plan.grid)
+    kept = 0
+    with folder.writing({"split": download.split} | dict(download.description)):
+        for number, subject in enumerate(download.subjects, start=1):
+            hashes = subject.hashes(source)
+            if folder.holds(subject.name, hashes, subject.files):
+                kept += 1
+                continue
+            volumes, facts = _prepared(subject, download, plan)
+            folder.add(subject.name, volumes, {"sources": hashes, **facts})
+            logger.info("%d of %d: %s%s", number, len(download.subjects), subject.name, _in_words(facts, plan.grid))
+    parts = ", ".join(f"{len(download.split[part])} {part}" for part in PARTS)
+    logger.info("%s: %d subjects (%s); %d were there.", out, len(download.subjects), parts, kept)
+
+
+def _check_options(name: str, spacing_mm: float | None, size: Sequence[int] | None) -> None:
+    """Raise an InputError if an option is invalid."""
     if name not in DATASETS:
         raise InputError(f"name is {name!r}; it must be one of {', '.join(DATASETS)}.")
     if spacing_mm is not None:
@@ -82,32 +112,6 @@ def prepare(
         raise InputError(f"size is {size!r}; it must be three whole numbers.")
     for number in size or ():
         check_counts(least=2, size=number)
-    source, out = Path(str(raw)), Path(str(output_dir))
-    if not os.path.isdir(source):
-        raise InputError(f"raw: there is no folder {source}.")
-    download: Download = importlib.import_module(f".{DATASETS[name]}", __package__).find(source)
-    plan = _plan(download, out, template, spacing_mm or download.spacing_mm, size or download.size)
-    folder = PreparedFolder(out, _settings(name, download, plan))
-    files = [folder.file(subject.name, key) for subject in download.subjects for key in subject.files]
-    check_results(
-        [*files, out / RECORD, out / DESCRIPTION], [p for subject in download.subjects for p in subject.sources]
-    )
-
-    how = "are aligned and share a grid" if plan.template is None else f"are aligned to {plan.template_name}"
-    logger.info("%s, %s: %d subjects, which %s.", name, download.form, len(download.subjects), how)
-    logger.info("grid: %s", plan.grid)
-    kept = 0
-    with folder.writing({"split": download.split} | dict(download.description)):
-        for number, subject in enumerate(download.subjects, start=1):
-            sources = subject.hashes(source)
-            if folder.holds(subject.name, sources, subject.files):
-                kept += 1
-                continue
-            volumes, facts = _prepared(subject, download, plan)
-            folder.add(subject.name, volumes, {"sources": sources, **facts})
-            logger.info("%d of %d: %s%s", number, len(download.subjects), subject.name, _in_words(facts, plan.grid))
-    parts = ", ".join(f"{len(download.split[part])} {part}" for part in PARTS)
-    logger.info("%s: %d subjects (%s); %d were there.", out, len(download.subjects), parts, kept)
 
 
 def _plan(

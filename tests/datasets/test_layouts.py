@@ -103,8 +103,7 @@ def test_files_of_lpba40_on_one_grid_are_only_cropped_and_padded(tmp_path: Path)
 @pytest.mark.parametrize("name", ["AbdomenCTCT", "OASIS"])
 def test_data_of_learn2reg_are_cropped(name: str, tmp_path: Path) -> None:
     raw = downloads.learn2reg(tmp_path / "raw", name)
-    data_set, spacing = ("abdomen-ct", None) if name == "AbdomenCTCT" else ("oasis", 2.0)
-    out = run(data_set, raw, tmp_path / "out", size=(32, 28, 24), spacing_mm=spacing)
+    out = run("abdomen-ct" if name == "AbdomenCTCT" else "oasis", raw, tmp_path / "out", size=(32, 28, 24))
     for kind in ("images", "labels"):
         before = stored(raw / f"{kind}Tr" / f"{name}_0005_0000.nii.gz")
         after = nib.load(out / kind / f"{name}_0005.nii.gz")
