@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,8 @@ EVAL_LABELS = (
 LANDMARKS = {"R": ((21,), (1,)), "A": ((8, 28), (6, 26)), "S": ((7, 27), (13,))}
 _PICKLES = {"train": "Train", "val": "Val", "test": "Test"}
 _ENDINGS = (".mgz", ".nii.gz", ".nii")
+
+logger = logging.getLogger(__name__)
 
 
 def find(raw: Path) -> Download:
@@ -56,6 +59,11 @@ def _pickled(raw: Path) -> Download:
             raise InputError(f"{raw / folder}: holds {len(paths[part])} files *.pkl; at least two are needed.")
     if not (raw / "atlas.pkl").is_file():
         raise InputError(f"{raw / 'atlas.pkl'}: no such file; it is the moving image of all pairs.")
+    found = tuple(len(paths[part]) for part in PARTS)
+    if found != COUNTS:
+        logger.warning(
+            "IXI: %s subjects were found, not %s.", *("/".join(map(str, three)) for three in (found, COUNTS))
+        )
     subjects: dict[str, Subject] = {}
     for path in (raw / "atlas.pkl", *(path for part in PARTS for path in paths[part])):
         if path.stem in subjects:

@@ -32,9 +32,12 @@ def parts(out: Path) -> tuple[list[str], ...]:
     return tuple([volume_name(item["image"]) for item in items] for items in (dataset.train, dataset.val, dataset.test))
 
 
-def test_pickles_of_ixi_keep_their_voxels_and_find_their_place(tmp_path: Path) -> None:
+def test_pickles_of_ixi_keep_their_voxels_and_find_their_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     raw = downloads.pickled_ixi(tmp_path / "raw")
     out = run("ixi", raw, tmp_path / "out", size=(20, 24, 28))
+    assert caplog.messages == ["IXI: 2/2/2 subjects were found, not 403/58/115."]
     image, labels = (nib.load(out / folder / "subject_Test1.nii.gz") for folder in ("images", "labels"))
     assert nib.aff2axcodes(image.affine) == ("L", "I", "A")
     assert image.header.get_zooms() == (1, 1, 1)
