@@ -43,6 +43,7 @@ def command(*arguments: str) -> str:
         command("bundle"),
         command("register", "--help"),
         command("batch", "--help"),
+        command("prepare", "--help"),
     ],
 )
 def test_nothing_large_is_imported_before_work_starts(program: str, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ VERBS = {
     "apply": "Warp images, label maps and points of the moving image onto the fixed image.",
     "invert": "Invert a transform, and measure the error of the inverse.",
     "evaluate": "Score a registration: Dice, HD95 and ASSD of label maps, folding of the transform.",
+    "prepare": "Turn a data set as downloaded into a folder to train on.",
     "train": "Train a network on your scans.",
     "bundle": "Print the folder of the bundle: configs/, models/, atlas/.",
 }

@@ -20,6 +20,7 @@ from .epoch_sampler import EpochSampler
 from .folder_pairs import atlas_pairs, pairs_by_name, study_pairs
 from .pairs import PairFiles, list_pairs, pair_indices, training_data
 from .phantom import phantom_images, phantom_pair
+from .template import Template
 
 __all__ = [
     "Atlas",
@@ -27,6 +28,7 @@ __all__ = [
     "DatasetFolder",
     "EpochSampler",
     "PairFiles",
+    "Template",
     "atlas_names",
     "atlas_pairs",
     "check_augmentation",

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..checks import check_spacing
-from ..intensities import appearance_of, check_modality
+from ..intensities import check_modality
 from ..spatial import (
-    AlignmentCache,
     Transform,
     Volume,
     averaged,
@@ -24,6 +23,7 @@ from ..spatial import (
     resample,
     working_grid,
 )
+from .template import Template
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +63,7 @@ class CommonGrid:
         check_initial(initial)
         check_spacing(spacing_mm)
         check_modality(modality)
-        self.initial = initial
-        self.modality = modality
         self.spacing_mm = float(spacing_mm)
-        self.alignments = AlignmentCache(cache_dir)
         self.grid = None
         grids = [read_grid(path) for path in paths]
         if all(grid.coincides_with(grids[0]) for grid in grids):
@@ -77,8 +74,8 @@ class CommonGrid:
         if initial == "none":
             for path, grid in zip(paths, grids, strict=True):
                 check_same_grid(path, grid, paths[0], grids[0])
-        self.first = self._cleaned(averaged(canonical(read_image(paths[0])), self.spacing_mm), paths[0])
-        self.grid = working_grid(foreground(self.first), self.spacing_mm, size_divisor)
+        self.first = Template(read_image(paths[0]), paths[0], initial, self.spacing_mm, cache_dir, modality)
+        self.grid = working_grid(foreground(self.first.image), self.spacing_mm, size_divisor)
         logger.warning(
             "The subjects do not share a grid, so each is aligned to %s (%s) and interpolated on %s.",
             paths[0], initial, self.grid,
@@ -102,11 +99,5 @@ class CommonGrid:
         if self.grid is None:
             return [image, *label_maps]
         image = averaged(image, self.spacing_mm)
-        matrix = self.alignments.align(self.first, self._cleaned(image, name), self.initial)
-        placed = resample(Transform(matrix), self.grid, [image], label_maps)
+        placed = resample(Transform(self.first.align(image, name)), self.grid, [image], label_maps)
         return [*placed.images, *placed.labels]
-
-    def _cleaned(self, image: Volume, name: str) -> Volume:
-        """Give the background of an image the lowest intensity, and clip outliers."""
-        appearance = appearance_of(image.values, self.modality, "auto", name)
-        return Volume(appearance.cleaned(image.values), image.grid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,25 +29,27 @@ class DatasetFolder:
         train: training subjects, each {"image": path}, with "label": path and "mask": path if there are a label map and
             a mask; or pairs.
         val: validation subjects or pairs, likewise.
+        test: test subjects, which neither training nor validation uses; empty if none are named.
     """
 
     train: list[dict[str, str]]
     val: list[dict[str, str]]
+    test: list[dict[str, str]] = field(default_factory=list)
 
 
 def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFolder:
     """List the subjects of a folder with images/, optional labels/ and masks/ (same names) and optional dataset.json.
 
     dataset.json may name the subjects (file names without their endings) under "split": {"train": [...], "val":
-    [...]}, and labels, see `labels_to_score`. Without a split, the last fifth of the subjects by name, at least two, is
-    for validation; fewer than four subjects are all used for both.
+    [...]}, with "test": [...] if some are for neither, and labels, see `labels_to_score`. Without a split, the last
+    fifth of the subjects by name, at least two, is for validation; fewer than four subjects are all used for both.
 
     Args:
         dataset_dir: folder of the data set.
-        atlas: name of a subject to put first in both lists, to pair an atlas with each subject.
+        atlas: name of a subject to put first in each list, to pair an atlas with each subject.
 
     Returns:
-        The training and validation subjects.
+        The training, validation and test subjects.
 
     Raises:
         InputError: if the folder, images/ or a named file is missing, there are fewer than two training or validation
@@ -68,21 +70,25 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
             )
     description = _read_description(root / "dataset.json") if os.path.isfile(root / "dataset.json") else {}
 
-    train, val = _description_split(description, root) or default_split([name for name in images if name != atlas])
+    train, val, test = _description_split(description, root) or (
+        *default_split([name for name in images if name != atlas]), []
+    )  # fmt: skip
     if atlas is not None and atlas not in images:
         raise InputError(f"atlas: {root / 'images'} has no image {atlas}.")
     if atlas is not None:
-        train, val = ([atlas, *(name for name in names if name != atlas)] for names in (train, val))
+        train, val, test = (
+            [atlas, *(name for name in names if name != atlas)] if names else [] for names in (train, val, test)
+        )
+    for name in (*train, *val, *test):
+        if name not in images:
+            raise InputError(f"{root / 'images'}: has no image {name}, though the data set names it.")
     for what, names in (("train on", train), ("validate on", val)):
-        for name in names:
-            if name not in images:
-                raise InputError(f"{root / 'images'}: has no image {name}, though the data set names it.")
         if len(names) < 2:
             raise InputError(f"{root}: {len(names)} subject to {what}; pairs need at least two.")
     unlabelled = sum(name not in maps["label"] for name in val)
     if maps["label"] and unlabelled:
         logger.warning("%s: %d of %d validation subjects have no label map.", root, unlabelled, len(val))
-    return DatasetFolder(*([subject_of(images[name], name, maps) for name in names] for names in (train, val)))
+    return DatasetFolder(*([subject_of(images[name], name, maps) for name in names] for names in (train, val, test)))
 
 
 def maps_of(root: Path) -> dict[str, dict[str, Path]]:
@@ -164,8 +170,8 @@ def _read_description(path: Path) -> dict:
     return content
 
 
-def _description_split(description: dict, root: Path) -> tuple[list[str], list[str]] | None:
-    """Return the names of training and validation subjects from dataset.json; None if it has no split.
+def _description_split(description: dict, root: Path) -> tuple[list[str], list[str], list[str]] | None:
+    """Return the names of training, validation and test subjects from dataset.json; None if it has no split.
 
     Raises:
         InputError: if the split is invalid.
@@ -173,16 +179,19 @@ def _description_split(description: dict, root: Path) -> tuple[list[str], list[s
     if "split" not in description:
         return None
     split = description["split"]
-    parts: list[Any] = [split.get(part) for part in ("train", "val")] if isinstance(split, dict) else [None]
+    parts: list[Any] = [split.get("train"), split.get("val"), split.get("test", [])] if isinstance(split, dict) else [0]
     if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in parts):
         raise InputError(
-            f'{root / "dataset.json"}: "split" must be an object with the lists of names "train" and "val".'
+            f'{root / "dataset.json"}: "split" must be an object with the lists of names "train" and "val", and '
+            '"test" if there is one.'
         )
-    train, val = ([volume_name(name) for name in part] for part in parts)
-    for names in (train, val):
+    train, val, test = ([volume_name(name) for name in part] for part in parts)
+    for names in (train, val, test):
         if len(set(names)) < len(names):
             raise InputError(f'{root / "dataset.json"}: a list in "split" has a name twice.')
-    return train, val
+    if both := sorted({*train, *val} & {*test}):
+        raise InputError(f'{root / "dataset.json"}: {both[0]} is in "test" and in another list of "split".')
+    return train, val, test
 
 
 def default_split(items: list[Item]) -> tuple[list[Item], list[Item]]:

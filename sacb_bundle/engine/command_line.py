@@ -25,7 +25,8 @@ TRACKING_KEYS = set(dict(DEFAULT_MLFLOW_SETTINGS["configs"]))  # type: ignore[ca
 # Keys of the configs that hold names or paths.
 NAMES = (
     "atlas", "atlas_dir", "bundle_root", "cache_dir", "checkpoint", "ckpt_dir", "data_list", "dataset_dir", "device",
-    "initial", "label_interpolation", "modality", "output_dir", "pairing", "resume", "val_pairing",
+    "initial", "label_interpolation", "modality", "name", "output_dir", "pairing", "raw", "resume", "template",
+    "val_pairing",
 )  # fmt: skip
 
 
@@ -179,10 +180,11 @@ def _is_flag(argument: str) -> bool:
 def _show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print the message of the `InputError` behind an error, or the traceback if there is none.
 
-    After an interruption, say how to continue.
+    After an interruption, say how to continue if the config has a key for it.
     """
     if isinstance(error, KeyboardInterrupt):
-        print("Interrupted. Continue with --resume True.", file=sys.stderr)
+        _, config = _options_and_config()
+        print(f"Interrupted.{' Continue with --resume True.' if 'resume' in config else ''}", file=sys.stderr)
         return
     reason = reason_of(error)
     if reason is None:

@@ -14,7 +14,7 @@ from .inverse import inverse_error, invert, round_trip_error
 from .mutual_information import MutualInformation
 from .nifti import NIFTI_ENDINGS
 from .points import warp_points, with_points_moved
-from .resampling import Resampled, averaged, check_label_interpolation, resample, thinned
+from .resampling import Resampled, averaged, check_label_interpolation, resample, result_dtype, thinned
 from .series import Series, TrailingAxes, as_series, series_dtype, warp_series
 from .series_results import series_in_type_of, write_series
 from .transform import Transform, checked_points
@@ -27,6 +27,7 @@ from .volume_files import (
     read_image,
     read_label_map,
     read_volume,
+    reading_image,
     volume_name,
     write_volume,
 )
@@ -81,7 +82,9 @@ __all__ = [
     "read_label_map",
     "read_transform",
     "read_volume",
+    "reading_image",
     "resample",
+    "result_dtype",
     "round_trip_error",
     "series_dtype",
     "series_in_type_of",

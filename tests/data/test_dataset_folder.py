@@ -110,6 +110,20 @@ def test_atlas_comes_first(tmp_path: Path) -> None:
     assert names(dataset.val) == [f"{name}.nii.gz" for name in "zef"]
 
 
+def test_test_subjects_are_kept_from_training_and_validation(tmp_path: Path) -> None:
+    split = {"train": ["a", "b"], "val": ["c", "d"], "test": ["f", "e"]}
+    files = [f"{name}.nii.gz" for name in "abcdefz"]
+    root = folder(tmp_path / "set", files, files[4:5], {"split": split})
+    dataset = read_dataset(root)
+    assert names(dataset.test) == ["f.nii.gz", "e.nii.gz"]
+    assert dataset.test[1]["label"] == str(root / "labels" / "e.nii.gz")
+    training = training_data(str(root))
+    assert names(training.train + training.val) == ["a.nii.gz", "b.nii.gz", "c.nii.gz", "d.nii.gz"]
+    assert names(read_dataset(root, atlas="z").test) == ["z.nii.gz", "f.nii.gz", "e.nii.gz"]
+    (root / "dataset.json").write_text(json.dumps({"split": split | {"test": []}}))
+    assert read_dataset(root, atlas="z").test == []
+
+
 def test_one_missing_label_means_no_labels(tmp_path: Path) -> None:
     assert not has_labels(read_dataset(folder(tmp_path / "set", ["a.nii.gz", "b.nii.gz"], ["a.nii.gz"])).val)
 
@@ -128,6 +142,12 @@ def test_one_missing_label_means_no_labels(tmp_path: Path) -> None:
         (["a.nii.gz", "b.nii.gz"], {"split": ["a"]}, r'dataset\.json: "split" must be an object'),
         (["a.nii.gz", "b.nii.gz"], {"split": {"train": ["a", "a"], "val": ["a", "b"]}}, "has a name twice"),
         (["a.nii.gz", "b.nii.gz"], {"split": {"train": [1, 2], "val": ["a", "b"]}}, "lists of names"),
+        (["a.nii.gz", "b.nii.gz"], {"split": {"train": ["a", "b"], "val": ["a", "b"], "test": 3}}, "lists of names"),
+        (
+            ["a.nii.gz", "b.nii.gz"],
+            {"split": {"train": ["a", "b"], "val": ["a", "b"], "test": ["b"]}},
+            r'dataset\.json: b is in "test" and in another list of "split"',
+        ),
         (["a.nii.gz", "a.nii"], None, r"a\.nii\.gz and .*a\.nii have the same name"),
         (["a.nii.gz", "b.nii.gz"], ["a"], r"dataset\.json: must hold a JSON object, not a list"),
     ],

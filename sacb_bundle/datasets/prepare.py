@@ -1,0 +1,193 @@
+"""Prepare a data set as downloaded for training."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..checks import check_counts, check_spacing
+from ..data import Template
+from ..errors import InputError
+from ..files import check_results
+from ..quality import motion
+from ..spatial import Grid, Transform, Volume, averaged, check_same_grid, read_image, resample, result_dtype, thinned
+from . import DATASETS
+from .download import PARTS, Download, Subject
+from .grid import DEFAULT_SPACING_MM, grid_around_body, shared_grid
+from .prepared_folder import DESCRIPTION, RECORD, PreparedFolder
+
+# Voxels along each axis of a label map that are looked at.
+_MOST_VOXELS_LOOKED_AT = 96
+# Shares of labelled voxels within the grid below this are mentioned.
+_WORTH_MENTIONING = 0.995
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """How subjects are brought to the common grid.
+
+    Attributes:
+        grid: the common grid.
+        reference: grid of the template's image.
+        template: the image that subjects are aligned to; None if they are aligned.
+        template_name: subject that is the template, or the name and the hash of its file.
+        spacing_mm: spacing that images are averaged to.
+    """
+
+    grid: Grid
+    reference: Grid
+    template: Template | None
+    template_name: str
+    spacing_mm: float
+
+
+def prepare(
+    name: str,
+    raw: str | Path,
+    output_dir: str | Path,
+    template: str | Path = "",
+    spacing_mm: float | None = None,
+    size: Sequence[int] | None = None,
+) -> None:
+    """Turn a data set as downloaded into a folder that training takes, or continue to do so.
+
+    Args:
+        name: name of the data set, a key of `DATASETS`.
+        raw: folder of the download.
+        output_dir: folder of the result: images/, labels/ and masks/ (if there are any), dataset.json with the split,
+            and prepared.json, the record.
+        template: image that all subjects are aligned to; "" for that of the data set.
+        spacing_mm: spacing of the result; None for that of the data set.
+        size: numbers of voxels along the axes of the template; None for those of the data set.
+
+    Raises:
+        InputError: if an argument is invalid, a file is missing or invalid, or the folder holds other files or was
+            prepared from another source or with other settings.
+    """
+    _check_options(name, spacing_mm, size)
+    source, out = Path(str(raw)), Path(str(output_dir))
+    if not os.path.isdir(source):
+        raise InputError(f"raw: there is no folder {source}.")
+    download: Download = importlib.import_module(f".{DATASETS[name]}", __package__).find(source)
+    plan = _plan(download, out, template, spacing_mm or download.spacing_mm, size or download.size)
+    folder = PreparedFolder(out, _settings(name, download, plan))
+    files = [folder.file(subject.name, key) for subject in download.subjects for key in subject.files]
+    sources = [path for subject in download.subjects for path in subject.sources]
+    check_results([*files, out / RECORD, out / DESCRIPTION], sources)
+
+    how = "are aligned and share a grid" if plan.template is None else f"are aligned to {plan.template_name}"
+    logger.info("%s, %s: %d subjects, which %s.", name, download.form, len(download.subjects), how)
+    logger.info("grid: %s", plan.grid)
+    kept = 0
+    with folder.writing({"split": download.split} | dict(download.description)):
+        for number, subject in enumerate(download.subjects, start=1):
+            hashes = subject.hashes(source)
+            if folder.holds(subject.name, hashes, subject.files):
+                kept += 1
+                continue
+            volumes, facts = _prepared(subject, download, plan)
+            folder.add(subject.name, volumes, {"sources": hashes, **facts})
+            logger.info("%d of %d: %s%s", number, len(download.subjects), subject.name, _in_words(facts, plan.grid))
+    parts = ", ".join(f"{len(download.split[part])} {part}" for part in PARTS)
+    logger.info("%s: %d subjects (%s); %d were there.", out, len(download.subjects), parts, kept)
+
+
+def _check_options(name: str, spacing_mm: float | None, size: Sequence[int] | None) -> None:
+    """Raise an InputError if an option is invalid."""
+    if name not in DATASETS:
+        raise InputError(f"name is {name!r}; it must be one of {', '.join(DATASETS)}.")
+    if spacing_mm is not None:
+        check_spacing(spacing_mm)
+    if size is not None and not (isinstance(size, (list, tuple)) and len(size) == 3):
+        raise InputError(f"size is {size!r}; it must be three whole numbers.")
+    for number in size or ():
+        check_counts(least=2, size=number)
+
+
+def _plan(
+    download: Download, out: Path, template: str | Path, spacing_mm: float | None, size: Sequence[int] | None
+) -> _Plan:
+    """Choose the template and the grid."""
+    if template:
+        image, initial = read_image(template), "affine"
+        name = f"{Path(template).name} (SHA-256 {image.sha256})"
+    else:
+        name, initial = download.template or download.split["train"][0], download.initial
+        image = download.read(next(subject for subject in download.subjects if subject.name == name))["image"]
+    if initial == "none":
+        grid = shared_grid(image.grid, spacing_mm, size)
+        return _Plan(grid, image.grid, None, name, min(grid.spacing))
+    spacing_mm = spacing_mm or DEFAULT_SPACING_MM
+    aligned_to = Template(image, name, initial, spacing_mm, out / "alignments", download.modality)
+    return _Plan(grid_around_body(image.grid, aligned_to, size), image.grid, aligned_to, name, spacing_mm)
+
+
+def _settings(name: str, download: Download, plan: _Plan) -> dict[str, Any]:
+    """Return all that prepared files depend on besides their sources."""
+    return {
+        "version": __version__,
+        "name": name,
+        "form": download.form,
+        "split": download.split,
+        "template": plan.template_name,
+        "alignment": "none" if plan.template is None else plan.template.initial,
+        "size": plan.grid.shape,
+        "spacing": plan.grid.spacing,
+        "affine": plan.grid.affine.tolist(),
+    }
+
+
+def _prepared(subject: Subject, download: Download, plan: _Plan) -> tuple[dict[str, Volume], dict[str, Any]]:
+    """Bring a subject to the common grid; return its volumes, and facts for the record."""
+    volumes = download.read(subject)
+    image = volumes["image"]
+    path = str(subject.files["image"])
+    matrix = np.eye(4)
+    if plan.template is None:
+        check_same_grid(path, image.grid, plan.template_name, plan.reference)
+    elif subject.name != plan.template_name:
+        matrix = plan.template.align(image, path)
+    keys = [key for key in volumes if key != "image"]
+    placed = resample(Transform(matrix), plan.grid, [averaged(image, plan.spacing_mm)], [volumes[key] for key in keys])
+    result = dict(zip(keys, placed.labels, strict=True))
+    # Whole numbers stay whole, and small on disk.
+    dtype, values = result_dtype(image.values), placed.images[0].values
+    result["image"] = Volume(np.rint(values).astype(dtype) if dtype.kind in "iu" else values, plan.grid)
+    facts: dict[str, Any] = {"alignment": matrix.tolist()}
+    if "label" in result:
+        facts |= _label_facts(volumes["label"], result["label"], matrix)
+    return result, facts
+
+
+def _label_facts(before: Volume, after: Volume, matrix: np.ndarray) -> dict[str, Any]:
+    """Return which labels have no voxel left, and which share of the labelled voxels lies within the common grid."""
+    few = thinned(before, _MOST_VOXELS_LOOKED_AT)
+    facts: dict[str, Any] = {"labels_lost": [int(label) for label in np.setdiff1d(before.values, after.values)]}
+    if few.values.any():
+        places = few.grid.to_world(np.argwhere(few.values > 0))
+        inside = after.grid.contains(Transform(np.linalg.inv(matrix)).map_points(places))
+        facts["labels_inside"] = round(float(inside.mean()), 3)
+    return facts
+
+
+def _in_words(facts: Mapping[str, Any], grid: Grid) -> str:
+    """Describe what was done with a subject, for the log."""
+    matrix = np.array(facts["alignment"])
+    words = ""
+    if not np.array_equal(matrix, np.eye(4)):
+        words = ", shift {:.1f} mm, rotation {:.1f} degrees, scale {:.3f}".format(*motion(matrix, grid).values())
+    if facts.get("labels_inside", 1) < _WORTH_MENTIONING:
+        words += f"; {1 - facts['labels_inside']:.1%} of its labelled voxels lie outside the grid"
+    if facts.get("labels_lost"):
+        words += f"; no voxel is left of the labels {', '.join(map(str, facts['labels_lost']))}"
+    return words
