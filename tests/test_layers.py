@@ -23,7 +23,7 @@ ROOMS = {
     "results": {"metrics"},
     "registration": {"ops", "networks", "losses", "metrics", "spatial", "quality", "results"},
     "data": {"spatial", "registration"},
-    "transforms": {"ops", "networks", "metrics", "spatial", "registration", "data"},
+    "transforms": {"ops", "networks", "metrics", "spatial", "quality", "registration", "data"},
     "engine": {"ops", "networks", "losses", "metrics", "spatial", "registration", "data"},
     "study": {"ops", "networks", "metrics", "spatial", "quality", "results", "registration", "data"},
 }

@@ -50,6 +50,9 @@ class PairScores(LabelMapScores):
     folding_percent: float
     ndv_percent: float
     sd_log_jacobian: float
+    similarity_before: float | None = None
+    """Similarity of the images before and after; None if they were not compared."""
+    similarity_after: float | None = None
 
 
 def score_pair(

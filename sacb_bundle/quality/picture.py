@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..spatial import Grid, Transform, Volume, resample
+from ..spatial import Grid, Transform, Volume, body_of, resample
 
 TILE_PIXELS, GAP_PIXELS, HEADING_PIXELS, FONT_PIXELS, LINE_DISTANCE_PIXELS = 168, 6, 20, 12, 7
 FIXED_OUTLINE, WARPED_OUTLINE, BOTH_OUTLINES = (64, 220, 64), (255, 90, 200), (255, 255, 255)
 BACKGROUND, TEXT, LINE = (16, 16, 16), (225, 225, 225), (120, 190, 255)
+# Longer side of the pictures of one slice.
+SLICE_PIXELS = 300
 # Axis across each plane. The other two axes of the working grid (RAS) run to the right and upwards, in this order.
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
 # Letters on the left and on the right of a slice across an axis.
@@ -77,6 +79,43 @@ def draw(views: Views) -> Image.Image:
         for side, left in zip(SIDES[axis], (GAP_PIXELS, TILE_PIXELS - FONT_PIXELS), strict=True):
             pen.text((left, top + TILE_PIXELS - FONT_PIXELS - GAP_PIXELS), side, fill=TEXT, font=font)
     return sheet
+
+
+def draw_slices(fixed: Volume, moving: Volume, transform: Transform) -> dict[str, Image.Image]:
+    """Draw the coronal slice through the middle of the body in the fixed image, which no registration changes.
+
+    Args:
+        fixed: fixed image, in [0, 1], with axes closest to RAS.
+        moving: moving image, likewise.
+        transform: transform from fixed to moving world coordinates in mm, RAS, with a displacement field.
+
+    Returns:
+        The pictures "fixed", "moving" (after the alignment), "warped" and "grid", a grid of the fixed image, moved by
+        the displacement field; all of one size.
+    """
+    axis = PLANES["coronal"]
+    index = round(float(fixed.grid.to_index(body_of(fixed).middle[None])[0, axis]))
+    plane = _with_square_pixels(fixed.grid.plane(axis, index), axis)
+    zoom = SLICE_PIXELS / max(plane.shape)
+    ways = {
+        "fixed": (Transform(), fixed),
+        "moving": (Transform(transform.affine), moving),
+        "warped": (transform, moving),
+    }
+    pictures = {}
+    for name, (way, image) in ways.items():
+        values = resample(way, plane, [image]).images[0].values.take(0, axis)
+        pictures[name] = _colour_tile(_grey(values[..., None]), zoom)
+    field = resample(Transform(displacement=transform.displacement), plane).displacement.in_voxels_of(plane)
+    return pictures | {"grid": _grid_tile(np.moveaxis(field.numpy().take(0, axis + 1), 0, -1), axis, zoom)}
+
+
+def _with_square_pixels(plane: Grid, axis: int) -> Grid:
+    """Return a plane across an axis over the same extent, with the same spacing along both of its axes."""
+    finest = min(length for other, length in enumerate(plane.spacing) if other != axis)
+    factors = [1.0 if other == axis else length / finest for other, length in enumerate(plane.spacing)]
+    shape = tuple(round(size * factor) for size, factor in zip(plane.shape, factors, strict=True))
+    return Grid(shape, plane.affine @ np.diag([*(1 / factor for factor in factors), 1.0]))
 
 
 def _tiles_of(views: Views, axis: int, relative: np.ndarray) -> list[Image.Image]:
