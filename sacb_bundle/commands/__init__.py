@@ -20,6 +20,8 @@ VERBS = {
     "invert": "Invert a transform, and measure the error of the inverse.",
     "evaluate": "Score a registration: Dice, HD95 and ASSD of label maps, folding of the transform.",
     "train": "Train a network on your scans.",
+    "compare": "Compare methods on the test subjects of a data set.",
+    "ablate": "Train and score variants of a network.",
     "bundle": "Print the folder of the bundle: configs/, models/, atlas/.",
 }
 

@@ -24,7 +24,7 @@ _OPTIONS = {
 }
 
 
-def run_workflow(config: str, kind: str, overlays: tuple[str, ...] = (), **options: Any) -> ConfigWorkflow:
+def run_workflow(config: str, kind: str, overlays: tuple[str, ...] = (), /, **options: Any) -> ConfigWorkflow:
     """Run a config with options.
 
     Give paths as `Path` objects and pairs in a tuple, in which MONAI looks for no code.
@@ -56,7 +56,7 @@ def run_workflow(config: str, kind: str, overlays: tuple[str, ...] = (), **optio
     return workflow
 
 
-def make_workflow(config: str, kind: str, overlays: tuple[str, ...] = (), **options: Any) -> ConfigWorkflow:
+def make_workflow(config: str, kind: str, overlays: tuple[str, ...] = (), /, **options: Any) -> ConfigWorkflow:
     """Read a config with options, without running it.
 
     Args:

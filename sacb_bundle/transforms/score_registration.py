@@ -39,11 +39,14 @@ class ScoreRegistrationd(MonaiTransform):
             raise InputError("scoring needs both label maps")
         scores = scores or LabelMapScores((), (), ())
         moving, fixed = torch.from_numpy(result.prepared.images).to(result.field.device).split(1)
+        alike = similarity(moving, result.warped_on_working_grid, fixed)
         pair_scores = PairScores(
             **vars(scores),
             folding_percent=folding_percentage(result.field),
             ndv_percent=non_diffeomorphic_volume(result.field),
             sd_log_jacobian=sd_log_jacobian(result.field),
-            **similarity(moving, result.warped_on_working_grid, fixed),
+            similarity_before=alike["similarity_before"],
+            similarity_after=alike["similarity_after"],
+            alignment_alone=result.alignment_alone and bool(result.refined.field.any()),
         )
         return {**data, "scores": pair_scores}
