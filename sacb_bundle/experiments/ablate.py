@@ -15,10 +15,9 @@ from ..metrics import mean_and_std
 from ..networks import describe, read_info
 from ..results.result_folder import lock
 from ..study.part import Part
-from .compare import SCORES
 from .folder import LOCK, WAIT_S, claim_folder
-from .runs import COST, RECORD, TRAINING, Runs, summary_of
-from .tables import Column, Row, write_tables
+from .runs import COST, RECORD, SCORES, TRAINING, Runs, summary_of
+from .tables import SCORE_COLUMNS, Column, Row, write_tables
 from .variants import Variant, check_variants, folder_name, variants_of
 
 NAME = "ablation"
@@ -26,16 +25,12 @@ COLUMNS = (
     Column("rows", "rows"),
     Column("key", "key"),
     Column("value", "value"),
-    Column("Dice", "dice", 3, "dice_std"),
-    Column("HD95 (mm)", "hd95_mm", 2, "hd95_mm_std"),
-    Column("ASSD (mm)", "assd_mm", 2, "assd_mm_std"),
-    Column("similarity", "similarity", 3, "similarity_std"),
-    Column("folding (%)", "folding_percent", 3, "folding_percent_std"),
-    Column("SD log J", "sd_log_jacobian", 3, "sd_log_jacobian_std"),
-    Column("parameters (M)", "parameters_millions", 2),
+    *SCORE_COLUMNS,
     Column("step (s)", "step_seconds", 3),
     Column("memory of a step (MB)", "peak_megabytes", 0),
     Column("seeds", "seeds", 0),
+    Column("pairs", "pairs", 0),
+    Column("of them, field given up", "given_up", 0),
 )
 logger = logging.getLogger(__name__)
 
@@ -71,7 +66,7 @@ class Ablation:
             InputError: if the output folder holds other results, or a key, a value or the data are invalid.
         """
         folder = self.runs.output_dir
-        names = self._folders()
+        names = self.folders()
         check_results([folder / f"{NAME}{ending}" for ending in (".csv", ".md")], [])
         claim_folder(folder, self.runs.settings, [])
         trainings = {
@@ -83,10 +78,13 @@ class Ablation:
             self._write_tables(names)
         return self._write_tables(names)
 
-    def _folders(self) -> list[str]:
+    def folders(self) -> list[str]:
         """Return the name of the folder of each variant; variants with the same network share one.
 
         The networks are built, so that wrong values are found before work starts.
+
+        Returns:
+            The names.
 
         Raises:
             InputError: if a key or a value is invalid.
@@ -156,17 +154,19 @@ def _row_of(variant: Variant, folders: Sequence[Path]) -> Row:
 
     Returns:
         The row: means and standard deviations over the seeds of the mean scores, the mean time of a step, and the most
-        memory.
+        memory of it.
     """
     summaries = [summary_of(folder) for folder in folders]
     costs = [read_or_empty(folder / TRAINING / COST, dict) for folder in folders]
     row: dict[str, Any] = {"rows": variant.group, "key": variant.key, "value": variant.text, "seeds": len(folders)}
-    for key, score in SCORES.items():
-        values = [summary[score]["mean"] for summary in summaries if summary[score]["mean"] is not None]
+    for key in SCORES:
+        values = [summary[key] for summary in summaries if summary[key] is not None]
         row |= dict(zip((key, f"{key}_std"), mean_and_std(values).values(), strict=True))
     memory = [cost[PEAK_MEGABYTES] for cost in costs if cost.get(PEAK_MEGABYTES) is not None]
     return row | {
-        "parameters_millions": summaries[0]["parameters"] / 1e6,
+        "parameters_millions": summaries[0]["parameters_millions"],
+        "pairs": sum(summary["pairs"] for summary in summaries),
+        "given_up": sum(summary["given_up"] for summary in summaries),
         "step_seconds": mean_and_std([cost[STEP_SECONDS] for cost in costs if STEP_SECONDS in cost])["mean"],
         "peak_megabytes": max(memory, default=None),
     }

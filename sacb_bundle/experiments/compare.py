@@ -5,46 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from ..engine.scores import COSTS, GIVEN_UP, PAIR_TABLE
+from ..engine.run_folder import WEIGHTS
 from ..errors import InputError
-from ..files import check_results, file_hash, read_text
+from ..files import check_results, file_hash
 from ..networks import read_info
 from ..results.result_folder import lock
-from ..tables import parse_table
 from .folder import LOCK, WAIT_S, claim_folder
 from .methods import METHODS, REFINED, Method, base_name, methods_of
 from .page import PAGE, PLOT, write_comparison_page
-from .runs import WEIGHTS, Runs, summary_of
-from .tables import Column, Row, write_tables
+from .runs import Runs, summary_of
+from .tables import SCORE_COLUMNS, Column, Row, write_tables
 
 NAME = "comparison"
 COLUMNS = (
     Column("method", "method"),
-    Column("Dice", "dice", 3, "dice_std"),
-    Column("HD95 (mm)", "hd95_mm", 2, "hd95_mm_std"),
-    Column("ASSD (mm)", "assd_mm", 2, "assd_mm_std"),
-    Column("similarity", "similarity", 3, "similarity_std"),
-    Column("folding (%)", "folding_percent", 3, "folding_percent_std"),
-    Column("SD log J", "sd_log_jacobian", 3, "sd_log_jacobian_std"),
-    Column("parameters (M)", "parameters_millions", 2),
+    *SCORE_COLUMNS,
     Column("seconds", "seconds", 3),
     Column("peak memory (MB)", "peak_megabytes", 0),
     Column("pairs", "pairs", 0),
     Column("of them, field given up", "given_up", 0),
 )
-# Scores of a row by those of metrics.json.
-SCORES = {
-    "dice": "dice_after",
-    "hd95_mm": "hd95_after",
-    "assd_mm": "assd_after",
-    "similarity": "similarity_after",
-    "folding_percent": "folding_percent",
-    "sd_log_jacobian": "sd_log_jacobian",
-}
-
 logger = logging.getLogger(__name__)
 
 
@@ -85,13 +67,13 @@ class Comparison:
     def _compare(self) -> list[Row]:
         """Score the methods, write the results, and return the rows."""
         folder = self.runs.output_dir
-        rows = []
+        rows: list[Row] = []
         for name, method in self.methods.items():
             if not method.is_installed:
                 self._leave_out(name, f"it needs {method.package}; pip install {method.package}")
                 continue
             kept = self._score(name, method)
-            rows.append(row_of(name, folder / name))
+            rows.append({"method": name} | summary_of(folder / name))
             logger.info("%s: %s", name, "its scores are complete and kept" if kept else _in_words(rows[-1]))
         if not rows:
             raise InputError(f"No method is left to compare: {'; '.join(self.left_out.values())}.")
@@ -154,34 +136,6 @@ class Comparison:
         return self.runs.train(folder, **changes)
 
 
-def row_of(name: str, folder: Path) -> Row:
-    """Return the row of a method from its files.
-
-    Args:
-        name: name of the method.
-        folder: folder of its scores.
-
-    Returns:
-        The row: means and standard deviations over pairs, the median of their seconds, and the most memory of a pair.
-
-    Raises:
-        InputError: if the files cannot be read.
-    """
-    summary = summary_of(folder)
-    path = folder / PAIR_TABLE
-    pairs = [cells for _, cells in parse_table(read_text(path), [GIVEN_UP, *COSTS], path).rows]
-    memory = [float(cells["peak_megabytes"]) for cells in pairs if cells["peak_megabytes"]]
-    row: dict[str, Any] = {"method": name, "pairs": summary["pairs"]}
-    for key, score in SCORES.items():
-        row |= {key: summary[score]["mean"], f"{key}_std": summary[score]["std"]}
-    return row | {
-        "parameters_millions": summary["parameters"] / 1e6 or None,
-        "given_up": sum(cells[GIVEN_UP] == "True" for cells in pairs),
-        "seconds": median(float(cells["seconds"]) for cells in pairs),
-        "peak_megabytes": max(memory, default=None),
-    }
-
-
 def _in_words(row: Row) -> str:
     """Return the main scores of a row."""
-    return ", ".join(f"{c.heading} {c.cell(row)}" for c in COLUMNS[1:6] if row.get(c.key) is not None)
+    return ", ".join(f"{c.heading} {c.cell(row)}" for c in SCORE_COLUMNS[:5] if row.get(c.key) is not None)

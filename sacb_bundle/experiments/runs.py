@@ -5,23 +5,35 @@ from __future__ import annotations
 import gc
 import json
 import shutil
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 
 from ..data import PairFiles
 from ..engine import data_names
+from ..engine.run_folder import STATE, WEIGHTS
+from ..engine.scores import COSTS, GIVEN_UP, PAIR_TABLE, SUMMARY
 from ..engine.workflow import make_workflow, overlays_of, run_workflow
-from ..files import file_hash, read_json, read_or_empty, whole_file, write_json
+from ..files import file_hash, read_json, read_or_empty, read_text, whole_file, write_json
 from ..networks import info_path
 from ..study import versions
 from ..study.fingerprint import input_hashes, settings_hash
+from ..tables import parse_table
 
 TRAINING, RECORD = "training", "scored.json"
-WEIGHTS, STATE, COST, SUMMARY = "model.pt", "last.pt", "cost.json", "metrics.json"
+COST = "cost.json"
+# Scores in tables by those of an evaluation.
+SCORES = {
+    "dice": "dice_after",
+    "hd95_mm": "hd95_after",
+    "assd_mm": "assd_after",
+    "similarity": "similarity_after",
+    "folding_percent": "folding_percent",
+    "sd_log_jacobian": "sd_log_jacobian",
+}
 
 
 class Runs:
@@ -136,7 +148,7 @@ class Runs:
         (folder / RECORD).unlink(missing_ok=True)
         options: dict[str, Any] = {"output_dir": folder, "device": self.device, "jobs": self.jobs}
         options |= {"spacing": self.settings["spacing"], "cache_dir": self.output_dir / "alignments"}
-        options |= self._without_weights() if weights is None else {"checkpoint": weights}
+        options |= self._without_weights() if weights is None else _with_weights(weights)
         workflow = run_workflow("evaluate", "infer", self.overlays, **self._of_evaluation | options | changes)
         network = workflow.parser.get_parsed_content("network_def")
         parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -155,17 +167,35 @@ class Runs:
         return {"weights": info, "loaded": None, "device": "cpu"}
 
 
-def summary_of(folder: Path) -> Mapping[str, Any]:
+def _with_weights(weights: Path) -> dict[str, Any]:
+    """Return the options of evaluate.json for weights, whose network a config of the training may not change."""
+    network = {"_target_": "sacb_bundle.networks.network_for", "weights": weights}
+    return {"checkpoint": weights, "network_def": network}
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
     """Read the scores of a network.
 
     Args:
         folder: folder of its scores.
 
     Returns:
-        The content of metrics.json, with "parameters", the number of parameters of the network.
+        Means ("dice" and others of `SCORES`) and standard deviations ("dice_std") over the pairs; "pairs", how many
+        there are; "given_up", how many had their field given up; "seconds", the median over the pairs;
+        "peak_megabytes", the most of a pair; and "parameters_millions" of the network.
 
     Raises:
         InputError: if the files cannot be read.
     """
-    content: dict[str, Any] = read_json(folder / SUMMARY)
-    return content | {"parameters": read_json(folder / RECORD)["parameters"]}
+    summary, path = read_json(folder / SUMMARY), folder / PAIR_TABLE
+    pairs = [cells for _, cells in parse_table(read_text(path), [GIVEN_UP, *COSTS], path).rows]
+    row: dict[str, Any] = {"pairs": summary["pairs"]}
+    for key, score in SCORES.items():
+        row |= {key: summary[score]["mean"], f"{key}_std": summary[score]["std"]}
+    memory = [float(cells["peak_megabytes"]) for cells in pairs if cells["peak_megabytes"]]
+    return row | {
+        "given_up": sum(cells[GIVEN_UP] == "True" for cells in pairs),
+        "seconds": median(float(cells["seconds"]) for cells in pairs),
+        "peak_megabytes": max(memory, default=None),
+        "parameters_millions": read_json(folder / RECORD)["parameters"] / 1e6 or None,
+    }

@@ -45,6 +45,18 @@ class Column:
         return f"{value:.{self.digits}f}" + ("" if spread is None else f" ± {spread:.{self.digits}f}")
 
 
+# Columns of the scores of an evaluation, and of the network.
+SCORE_COLUMNS = (
+    Column("Dice", "dice", 3, "dice_std"),
+    Column("HD95 (mm)", "hd95_mm", 2, "hd95_mm_std"),
+    Column("ASSD (mm)", "assd_mm", 2, "assd_mm_std"),
+    Column("similarity", "similarity", 3, "similarity_std"),
+    Column("folding (%)", "folding_percent", 3, "folding_percent_std"),
+    Column("SD log J", "sd_log_jacobian", 3, "sd_log_jacobian_std"),
+    Column("parameters (M)", "parameters_millions", 2),
+)
+
+
 def filled(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
     """Return the columns that have a value in any row.
 
