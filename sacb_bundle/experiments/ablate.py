@@ -30,7 +30,7 @@ COLUMNS = (
     Column("memory of a step (MB)", "peak_megabytes", 0),
     Column("seeds", "seeds", 0),
     Column("pairs", "pairs", 0),
-    Column("of them, field given up", "given_up", 0),
+    Column("fields given up", "given_up", 0),
 )
 logger = logging.getLogger(__name__)
 

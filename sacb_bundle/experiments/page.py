@@ -92,16 +92,17 @@ def _box_plot(scores: Mapping[str, Scores]) -> bytes:
         for axes, part in zip(figure.subplots(len(parts), 1, squeeze=False)[:, 0], parts, strict=True):
             for number, of_labels in enumerate(scores.values()):
                 places = [place + 0.8 * ((number + 0.5) / len(scores) - 0.5) for place in range(len(part))]
-                boxes = axes.boxplot(
+                line = {"color": colours[number % len(colours)]}
+                axes.boxplot(
                     [of_labels.get(label, []) for label in part],
                     positions=places,
                     widths=0.7 / len(scores),
-                    patch_artist=True,
-                    flierprops={"markersize": 2},
-                    medianprops={"color": "black"},
+                    boxprops=line,
+                    medianprops=line | {"linewidth": 2},
+                    whiskerprops=line,
+                    capprops=line,
+                    flierprops={"markersize": 2, "markeredgecolor": line["color"]},
                 )
-                for box in boxes["boxes"]:
-                    box.set_facecolor(colours[number % len(colours)])
             axes.set_xticks(range(len(part)), [str(label) for label in part])
             axes.set_xlim(-0.6, in_row - 0.4)
             axes.set_ylim(0, 1)
