@@ -64,6 +64,11 @@ class Comparison:
         finally:
             taken.release()
 
+    @property
+    def _drawn(self) -> str:
+        """Id of the pair to draw: the first one."""
+        return self.runs.pairs[0]["id"]
+
     def _compare(self) -> list[Row]:
         """Score the methods, write the results, and return the rows."""
         folder = self.runs.output_dir
@@ -78,7 +83,7 @@ class Comparison:
         if not rows:
             raise InputError(f"No method is left to compare: {'; '.join(self.left_out.values())}.")
         write_tables(folder / NAME, COLUMNS, rows)
-        write_comparison_page(folder, self.runs.dataset_dir, COLUMNS, rows, self.left_out)
+        write_comparison_page(folder, self._drawn, self.runs.dataset_dir, COLUMNS, rows, self.left_out)
         logger.info("comparison written to %s", folder / PAGE)
         return rows
 
@@ -89,9 +94,12 @@ class Comparison:
             InputError: as in `run`.
         """
         for name, path in self.weights.items():
-            if name not in map(base_name, self.methods) or METHODS[name].trained is None:
+            trained = METHODS[name].trained if name in map(base_name, self.methods) else None
+            if trained is None:
                 raise InputError(f"weights are given for {name!r}, which is none of the trained networks to compare.")
-            read_info(path)
+            network, expected = read_info(path).network["name"], trained.get("name")
+            if expected and network != expected:
+                raise InputError(f"{path}: holds weights of {network}, but {name} needs those of {expected}.")
             file_hash(path)
         own = [f"{NAME}.csv", f"{NAME}.md", PAGE, PLOT]
         check_results([self.runs.output_dir / file for file in own], [])
@@ -110,7 +118,7 @@ class Comparison:
             InputError: if it cannot be trained or scored; names the method.
         """
         folder = self.runs.output_dir
-        options: dict[str, Any] = {"refine": method.refine, "picture_of": self.runs.pairs[0]["id"]}
+        options: dict[str, Any] = {"refine": method.refine, "pictures_of": (self._drawn,)}
         options |= {"initial": method.initial} if method.initial else {}
         weights = None
         try:

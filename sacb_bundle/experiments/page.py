@@ -27,12 +27,18 @@ Scores = dict[int, list[float]]
 
 
 def write_comparison_page(
-    folder: Path, dataset_dir: Path, columns: Sequence[Column], rows: Sequence[Row], left_out: Mapping[str, str]
+    folder: Path,
+    pair: str,
+    dataset_dir: Path,
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    left_out: Mapping[str, str],
 ) -> None:
     """Write the plot of the labels, if there are labels, and the page.
 
     Args:
         folder: folder of the comparison, with a folder for each method.
+        pair: id of the pair whose pictures are shown.
         dataset_dir: folder of the data set, whose name is the title.
         columns: columns of the table.
         rows: rows of the table, one for each method.
@@ -48,7 +54,8 @@ def write_comparison_page(
         plot = _box_plot(scores)
         with whole_file(folder / PLOT) as unfinished:
             unfinished.write_bytes(plot)
-    pictures = [(name, *(_picture(folder / name / f"{kind}.png") for kind in ("warped", "grid"))) for name in names]
+    folders = {name: folder / name / "pictures" / pair for name in names}
+    last = folders[names[-1]]
     values = {
         "title": real_path(dataset_dir).name,
         "written": datetime.now().strftime("%Y-%m-%d %H:%M"),
@@ -56,9 +63,11 @@ def write_comparison_page(
         "rows": rows,
         "left_out": list(left_out.values()),
         "plot": data_url(plot, "image/png") if plot else "",
-        "fixed": _picture(folder / names[-1] / "fixed.png"),
-        "moving": _picture(folder / names[-1] / "moving.png"),
-        "pictures": pictures,
+        "fixed": _picture(last / "fixed.png"),
+        "moving": _picture(last / "moving.png"),
+        "pictures": [
+            (name, _picture(path / "warped.png"), _picture(path / "grid.png")) for name, path in folders.items()
+        ],
     }
     write_page(folder / PAGE, __package__, PAGE, values)
 

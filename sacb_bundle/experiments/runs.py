@@ -17,6 +17,7 @@ from ..engine import data_names
 from ..engine.run_folder import STATE, WEIGHTS
 from ..engine.scores import COSTS, GIVEN_UP, PAIR_TABLE, SUMMARY
 from ..engine.workflow import make_workflow, overlays_of, run_workflow
+from ..errors import InputError
 from ..files import file_hash, read_json, read_or_empty, read_text, whole_file, write_json
 from ..networks import info_path
 from ..study import versions
@@ -77,6 +78,10 @@ class Runs:
         """Pairs to score: of the test subjects, or of the validation subjects if there are no test subjects."""
         workflow = make_workflow("evaluate", "infer", self.overlays, **self._of_evaluation)
         pairs: list[PairFiles] = workflow.parser.get_parsed_content("pairs")
+        if not pairs:
+            raise InputError(
+                f"{self.dataset_dir}: there is no pair to score; it takes two test or validation subjects."
+            )
         return pairs
 
     @cached_property

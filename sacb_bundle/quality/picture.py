@@ -107,7 +107,9 @@ def draw_slices(fixed: Volume, moving: Volume, transform: Transform) -> dict[str
         values = resample(way, plane, [image]).images[0].values.take(0, axis)
         pictures[name] = _colour_tile(_grey(values[..., None]), zoom)
     field = resample(Transform(displacement=transform.displacement), plane).displacement.in_voxels_of(plane)
-    return pictures | {"grid": _grid_tile(np.moveaxis(field.numpy().take(0, axis + 1), 0, -1), axis, zoom, SLICE_LINE_DISTANCE_PIXELS)}
+    return pictures | {
+        "grid": _grid_tile(np.moveaxis(field.numpy().take(0, axis + 1), 0, -1), axis, zoom, SLICE_LINE_DISTANCE_PIXELS)
+    }
 
 
 def _with_square_pixels(plane: Grid, axis: int) -> Grid:

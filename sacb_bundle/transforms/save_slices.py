@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ class SaveSlicesd(MonaiTransform):
 
     Args:
         folder: folder of the pictures.
-        pair: id of the pair to draw; others are not drawn.
+        pairs: ids of the pairs to draw, each into a folder of this name.
     """
 
-    def __init__(self, folder: str | Path, pair: str) -> None:
+    def __init__(self, folder: str | Path, pairs: Sequence[str]) -> None:
         self.folder = Path(folder)
-        self.pair = pair
+        self.pairs = pairs
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the pictures, and return the data unchanged.
@@ -32,13 +32,13 @@ class SaveSlicesd(MonaiTransform):
         Raises:
             InputError: if a file cannot be written.
         """
-        if data["id"] == self.pair:
+        if data["id"] in self.pairs:
             result = data["registration"]
             images = {}
             for role, image in result.prepared.sources.items():
                 values = scale(image.values, result.prepared.appearances[role].modality, role)
                 images[role] = Volume(values, image.grid)
             for name, picture in draw_slices(images["fixed"], images["moving"], result.transform).items():
-                with whole_file(self.folder / f"{name}.png") as unfinished:
+                with whole_file(self.folder / data["id"] / f"{name}.png") as unfinished:
                     picture.save(unfinished)
         return dict(data)

@@ -78,9 +78,10 @@ def test_the_page_holds_the_pictures_and_the_plot(compared: Path) -> None:
     page = (compared / "comparison.html").read_text()
     assert page.count("data:image/png;base64,") == 1 + 2 + 2 * len(MEMBERS)
     assert "http" not in page.replace("http-equiv", "")
-    pictures = {kind: (compared / "affine" / f"{kind}.png").read_bytes() for kind in ("fixed", "moving", "warped")}
+    folders = {name: compared / name / "pictures" / "moving_1_to_moving_2" for name in MEMBERS}
+    pictures = {kind: (folders["affine"] / f"{kind}.png").read_bytes() for kind in ("fixed", "moving", "warped")}
     assert pictures["warped"] == pictures["moving"] != pictures["fixed"]  # the field is zero
-    assert pictures["fixed"] == (compared / "tiny" / "fixed.png").read_bytes()
+    assert pictures["fixed"] == (folders["tiny"] / "fixed.png").read_bytes()
 
 
 def test_complete_methods_are_kept(study: Path, config: str, copied: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -178,6 +179,8 @@ def test_weights_belong_to_a_method(study: Path, config: str, compared: Path, tm
     for name in ("sacb-net", "none"):
         with pytest.raises(InputError, match=f"weights are given for '{name}', which is none of the trained networks"):
             Comparison(runs(study, tmp_path / "out", config), ["none", "tiny"], {name: weights}).run()
+    with pytest.raises(InputError, match=r"model.pt: holds weights of TinyNet, but voxelmorph-1 needs those of VoxelM"):
+        Comparison(runs(study, tmp_path / "out", config), ["voxelmorph-1"], {"voxelmorph-1": weights}).run()
     with pytest.raises(InputError, match=r"missing.pt: no such checkpoint file"):
         Comparison(runs(study, tmp_path / "out", config), ["tiny"], {"tiny": tmp_path / "missing.pt"}).run()
     assert not (tmp_path / "out").exists()
@@ -186,7 +189,7 @@ def test_weights_belong_to_a_method(study: Path, config: str, compared: Path, tm
 def test_names_are_escaped_on_the_page(copied: Path, tmp_path: Path) -> None:
     hostile = tmp_path / "<script>alert(1)<%2fscript>&'\""
     rows = [{"method": "none", "dice": 0.5}]
-    write_comparison_page(copied, hostile, COLUMNS, rows, {"syn": "<b>left out</b>"})
+    write_comparison_page(copied, "moving_1_to_moving_2", hostile, COLUMNS, rows, {"syn": "<b>left out</b>"})
     page = (copied / "comparison.html").read_text()
     assert "<script>" not in page
     assert "<b>" not in page
