@@ -62,7 +62,7 @@ class Variant:
     @property
     def is_of_network(self) -> bool:
         """Whether an option of the network changes, and nothing else."""
-        return self.key.replace("::", "#").startswith("network_def")
+        return self.key.startswith("network_def#")
 
 
 def variants_of(rows: Sequence[str], vary: Sequence[Sequence[Any]]) -> list[Variant]:
@@ -87,6 +87,7 @@ def variants_of(rows: Sequence[str], vary: Sequence[Sequence[Any]]) -> list[Vari
     for key, *values in vary:
         if not isinstance(key, str) or not values:
             raise InputError(f"vary needs a key of train.json and its values, not {[key, *values]}.")
+        key = key.replace("::", "#")  # as MONAI's command line gives it
         groups.append((key, key, values))
     variants = [Variant(group, key, value) for group, key, values in groups for value in values]
     for variant in variants:
@@ -110,7 +111,7 @@ def check_variants(variants: Sequence[Variant], config: Mapping[str, Any]) -> No
         InputError: if the config has no such key, or the ablation sets it itself.
     """
     for variant in variants:
-        if variant.key.replace("::", "#").partition("#")[0] in _OWN_KEYS:
+        if variant.key.partition("#")[0] in _OWN_KEYS:
             raise InputError(f"{variant.key} cannot be varied, since an ablation sets it itself.")
         check_key(dict(config), variant.key, "train.json")
 

@@ -155,3 +155,8 @@ def test_the_verb(
     assert trainings(ablated) == before
     assert main([*arguments, "--max-epochs", "2"]) == 1
     assert "holds results of other settings (--max-epochs None → 2)" in capsys.readouterr().err
+
+
+def test_a_key_is_the_same_however_it_is_written() -> None:
+    (variant,) = variants_of([], [("network_def::width", 2)])  # as MONAI's command line gives it
+    assert variant.changes == {"network_def#width": 2}
