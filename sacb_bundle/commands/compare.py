@@ -12,8 +12,8 @@ RESULTS = (
     "A network without weights is trained first. OUTPUT holds the table (comparison.csv, .md), a page with plots and "
     "pictures (comparison.html), and a folder for each method. The same command continues."
 )
-# Modules that log each pair or score.
-QUIET = ("registration", "study", "transforms", "spatial", "engine.scores", "engine.save_best")
+# Modules that log each pair.
+QUIET = ("registration", "transforms")
 EXAMPLE = "sacb compare --dataset DIR --methods none affine syn sacb-net sacb-net+refine --output comparison"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..engine.run_folder import WEIGHTS
 from ..errors import InputError
 from ..files import check_results, file_hash
-from ..networks import read_info
+from ..networks import NETWORKS, read_info
 from ..results.result_folder import lock
 from .folder import LOCK, WAIT_S, claim_folder
 from .methods import METHODS, REFINED, Method, base_name, methods_of
@@ -93,6 +93,12 @@ class Comparison:
         Raises:
             InputError: as in `run`.
         """
+        for name, method in self.methods.items():
+            network = (method.trained or {}).get("name", "SACBNet")
+            if network not in NETWORKS:
+                raise InputError(
+                    f"{name}: there is no network {network}; the known networks are {', '.join(NETWORKS)}."
+                )
         for name, path in self.weights.items():
             trained = METHODS[name].trained if name in map(base_name, self.methods) else None
             if trained is None:

@@ -17,7 +17,7 @@ from sacb_bundle.commands import main
 from sacb_bundle.data import list_pairs
 from sacb_bundle.data.dataset_folder import DatasetFolder, read_dataset
 from sacb_bundle.errors import InputError
-from sacb_bundle.experiments import METHODS, Comparison
+from sacb_bundle.experiments import METHODS, Comparison, Method
 from sacb_bundle.experiments.compare import COLUMNS
 from sacb_bundle.experiments.methods import methods_of
 from sacb_bundle.experiments.page import write_comparison_page
@@ -174,15 +174,29 @@ def test_a_method_without_its_package_is_left_out(
         Comparison(runs(study, tmp_path / "out", config), ["syn"], {}).run()
 
 
-def test_weights_belong_to_a_method(study: Path, config: str, compared: Path, tmp_path: Path) -> None:
+def test_weights_belong_to_a_method(
+    study: Path, config: str, compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     weights = compared / "tiny" / "model.pt"
     for name in ("sacb-net", "none"):
         with pytest.raises(InputError, match=f"weights are given for '{name}', which is none of the trained networks"):
             Comparison(runs(study, tmp_path / "out", config), ["none", "tiny"], {name: weights}).run()
-    with pytest.raises(InputError, match=r"model.pt: holds weights of TinyNet, but voxelmorph-1 needs those of VoxelM"):
-        Comparison(runs(study, tmp_path / "out", config), ["voxelmorph-1"], {"voxelmorph-1": weights}).run()
+    monkeypatch.setitem(METHODS, "other", Method(trained={"name": "SACBNet"}))
+    with pytest.raises(InputError, match=r"model.pt: holds weights of TinyNet, but other needs those of SACBNet."):
+        Comparison(runs(study, tmp_path / "out", config), ["other"], {"other": weights}).run()
     with pytest.raises(InputError, match=r"missing.pt: no such checkpoint file"):
         Comparison(runs(study, tmp_path / "out", config), ["tiny"], {"tiny": tmp_path / "missing.pt"}).run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_network_is_refused(
+    study: Path, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "other", Method(trained={"name": "OtherNet"}))
+    with pytest.raises(
+        InputError, match=r"other\+refine: there is no network OtherNet; the known networks are SACBNet"
+    ):
+        Comparison(runs(study, tmp_path / "out", config), ["other+refine"], {}).run()
     assert not (tmp_path / "out").exists()
 
 
