@@ -75,7 +75,11 @@ class Runs:
 
     @cached_property
     def pairs(self) -> list[PairFiles]:
-        """Pairs to score: of the test subjects, or of the validation subjects if there are no test subjects."""
+        """Pairs to score: of the test subjects, or of the validation subjects if there are no test subjects.
+
+        Raises:
+            InputError: if there is none.
+        """
         workflow = make_workflow("evaluate", "infer", self.overlays, **self._of_evaluation)
         pairs: list[PairFiles] = workflow.parser.get_parsed_content("pairs")
         if not pairs:
