@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -16,13 +15,8 @@ from importlib.util import find_spec
 import torch
 from benchmark_refinement import add_options, print_table, refined_field, registrars
 
-from sacb_bundle.quality import have_one_contrast
+from sacb_bundle.experiments import SyN
 from sacb_bundle.registration.prepare import Prepared
-
-# Name, and radius in voxels or number of bins.
-CROSS_CORRELATION, MUTUAL_INFORMATION = ("CC", 2), ("mattes", 32)
-# At an eighth, a quarter, half and all of the resolution.
-ITERATIONS = (100, 70, 50, 20)
 
 
 def syn(prepared: Prepared) -> torch.Tensor:
@@ -34,24 +28,7 @@ def syn(prepared: Prepared) -> torch.Tensor:
     Returns:
         The displacement field (3, D, H, W) in voxels.
     """
-    import ants
-
-    moving, fixed = (ants.from_numpy(image, spacing=prepared.grid.spacing) for image in prepared.images)
-    one_contrast = have_one_contrast(*torch.from_numpy(prepared.images).split(1))
-    metric, sampling = CROSS_CORRELATION if one_contrast else MUTUAL_INFORMATION
-    with tempfile.TemporaryDirectory() as folder:
-        found = ants.registration(
-            fixed,
-            moving,
-            type_of_transform="SyNOnly",
-            initial_transform="Identity",
-            outprefix=f"{folder}/",
-            syn_metric=metric,
-            syn_sampling=sampling,
-            reg_iterations=ITERATIONS,
-        )
-        field = ants.image_read(found["fwdtransforms"][0]).numpy()  # (D, H, W, 3), in mm along the axes
-    return (torch.from_numpy(field) / torch.tensor(prepared.grid.spacing)).movedim(-1, 0)
+    return SyN()(torch.from_numpy(prepared.images)[None])[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

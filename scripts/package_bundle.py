@@ -31,7 +31,7 @@ PARTS = (
     "models/model.pt",
     "models/model.ts",
     "sacb_bundle/**/*.py",
-    "sacb_bundle/study/report.html",
+    "sacb_bundle/**/*.html",
 )
 # Written by MONAI Label in training, with the names of the user's scans.
 LEFT_OUT = "configs/monailabel_train.json"

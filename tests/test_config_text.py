@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sacb_bundle.commands import main
-from sacb_bundle.commands.workflow import run_workflow
 from sacb_bundle.config_text import check_plain_text
 from sacb_bundle.data import atlas_names, read_atlas
+from sacb_bundle.engine.workflow import run_workflow
 from sacb_bundle.errors import InputError
 from sacb_bundle.transforms import AtlasPaird
 from scripts.package_bundle import checked_atlas

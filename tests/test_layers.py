@@ -24,9 +24,10 @@ ROOMS = {
     "registration": {"ops", "networks", "losses", "metrics", "spatial", "quality", "results"},
     "data": {"spatial", "registration"},
     "datasets": {"spatial", "quality", "results", "data"},
-    "transforms": {"ops", "networks", "metrics", "spatial", "registration", "data"},
+    "transforms": {"ops", "networks", "metrics", "spatial", "quality", "registration", "data"},
     "engine": {"ops", "networks", "losses", "metrics", "spatial", "registration", "data"},
     "study": {"ops", "networks", "metrics", "spatial", "quality", "results", "registration", "data"},
+    "experiments": {"networks", "metrics", "quality", "results", "registration", "data", "engine", "study"},
 }
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 # Lines of code in the registration room, which a newcomer reads in one sitting.

@@ -21,6 +21,8 @@ VERBS = {
     "evaluate": "Score a registration: Dice, HD95 and ASSD of label maps, folding of the transform.",
     "prepare": "Turn a data set as downloaded into a folder to train on.",
     "train": "Train a network on your scans.",
+    "compare": "Compare methods on the test subjects of a data set.",
+    "ablate": "Train and score variants of a network.",
     "bundle": "Print the folder of the bundle: configs/, models/, atlas/.",
 }
 

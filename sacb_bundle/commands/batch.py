@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
             "--atlas (and --atlas-labels)"
         )
     show_log(QUIET)
-    from .workflow import run_workflow
+    from ..engine.workflow import run_workflow
 
     pairs, labels = _pairs_and_labels(options, sources)
     chosen = given(options, "initial", "modality", "spacing", "formats", "device", "label_interpolation")

@@ -147,6 +147,25 @@ def add_device(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--device", type=word, help="cpu, cuda or cuda:N (default: the first GPU, or else the CPU)")
 
 
+def add_experiment_options(verb: argparse.ArgumentParser) -> None:
+    """Add the options of an experiment on a data set.
+
+    Args:
+        verb: parser of the verb.
+    """
+    verb.add_argument(
+        "--dataset", type=folder, required=True, metavar="DIR", help="folder with images/ and, for Dice, labels/"
+    )
+    verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the results")
+    verb.add_argument(
+        "--config", type=word, metavar="NAME", help="config of a data set: a name in configs/datasets, or a JSON file"
+    )
+    verb.add_argument(
+        "--max-epochs", type=number, metavar="N", help="number of epochs of each training (default: that of the config)"
+    )
+    add_device(verb)
+
+
 def show_log(quiet: tuple[str, ...] = ()) -> None:
     """Print the package's log, without Python warnings from libraries.
 

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..files import bundle_root
 from .options import INITIAL, add_device, file, folder, given, number, show_log, word
 
 RESULTS = (
@@ -69,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
         InputError: if there is no such config, or no state to resume from, or as in `run_workflow`.
     """
     show_log(QUIET)
-    from .workflow import run_workflow
+    from ..engine.workflow import overlays_of, run_workflow
 
     names: dict[str, Any] = {"output_dir": options.output}
     names |= {"data_list": options.pairs} if options.pairs else {"dataset_dir": options.dataset}
@@ -82,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
         epochs = epochs_to_train(options.resume, options.output, None)
         names |= {} if epochs is None else {"max_epochs": epochs}
     try:
-        workflow = run_workflow("train", "train", _overlays(options.config), **names)
+        workflow = run_workflow("train", "train", overlays_of(options.config), **names)
     except KeyboardInterrupt:
         print("Interrupted. Continue with --resume.", file=sys.stderr)
         raise SystemExit(130) from None
@@ -92,19 +90,3 @@ def run(options: argparse.Namespace) -> None:
             f"The best weights, of epoch {best['epoch']} ({best['metric']} {best['value']:.4f}), are in "
             f"{best_weights.path}."
         )
-
-
-def _overlays(config: str | None) -> tuple[str, ...]:
-    """Return the paths of the configs to apply on top of train.json: that of a data set, or none.
-
-    Raises:
-        InputError: if there is no such config.
-    """
-    if config is None:
-        return ()
-    shipped = bundle_root() / "configs" / "datasets"
-    for path in (Path(config), shipped / f"{config}.json"):
-        if path.is_file():
-            return (str(path),)
-    names = ", ".join(sorted(path.stem for path in shipped.glob("*.json")))
-    raise InputError(f"config is {config}; it must be a JSON file, or one of {names}.")

@@ -45,27 +45,32 @@ def pair_indices(num_subjects: int, pairing: str) -> list[tuple[int, int]]:
 
 
 def list_pairs(
-    dataset_dir: str, data_list: str = "", pairing: str = "ordered", atlas: str | None = None
+    dataset_dir: str, data_list: str = "", pairing: str = "ordered", atlas: str | None = None, split: str = "val"
 ) -> list[PairFiles]:
-    """Return the pairs of a data list, or of the validation subjects of a data set.
+    """Return the pairs of a data list, or of the validation or test subjects of a data set.
 
     Args:
         dataset_dir: folder of the data set, see `read_dataset`; ignored if there is a data list.
         data_list: file, see `read_data_list`; "" for none.
         pairing: rule that pairs the subjects, see `pair_indices`.
         atlas: name of the subject to put first, see `read_dataset`.
+        split: "val" for the validation subjects; "test" for the test subjects or, if there are none, the validation
+            subjects.
 
     Returns:
         The pairs, with ids.
 
     Raises:
-        InputError: as in those functions.
+        InputError: as in those functions, or if `split` has another value.
     """
+    if split not in ("val", "test"):
+        raise InputError(f'split is {split!r}; it must be "val" or "test".')
     if data_list:
         return read_data_list(data_list)
     dataset = read_dataset(dataset_dir, atlas)
-    indices = pair_indices(len(dataset.val), pairing)
-    pairs = [subject_pair(dataset.val[moving], dataset.val[fixed]) for moving, fixed in indices]
+    subjects = (dataset.test if split == "test" else []) or dataset.val
+    indices = pair_indices(len(subjects), pairing)
+    pairs = [subject_pair(subjects[moving], subjects[fixed]) for moving, fixed in indices]
     return named(pairs, Path(str(dataset_dir)))
 
 

@@ -13,6 +13,7 @@ from .seed_epochs import SeedEpochs
 from .stop_if_diverged import StopIfDiverged
 from .summary_writer import LazySummaryWriter
 from .trainer import RegistrationTrainer
+from .training_cost import TrainingCost
 from .training_info import data_names, training_info
 from .training_state import TrainingState, epochs_to_train
 from .validation import MeanLoss, higher_is_better, is_validated, lower_is_better
@@ -29,6 +30,7 @@ __all__ = [
     "SeedEpochs",
     "StopIfDiverged",
     "TrainingBatch",
+    "TrainingCost",
     "TrainingProgress",
     "TrainingState",
     "check_command_line",

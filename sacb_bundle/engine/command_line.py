@@ -7,6 +7,9 @@ import inspect
 import pydoc
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +31,24 @@ NAMES = (
     "initial", "label_interpolation", "modality", "name", "output_dir", "pairing", "raw", "resume", "template",
     "val_pairing",
 )  # fmt: skip
+
+
+# Whether a config is running another one, which the command line does not concern.
+_within_run = ContextVar("_within_run", default=False)
+
+
+@contextmanager
+def within_run() -> Iterator[None]:
+    """Run configs within the run of another one: the options of the command line are not theirs.
+
+    Yields:
+        None; the block of the `with` statement runs the configs.
+    """
+    token = _within_run.set(True)
+    try:
+        yield
+    finally:
+        _within_run.reset(token)
 
 
 def show_input_errors_plainly() -> None:
@@ -54,7 +75,7 @@ def check_command_line() -> None:
     known = RUN_ARGUMENTS | (TRACKING_KEYS if "tracking" in options else set())
     for option, value in options.items():
         if option not in known:
-            _check_key(config, option, where=str(options.get("config_file", "")))
+            check_key(config, option, where=str(options.get("config_file", "")))
             _check_truth_value(config, option, value)
             _check_nested_name(option, value)
 
@@ -87,8 +108,17 @@ def _options_and_config() -> tuple[dict[str, Any], dict[str, Any]]:
     return options, ConfigParser.load_config_files(DefaultParseValue(files) if isinstance(files, str) else files)
 
 
-def _check_key(config: dict, option: str, where: str) -> None:
-    """Raise an InputError unless an option names a key of a config."""
+def check_key(config: dict, option: str, where: str) -> None:
+    """Check that an option names a key of a config.
+
+    Args:
+        config: content of the config.
+        option: name of the key, with "#" or "::" between the keys above it and its own.
+        where: name of the config, for the error message.
+
+    Raises:
+        InputError: if it does not; names the nearest key.
+    """
     place: object = config
     for part in _key_parts(option):
         known = _known_keys(place)
@@ -150,7 +180,9 @@ def _child(place: object, part: str) -> object:
 
 
 def _started_by_bundle_command() -> bool:
-    """Return whether this process is `python -m monai.bundle ...`."""
+    """Return whether `python -m monai.bundle ...` runs the config at hand, and not another config."""
+    if _within_run.get():
+        return False
     program = Path(sys.argv[0])
     return program.name == "__main__.py" and program.parent.name == "bundle"
 

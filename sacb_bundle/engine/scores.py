@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -17,20 +17,27 @@ from ..tables import write_csv
 logger = logging.getLogger(__name__)
 
 FIELD_SCORES = ["folding_percent", "ndv_percent", "sd_log_jacobian"]
-TABLE, SUMMARY = "metrics.csv", "metrics.json"
+IMAGE_SCORES = ["similarity_before", "similarity_after"]
+# Whether the field of a pair was given up.
+GIVEN_UP = "alignment_alone"
+COSTS = ["seconds", "peak_megabytes"]
+TABLE, PAIR_TABLE, SUMMARY = "metrics.csv", "pairs.csv", "metrics.json"
+PAIR_SCORES = [*LABEL_SCORES, *FIELD_SCORES, *IMAGE_SCORES]
 
 
 class EvaluationTables:
-    """Collect the scores of pairs, and write metrics.csv and metrics.json at the end.
+    """Collect the scores of pairs, and write metrics.csv, pairs.csv and metrics.json at the end.
 
     metrics.csv has a row for each pair and label: Dice, and HD95 and ASSD in mm, each before and after registration,
     with the pair's percentage of voxels with non-positive Jacobian determinant, its non-diffeomorphic volume and the
-    standard deviation of its log Jacobian. A distance is empty if the label vanished in registration. metrics.json has
-    the mean and standard deviation over pairs of each pair's mean over labels. A pair that cannot be scored is left
-    out, and the reason is logged.
+    standard deviation of its log Jacobian. A distance is empty if the label vanished in registration. pairs.csv has a
+    row for each pair: the means over its labels, the same scores of the field, the similarity before and after,
+    whether the field was given up because it brought the images no closer, the seconds of the network and its
+    refinement, and the most GPU memory that they took, in MB. metrics.json has the mean and standard deviation of each
+    score over the pairs. A pair that cannot be scored is left out, and the reason is logged.
 
     Args:
-        output_dir: folder of both files.
+        output_dir: folder of the files.
         pairs: pairs to score, see `sacb_bundle.data.PairFiles`.
     """
 
@@ -38,6 +45,7 @@ class EvaluationTables:
         self.output_dir = Path(output_dir)
         self.pairs = pairs
         self.scores: dict[str, PairScores] = {}
+        self.costs: dict[str, dict[str, float | None]] = {}
         self.left_out: dict[str, str] = {}
 
     def begin(self) -> list[str]:
@@ -51,6 +59,7 @@ class EvaluationTables:
         """
         make_folder(self.output_dir)
         self.scores.clear()
+        self.costs.clear()
         self.left_out.clear()
         return [pair["id"] for pair in self.pairs]
 
@@ -59,7 +68,7 @@ class EvaluationTables:
 
         Args:
             process: function that scores a pair, and returns a dict with its `PairScores` under "scores".
-            data: items of the pair, with "id".
+            data: items of the pair, with "id" and what `sacb_bundle.study.CaseEvaluator` adds.
 
         Returns:
             The reason the pair is left out; "" if it is scored.
@@ -73,6 +82,9 @@ class EvaluationTables:
             failure = failure_of(error)
             self.fail(data["id"], failure)
             return failure["error"]
+        peak = data["network_peak_bytes"]
+        costs = (data["network_seconds"], None if peak is None else peak / 1e6)
+        self.costs[data["id"]] = dict(zip(COSTS, costs, strict=True))
         return ""
 
     def fail(self, case: str, failure: Mapping[str, str]) -> None:
@@ -91,7 +103,7 @@ class EvaluationTables:
         logger.warning("%s: left out: %s", case, failure["error"])
 
     def summarise(self) -> dict[str, float]:
-        """Write both files, and log the mean and standard deviation of each score.
+        """Write the files, and log the mean and standard deviation of each score.
 
         Returns:
             The mean of each score over pairs, by its name; a score that no pair has is left out.
@@ -106,14 +118,17 @@ class EvaluationTables:
             for row in scores.labels
         ]
         write_csv(self.output_dir / TABLE, ["pair", "label", *LABEL_SCORES, *FIELD_SCORES], rows)
-        summary = _scores_over_pairs(scored.values()) | {"pairs_left_out": self.left_out}
-        write_json(summary, self.output_dir / SUMMARY)
+        of_pairs = [{"pair": pair} | _scores_of_pair(scores) | self.costs[pair] for pair, scores in scored.items()]
+        write_csv(self.output_dir / PAIR_TABLE, ["pair", *PAIR_SCORES, GIVEN_UP, *COSTS], of_pairs)
+        summary = _counts(list(scored.values())) | {"pairs_left_out": self.left_out}
         means = {}
-        for name in (*LABEL_SCORES, *FIELD_SCORES):
+        for name in PAIR_SCORES:
+            summary[name] = mean_and_std([row[name] for row in of_pairs if row[name] is not None])
             values = [value for value in summary[name].values() if value is not None]
-            logger.info("%s: %s", name, " ± ".join(f"{value:.4f}" for value in values))
             if values:
                 means[name] = values[0]
+                logger.info("%s: %s", name, " ± ".join(f"{value:.4f}" for value in values))
+        write_json(summary, self.output_dir / SUMMARY)
         return means
 
     def stop(self) -> None:
@@ -137,28 +152,20 @@ class EvaluationTables:
         """Do nothing, since no lock is held."""
 
 
-def _scores_over_pairs(pairs: Iterable[PairScores]) -> dict[str, Any]:
-    """Compute the mean and standard deviation over pairs of every score, and count the labels left out.
+def _scores_of_pair(scores: PairScores) -> dict[str, Any]:
+    """Return the scores of a pair by name: of labels, the mean over those that have one; None if none has."""
+    of_labels = {
+        name: [value for row in scores.labels if (value := getattr(row, name)) is not None] for name in LABEL_SCORES
+    }
+    means = {name: fmean(values) if values else None for name, values in of_labels.items()}
+    return means | {name: getattr(scores, name) for name in (*FIELD_SCORES, *IMAGE_SCORES, GIVEN_UP)}
 
-    The score of a pair is the mean over its labels; a pair without labels does not count in the label scores.
 
-    Args:
-        pairs: scores of the pairs.
-
-    Returns:
-        The content of metrics.json: "mean" and "std" of each score, see `mean_and_std`, and the numbers "pairs",
-        "pairs_without_labels", "labels_left_out" and "labels_vanished".
-    """
-    pairs = list(pairs)
-    summary: dict[str, Any] = {
+def _counts(pairs: Sequence[PairScores]) -> dict[str, Any]:
+    """Count the pairs, and the labels that are left out of their scores or vanished."""
+    return {
         "pairs": len(pairs),
         "pairs_without_labels": sum(not pair.labels for pair in pairs),
         "labels_left_out": sum(len(pair.left_out) for pair in pairs),
         "labels_vanished": sum(len(pair.vanished) for pair in pairs),
     }
-    for name in LABEL_SCORES:
-        of_pairs = [[getattr(row, name) for row in pair.labels if getattr(row, name) is not None] for pair in pairs]
-        summary[name] = mean_and_std([fmean(values) for values in of_pairs if values])
-    for name in FIELD_SCORES:
-        summary[name] = mean_and_std([getattr(pair, name) for pair in pairs])
-    return summary

@@ -4,7 +4,7 @@ from .contrast import have_one_contrast
 from .flags import flags_of
 from .label_scores import score_label_maps, summary_of_labels
 from .measures import displacement, in_view, lost_headers, motion, round_trip, similarity
-from .picture import Views, draw
+from .picture import Views, draw, draw_slices
 from .trust import VERDICTS, doubts_of, evidence_of, field_helps, verdict_of
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "displacement",
     "doubts_of",
     "draw",
+    "draw_slices",
     "evidence_of",
     "field_helps",
     "flags_of",

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..spatial import Grid, Transform, Volume, resample
+from ..spatial import Grid, Transform, Volume, body_of, resample
 
 TILE_PIXELS, GAP_PIXELS, HEADING_PIXELS, FONT_PIXELS, LINE_DISTANCE_PIXELS = 168, 6, 20, 12, 7
 FIXED_OUTLINE, WARPED_OUTLINE, BOTH_OUTLINES = (64, 220, 64), (255, 90, 200), (255, 255, 255)
 BACKGROUND, TEXT, LINE = (16, 16, 16), (225, 225, 225), (120, 190, 255)
+# Longer side of the pictures of one slice, and distance of the lines of its grid.
+SLICE_PIXELS, SLICE_LINE_DISTANCE_PIXELS = 300, 14
 # Axis across each plane. The other two axes of the working grid (RAS) run to the right and upwards, in this order.
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
 # Letters on the left and on the right of a slice across an axis.
@@ -79,6 +81,45 @@ def draw(views: Views) -> Image.Image:
     return sheet
 
 
+def draw_slices(fixed: Volume, moving: Volume, transform: Transform) -> dict[str, Image.Image]:
+    """Draw the coronal slice through the middle of the body in the fixed image, which no registration changes.
+
+    Args:
+        fixed: fixed image, in [0, 1], with axes closest to RAS.
+        moving: moving image, likewise.
+        transform: transform from fixed to moving world coordinates in mm, RAS, with a displacement field.
+
+    Returns:
+        The pictures "fixed", "moving" (after the alignment), "warped" and "grid", a grid of the fixed image, moved by
+        the displacement field; all of one size.
+    """
+    axis = PLANES["coronal"]
+    index = round(float(fixed.grid.to_index(body_of(fixed).middle[None])[0, axis]))
+    plane = _with_square_pixels(fixed.grid.plane(axis, index), axis)
+    zoom = SLICE_PIXELS / max(plane.shape)
+    ways = {
+        "fixed": (Transform(), fixed),
+        "moving": (Transform(transform.affine), moving),
+        "warped": (transform, moving),
+    }
+    pictures = {}
+    for name, (way, image) in ways.items():
+        values = resample(way, plane, [image]).images[0].values.take(0, axis)
+        pictures[name] = _colour_tile(_grey(values[..., None]), zoom)
+    field = resample(Transform(displacement=transform.displacement), plane).displacement.in_voxels_of(plane)
+    return pictures | {
+        "grid": _grid_tile(np.moveaxis(field.numpy().take(0, axis + 1), 0, -1), axis, zoom, SLICE_LINE_DISTANCE_PIXELS)
+    }
+
+
+def _with_square_pixels(plane: Grid, axis: int) -> Grid:
+    """Return a plane across an axis over the same extent, with the same spacing along both of its axes."""
+    finest = min(length for other, length in enumerate(plane.spacing) if other != axis)
+    factors = [1.0 if other == axis else length / finest for other, length in enumerate(plane.spacing)]
+    shape = tuple(round(size * factor) for size, factor in zip(plane.shape, factors, strict=True))
+    return Grid(shape, plane.affine @ np.diag([*(1 / factor for factor in factors), 1.0]))
+
+
 def _tiles_of(views: Views, axis: int, relative: np.ndarray) -> list[Image.Image]:
     """Draw the tiles of the middle slice across an axis.
 
@@ -97,7 +138,7 @@ def _tiles_of(views: Views, axis: int, relative: np.ndarray) -> list[Image.Image
     field, colours = (np.moveaxis(values.take(middle, axis + 1), 0, -1) for values in (views.field, np.abs(relative)))
     tiles = [_colour_tile(_grey(image), zoom) for image in (fixed, moving, warped)]
     tiles += [_colour_tile(_red_blue(fixed - image), zoom) for image in (moving, warped)]
-    tiles += [_grid_tile(field, axis, zoom), _colour_tile(np.sqrt(colours), zoom)]
+    tiles += [_grid_tile(field, axis, zoom, LINE_DISTANCE_PIXELS), _colour_tile(np.sqrt(colours), zoom)]
     plane = grid.plane(axis, middle)
     fixed_labels = _labels_in(plane, axis, Transform(), views.fixed_labels)
     warped_labels = _labels_in(plane, axis, views.transform, views.moving_labels)
@@ -134,8 +175,15 @@ def _size_of(values: np.ndarray, zoom: float) -> tuple[int, int]:
     return max(1, round(values.shape[0] * zoom)), max(1, round(values.shape[1] * zoom))
 
 
-def _grid_tile(displacement: np.ndarray, axis: int, zoom: float) -> Image.Image:
-    """Draw lines of the fixed grid, moved by a displacement (rows, columns, 3) in voxels, on a plane across an axis."""
+def _grid_tile(displacement: np.ndarray, axis: int, zoom: float, distance: float) -> Image.Image:
+    """Draw lines of the fixed grid, moved by a displacement (rows, columns, 3) in voxels, on a plane across an axis.
+
+    Args:
+        displacement: displacement.
+        axis: axis across the plane.
+        zoom: pixels of a voxel.
+        distance: distance of the lines, in pixels.
+    """
     width, height = _size_of(displacement, zoom)
     tile = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(tile)
@@ -145,7 +193,7 @@ def _grid_tile(displacement: np.ndarray, axis: int, zoom: float) -> Image.Image:
         for place, component in zip(np.indices(displacement.shape[:2]), in_plane, strict=True)
     )
     points = np.stack([first, height - second], axis=-1)
-    step = max(1, round(LINE_DISTANCE_PIXELS / zoom))
+    step = max(1, round(distance / zoom))
     for line in [*points[::step], *points[:, ::step].swapaxes(0, 1)]:
         draw.line([(float(x), float(y)) for x, y in line], fill=LINE)
     return tile

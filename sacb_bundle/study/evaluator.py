@@ -127,6 +127,8 @@ class CaseEvaluator(SupervisedEvaluator):
 
     def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> dict[str, Any]:
         self.started = time.perf_counter()
+        if engine.state.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(engine.state.device)
         failure: dict[str, str] = {key: batchdata[key][0] for key in ("error", "traceback") if key in batchdata}
         if not failure:
             try:
@@ -144,11 +146,14 @@ class CaseEvaluator(SupervisedEvaluator):
         @self.on(IterationEvents.MODEL_COMPLETED)
         def finish(engine: Engine) -> None:
             state: Any = engine.state
+            peak_bytes = None
             if state.device.type == "cuda":
                 torch.cuda.synchronize(state.device)
+                peak_bytes = torch.cuda.max_memory_allocated(state.device)
             seconds = time.perf_counter() - self.started
             data = {key: values[0] for key, values in (state.batch | state.output).items()}
-            task = self.pool.submit(self.results.finish, posttrans, data | {"network_seconds": seconds})
+            data |= {"network_seconds": seconds, "network_peak_bytes": peak_bytes}
+            task = self.pool.submit(self.results.finish, posttrans, data)
             self.finishing[task] = data["id"]
             self._wait_until_left(self.jobs)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,13 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..files import check_results, real_path, whole_file, write_json
+from ..files import check_results, real_path, write_json
 from ..quality import flags
+from .pages import data_url, write_page
 from .records import (
     LABELS,
     OWN_FILES,
@@ -80,28 +79,19 @@ def write_report(output_dir: str | Path) -> list[CaseRecord]:
     write_label_table(records, output_dir / LABELS)
     summary = summary_of(records)
     write_json(summary, output_dir / SUMMARY)
-    template = Environment(
-        loader=PackageLoader("sacb_bundle.study", "."),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("report.html")
-    page = template.stream(
-        title=real_path(output_dir).name,
-        written=datetime.now().strftime("%Y-%m-%d %H:%M"),
-        summary=summary,
-        records=records,
-        columns=[column for column in COLUMNS if any(r.measures.get(column[1]) is not None for r in records)],
-        limits=flags,
-        distributions=_distributions(records),
-        curve=_curve,
-        curve_size=CURVE_SIZE,
-        picture=lambda record: _picture(record, inlined=len(records) < LEAST_CASES_WITH_LINKS),
-    )
-    with whole_file(output_dir / REPORT) as unfinished:
-        # Stream the page, so that memory does not grow with the pictures of all cases.
-        page.dump(str(unfinished), encoding="utf-8")
+    values = {
+        "title": real_path(output_dir).name,
+        "written": datetime.now().strftime("%Y-%m-%d %H:%M"),
+        "summary": summary,
+        "records": records,
+        "columns": [column for column in COLUMNS if any(r.measures.get(column[1]) is not None for r in records)],
+        "limits": flags,
+        "distributions": _distributions(records),
+        "curve": _curve,
+        "curve_size": CURVE_SIZE,
+        "picture": lambda record: _picture(record, inlined=len(records) < LEAST_CASES_WITH_LINKS),
+    }
+    write_page(output_dir / REPORT, __package__, "report.html", values)
     logger.info("report written to %s", output_dir / REPORT)
     return records
 
@@ -111,7 +101,7 @@ def _picture(record: CaseRecord, inlined: bool) -> str:
     path = record.folder / "picture.jpg"
     if not record.measures or path.is_symlink() or not path.is_file():
         return ""
-    return _data_url(path.read_bytes(), "image/jpeg") if inlined else quote(f"{path.parent.name}/{path.name}")
+    return data_url(path.read_bytes(), "image/jpeg") if inlined else quote(f"{path.parent.name}/{path.name}")
 
 
 def _curve(measures: Mapping[str, Any]) -> str:
@@ -124,11 +114,6 @@ def _curve(measures: Mapping[str, Any]) -> str:
     least, largest = (limit(loss for _, loss in finite) for limit in (min, max))
     across, down = width / (len(losses) - 1), height / max(largest - least, 1e-12)
     return " ".join(f"{place * across:.1f},{(largest - loss) * down:.1f}" for place, loss in finite)
-
-
-def _data_url(content: bytes, kind: str) -> str:
-    """Return content as a data URL."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _distributions(records: Sequence[CaseRecord]) -> str:
@@ -153,4 +138,4 @@ def _distributions(records: Sequence[CaseRecord]) -> str:
             axes.set_xticks(range(1, len(values) + 1), ["before", "after"] if len(values) == 2 else [""])
         stream = io.BytesIO()
         figure.savefig(stream, dpi=110)
-    return _data_url(stream.getvalue(), "image/png")
+    return data_url(stream.getvalue(), "image/png")

@@ -8,6 +8,7 @@ from .prepare_pair import PreparePaird
 from .prepare_subject import PrepareSubjectd
 from .request_refinement import RequestRefinementd
 from .save_registration import SaveRegistrationd
+from .save_slices import SaveSlicesd
 from .scale_intensity import ScaleIntensityd
 from .score_registration import ScoreRegistrationd
 from .to_registration import ToRegistrationd
@@ -23,6 +24,7 @@ __all__ = [
     "PrepareSubjectd",
     "RequestRefinementd",
     "SaveRegistrationd",
+    "SaveSlicesd",
     "ScaleIntensityd",
     "ScoreRegistrationd",
     "ToRegistrationd",

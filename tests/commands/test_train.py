@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sacb_bundle.commands import main
-from sacb_bundle.commands.workflow import run_workflow
+from sacb_bundle.engine.workflow import run_workflow
 from sacb_bundle.errors import InputError
 
 

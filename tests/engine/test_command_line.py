@@ -133,7 +133,7 @@ def test_pickle_as_checkpoint(study: Path, tmp_path: Path) -> None:
         ("--loss#similarity#windw", "Did you mean window?"),
         ("--train#trainer#max_epoch", "Did you mean max_epochs?"),
         ("--train::datset", "Did you mean dataset?"),
-        ("--train#handlers#9", "has no key 9."),
+        ("--train#handlers#10", "has no key 10."),
         ("--config_files", "Did you mean config_file?"),
         ("-max-epoch", "Did you mean max_epochs?"),
     ],

@@ -56,7 +56,8 @@ def test_what_lies_about_stays_out(packer: ModuleType, tmp_path: Path) -> None:
     with ZipFile(tmp_path / "again.zip") as archive:
         names = {name.removeprefix("sacb_net_registration/") for name in archive.namelist()}
     assert {"configs/train.json", "models/model.pt", "sacb_bundle/networks/sacb_net.py", "LICENSE"} <= names
-    assert {"atlas/phantom/image.nii.gz", "sacb_bundle/study/report.html", "docs/monai_label.png"} <= names
+    assert {"atlas/phantom/image.nii.gz", "sacb_bundle/study/report.html", "sacb_bundle/study/page.html"} <= names
+    assert {"sacb_bundle/experiments/comparison.html", "docs/monai_label.png"} <= names
 
 
 def test_labels_have_the_names_of_the_atlas(packer: ModuleType, tmp_path: Path) -> None:
