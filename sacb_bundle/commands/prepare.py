@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
         InputError: as in `run_workflow`.
     """
     show_log()
-    from .workflow import run_workflow
+    from ..engine.workflow import run_workflow
 
     chosen = given(options, "template", "spacing", "size")
     if "size" in chosen:
