@@ -18,8 +18,6 @@ logger = logging.getLogger(__name__)
 
 FIELD_SCORES = ["folding_percent", "ndv_percent", "sd_log_jacobian"]
 IMAGE_SCORES = ["similarity_before", "similarity_after"]
-# Whether the field of a pair was given up.
-GIVEN_UP = "alignment_alone"
 COSTS = ["seconds", "peak_megabytes"]
 TABLE, PAIR_TABLE, SUMMARY = "metrics.csv", "pairs.csv", "metrics.json"
 PAIR_SCORES = [*LABEL_SCORES, *FIELD_SCORES, *IMAGE_SCORES]
@@ -31,10 +29,10 @@ class EvaluationTables:
     metrics.csv has a row for each pair and label: Dice, and HD95 and ASSD in mm, each before and after registration,
     with the pair's percentage of voxels with non-positive Jacobian determinant, its non-diffeomorphic volume and the
     standard deviation of its log Jacobian. A distance is empty if the label vanished in registration. pairs.csv has a
-    row for each pair: the means over its labels, the same scores of the field, the similarity before and after,
-    whether the field was given up because it brought the images no closer, the seconds of the network and its
-    refinement, and the most GPU memory that they took, in MB. metrics.json has the mean and standard deviation of each
-    score over the pairs. A pair that cannot be scored is left out, and the reason is logged.
+    row for each pair: the means over its labels, the same scores of the field, the similarity before and after, the
+    seconds of the network and its refinement, and the most GPU memory that they took, in MB. metrics.json has the mean
+    and standard deviation of each score over the pairs. A pair that cannot be scored is left out, and the reason is
+    logged.
 
     Args:
         output_dir: folder of the files.
@@ -119,7 +117,7 @@ class EvaluationTables:
         ]
         write_csv(self.output_dir / TABLE, ["pair", "label", *LABEL_SCORES, *FIELD_SCORES], rows)
         of_pairs = [{"pair": pair} | _scores_of_pair(scores) | self.costs[pair] for pair, scores in scored.items()]
-        write_csv(self.output_dir / PAIR_TABLE, ["pair", *PAIR_SCORES, GIVEN_UP, *COSTS], of_pairs)
+        write_csv(self.output_dir / PAIR_TABLE, ["pair", *PAIR_SCORES, *COSTS], of_pairs)
         summary = _counts(list(scored.values())) | {"pairs_left_out": self.left_out}
         means = {}
         for name in PAIR_SCORES:
@@ -158,7 +156,7 @@ def _scores_of_pair(scores: PairScores) -> dict[str, Any]:
         name: [value for row in scores.labels if (value := getattr(row, name)) is not None] for name in LABEL_SCORES
     }
     means = {name: fmean(values) if values else None for name, values in of_labels.items()}
-    return means | {name: getattr(scores, name) for name in (*FIELD_SCORES, *IMAGE_SCORES, GIVEN_UP)}
+    return means | {name: getattr(scores, name) for name in (*FIELD_SCORES, *IMAGE_SCORES)}
 
 
 def _counts(pairs: Sequence[PairScores]) -> dict[str, Any]:

@@ -30,7 +30,6 @@ COLUMNS = (
     Column("memory of a step (MB)", "peak_megabytes", 0),
     Column("seeds", "seeds", 0),
     Column("pairs", "pairs", 0),
-    Column("fields given up", "given_up", 0),
 )
 logger = logging.getLogger(__name__)
 
@@ -166,7 +165,6 @@ def _row_of(variant: Variant, folders: Sequence[Path]) -> Row:
     return row | {
         "parameters_millions": summaries[0]["parameters_millions"],
         "pairs": sum(summary["pairs"] for summary in summaries),
-        "given_up": sum(summary["given_up"] for summary in summaries),
         "step_seconds": mean_and_std([cost[STEP_SECONDS] for cost in costs if STEP_SECONDS in cost])["mean"],
         "peak_megabytes": max(memory, default=None),
     }

@@ -25,7 +25,6 @@ COLUMNS = (
     Column("seconds", "seconds", 3),
     Column("peak memory (MB)", "peak_megabytes", 0),
     Column("pairs", "pairs", 0),
-    Column("fields given up", "given_up", 0),
 )
 logger = logging.getLogger(__name__)
 

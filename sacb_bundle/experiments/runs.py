@@ -15,7 +15,7 @@ import torch
 from ..data import PairFiles
 from ..engine import data_names
 from ..engine.run_folder import STATE, WEIGHTS
-from ..engine.scores import COSTS, GIVEN_UP, PAIR_TABLE, SUMMARY
+from ..engine.scores import COSTS, PAIR_TABLE, SUMMARY
 from ..engine.workflow import make_workflow, overlays_of, run_workflow
 from ..errors import InputError
 from ..files import file_hash, read_json, read_or_empty, read_text, whole_file, write_json
@@ -190,20 +190,19 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
     Returns:
         Means ("dice" and others of `SCORES`) and standard deviations ("dice_std") over the pairs; "pairs", how many
-        there are; "given_up", how many had their field given up; "seconds", the median over the pairs;
-        "peak_megabytes", the most of a pair; and "parameters_millions" of the network.
+        there are; "seconds", the median over the pairs; "peak_megabytes", the most of a pair; and
+        "parameters_millions" of the network.
 
     Raises:
         InputError: if the files cannot be read.
     """
     summary, path = read_json(folder / SUMMARY), folder / PAIR_TABLE
-    pairs = [cells for _, cells in parse_table(read_text(path), [GIVEN_UP, *COSTS], path).rows]
+    pairs = [cells for _, cells in parse_table(read_text(path), COSTS, path).rows]
     row: dict[str, Any] = {"pairs": summary["pairs"]}
     for key, score in SCORES.items():
         row |= {key: summary[score]["mean"], f"{key}_std": summary[score]["std"]}
     memory = [float(cells["peak_megabytes"]) for cells in pairs if cells["peak_megabytes"]]
     return row | {
-        "given_up": sum(cells[GIVEN_UP] == "True" for cells in pairs),
         "seconds": median(float(cells["seconds"]) for cells in pairs),
         "peak_megabytes": max(memory, default=None),
         "parameters_millions": read_json(folder / RECORD)["parameters"] / 1e6 or None,

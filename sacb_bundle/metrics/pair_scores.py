@@ -53,8 +53,6 @@ class PairScores(LabelMapScores):
     similarity_before: float | None = None
     """Similarity of the images before and after; None if they were not compared."""
     similarity_after: float | None = None
-    alignment_alone: bool = False
-    """Whether the field was given up because it brought the images no closer, and the alignment alone is scored."""
 
 
 def score_pair(

@@ -74,6 +74,7 @@ class Registration:
         weights: SHA-256 of the network's weights, for the record.
         refined: how the field was refined, for the measures; by default, not at all.
         diffeomorphic: whether to make the transform a diffeomorphism, see `sacb_bundle.spatial.made_diffeomorphic`.
+        keep_field: whether to keep a displacement field that brings the images no closer.
 
     Attributes:
         transform: transform from fixed to moving world coordinates in mm, RAS: alignment and displacement field.
@@ -94,6 +95,7 @@ class Registration:
         weights: str = "",
         refined: Refined | None = None,
         diffeomorphic: bool = False,
+        keep_field: bool = False,
     ) -> None:
         if not field.isfinite().all():
             raise InputError("The network predicted displacements that are NaN or infinite; are its weights intact?")
@@ -108,7 +110,7 @@ class Registration:
         self.weights = weights
         self.refined = Refined(field) if refined is None else refined
         self.moving_source = pair.moving if moving_source is None else moving_source
-        self.alignment_alone = not self._field_helps()
+        self.alignment_alone = not (keep_field or self._field_helps())
         if self.alignment_alone:
             self.field = torch.zeros_like(field)
             if self.refined.used:

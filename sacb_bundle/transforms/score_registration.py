@@ -47,6 +47,5 @@ class ScoreRegistrationd(MonaiTransform):
             sd_log_jacobian=sd_log_jacobian(result.field),
             similarity_before=alike["similarity_before"],
             similarity_after=alike["similarity_after"],
-            alignment_alone=result.alignment_alone and bool(result.refined.field.any()),
         )
         return {**data, "scores": pair_scores}

@@ -23,19 +23,25 @@ class ToRegistrationd(MonaiTransform):
 
     Args:
         label_interpolation: "nearest", or "linear" for the label with the largest linear weight.
-        diffeomorphic: whether to remove the folds of the transform, and write its inverse.
         network: network that predicts the field; the record names its weights.
+        diffeomorphic: whether to remove the folds of the transform, and write its inverse.
+        keep_field: whether to keep a field that brings the images no closer, to score it.
 
     Raises:
         InputError: if an option is invalid.
     """
 
     def __init__(
-        self, label_interpolation: str = "nearest", network: nn.Module | None = None, diffeomorphic: bool = False
+        self,
+        label_interpolation: str = "nearest",
+        network: nn.Module | None = None,
+        diffeomorphic: bool = False,
+        keep_field: bool = False,
     ) -> None:
         check_label_interpolation(label_interpolation)
-        check_truth_values(diffeomorphic=diffeomorphic)
+        check_truth_values(diffeomorphic=diffeomorphic, keep_field=keep_field)
         self.diffeomorphic = diffeomorphic
+        self.keep_field = keep_field
         self.label_interpolation = label_interpolation
         self._network = network
 
@@ -52,5 +58,6 @@ class ToRegistrationd(MonaiTransform):
             weights=weights,
             refined=refined,
             diffeomorphic=self.diffeomorphic,
+            keep_field=self.keep_field,
         )
         return {**data, "registration": result}
