@@ -87,9 +87,10 @@ def test_a_field_that_brings_the_images_no_closer_is_left_out(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = case(shift(1.0), labels=False)
-    # MONAI's logging turns off the loggers that exist when a workflow begins.
-    monkeypatch.setattr(logging.getLogger("sacb_bundle.registration.result"), "disabled", False)
-    with caplog.at_level(logging.WARNING):
+    # MONAI's logging turns off the loggers that exist when a workflow begins, and some verbs show only errors.
+    logger = logging.getLogger("sacb_bundle.registration.result")
+    monkeypatch.setattr(logger, "disabled", False)
+    with caplog.at_level(logging.WARNING, logger=logger.name):
         result = Registration(good.pair, good.prepared, shift(-1.0))
     assert "so the result is the alignment alone" in caplog.text
     assert result.alignment_alone
