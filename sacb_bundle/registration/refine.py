@@ -94,6 +94,7 @@ class Refined:
             alone, or if memory ran out.
         best_step: number of steps, of both kinds, after which the loss was lowest.
         reason: why the network's own field was kept after all, in words; "" if it was not.
+        mean_loss: loss of the mean of both directions; None if one direction was optimised.
     """
 
     field: torch.Tensor
@@ -102,6 +103,12 @@ class Refined:
     losses: tuple[float, ...] = ()
     best_step: int = 0
     reason: str = ""
+    mean_loss: float | None = None
+
+    @property
+    def loss_after(self) -> float:
+        """Loss of the refined field."""
+        return self.losses[self.best_step] if self.mean_loss is None else self.mean_loss
 
     @property
     def used(self) -> bool:
@@ -120,7 +127,7 @@ class Refined:
             "refine_similarity": self.similarity,
             "refine_best_step": self.best_step,
             "loss_before": finite[0] if finite else None,
-            "loss_after": finite[self.best_step] if finite else None,
+            "loss_after": self.loss_after if finite and math.isfinite(self.loss_after) else None,
             "loss_curve": [*finite[:-1:step], *finite[-1:]],
         }
 
@@ -173,7 +180,7 @@ class Refiner:
                 self._corrections.clear()
                 refined = Refined(field, steps, similarity, reason=_out_of_memory(images))
         if refined.used:
-            logger.info("refinement: loss %.4f to %.4f", refined.losses[0], refined.losses[refined.best_step])
+            logger.info("refinement: loss %.4f to %.4f", refined.losses[0], refined.loss_after)
         else:
             logger.warning("The refinement is not used, and the field is the network's own: %s.", refined.reason)
         return refined
@@ -181,16 +188,17 @@ class Refiner:
     def _refined(self, images: torch.Tensor, own: torch.Tensor, masks: torch.Tensor | None, similarity: str) -> Refined:
         """Return the result of a refinement with a given similarity."""
         field, losses, best_step = self._optimised(images, own, masks, similarity)
-        reason = ""
-        if not math.isfinite(losses[0]):
-            reason = "the loss is not finite"
-        elif best_step == 0:
-            reason = "no step lowers the loss"
-        else:
-            if similarity != "lncc":
-                field, reason = self._both_ways(field, images, masks, similarity)
-            reason = reason or self._worse(field, own, images, masks, similarity)
-        return Refined(own if reason else field, self.refinement.steps, similarity, losses, best_step, reason)
+        mean_loss = None
+        reason = _failure(losses, best_step)
+        if not reason and similarity != "lncc":
+            field, reason = self._both_ways(field, images, masks, similarity)
+            optimiser = self._corrections[similarity, field.shape]
+            with torch.no_grad():
+                mean_loss = optimiser.scale * float(optimiser.loss(field[None], images, masks))
+        reason = reason or self._worse(field, own, images, masks, similarity)
+        return Refined(
+            own if reason else field, self.refinement.steps, similarity, losses, best_step, reason, mean_loss
+        )
 
     def _optimised(
         self, images: torch.Tensor, own: torch.Tensor, masks: torch.Tensor | None, similarity: str
@@ -222,13 +230,18 @@ class Refiner:
         swapped, swapped_masks = images.flip(1), masks if masks is None else masks.flip(1)
         with torch.no_grad():
             own = self.network(swapped)[0].float()
-        other, _, _ = self._optimised(swapped, own, swapped_masks, similarity)
+        other, losses, best_step = self._optimised(swapped, own, swapped_masks, similarity)
+        if reason := _failure(losses, best_step):
+            return field, f"{reason} of the other direction"
         returned = warp(other[None], field[None])[0]
         shown = images[0, 1] > FOREGROUND
-        round_trip, there = (vectors.norm(dim=0)[shown].mean() for vectors in (field + returned, field))
-        error = float(round_trip / there)
-        reason = f"the fields of both directions contradict each other (a round trip leads {100 * error:.0f} % astray)"
-        return (field - returned) / 2, reason if error > LARGEST_ROUND_TRIP_ERROR else ""
+        if masks is not None:
+            shown &= masks[0].all(dim=0)
+        round_trip, there = (float(vectors.norm(dim=0)[shown].sum()) for vectors in (field + returned, field))
+        if not round_trip <= LARGEST_ROUND_TRIP_ERROR * there:
+            error = round_trip / max(there, 1e-6)
+            reason = f"the fields of both directions contradict each other (a round trip is {error:.0%} of the way off)"
+        return (field - returned) / 2, reason
 
     def _worse(
         self,
@@ -273,6 +286,13 @@ class Refiner:
 def _optimises_weights(device: torch.device) -> bool:
     """Return whether a device is fast enough to optimise the weights: on the CPU, a step takes seconds."""
     return device.type == "cuda"
+
+
+def _failure(losses: tuple[float, ...], best_step: int) -> str:
+    """Return the reason why an optimisation failed; "" if it did not."""
+    if not math.isfinite(losses[0]):
+        return "the loss is not finite"
+    return "no step lowers the loss" if best_step == 0 else ""
 
 
 def _agrees_less(similarity: str, before: float, after: float) -> str:

@@ -63,13 +63,6 @@ def _logs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.logger, "level", 10)
 
 
-@pytest.fixture
-def weights_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Optimise the weights on the CPU, too, without correcting the field."""
-    monkeypatch.setattr(module, "_optimises_weights", lambda device: True)
-    monkeypatch.setattr(module, "CORRECTION_SHARE", 0.0)
-
-
 @pytest.fixture(scope="module", params=["weights", "field"])
 def refined(request: pytest.FixtureRequest) -> tuple[SACBNet, torch.Tensor, dict[str, torch.Tensor], Refined]:
     net = network()
@@ -223,7 +216,7 @@ def test_a_result_that_is_worse_is_not_used(
         fields["smooth"] = shift(1.0)
     refinement = Refinement(1, similarity, smoothness=5.0 if start == "rough" else 1e-4)
     own = fields[start][0]
-    result = Refiner(Scripted(fields[start], fields[better]), refinement)(shifted_pair(), own)
+    result = Refiner(Scripted(*2 * (fields[start], fields[better])), refinement)(shifted_pair(), own)
     found = re.fullmatch(reason, result.reason)
     assert found is not None, result.reason
     first, second = map(float, found.groups())
@@ -231,29 +224,6 @@ def test_a_result_that_is_worse_is_not_used(
     assert result.losses[1] < result.losses[0]
     assert torch.equal(result.field, own)
     assert f"The refinement is not used, and the field is the network's own: {result.reason}" in caplog.text
-
-
-@pytest.mark.parametrize("similarity", ["mind", "mi"])
-@pytest.mark.usefixtures("weights_alone")
-def test_between_contrasts_the_fields_of_both_directions_are_averaged(similarity: str) -> None:
-    # Each direction gets fields of its own: first the field, then that of the swapped pair.
-    net = Scripted(shift(0.0), shift(2.4), shift(0.0), shift(-1.6))
-    result = Refiner(net, Refinement(1, similarity, smoothness=1e-3))(shifted_pair(), shift(0.0)[0])
-    assert result.used, result.reason
-    inside = result.field[:, 4:-4]  # where the field of the swapped pair is known
-    torch.testing.assert_close(inside, shift(2.0)[0, :, 4:-4])
-
-
-@pytest.mark.usefixtures("weights_alone")
-def test_directions_that_contradict_each_other_are_not_used(caplog: pytest.LogCaptureFixture) -> None:
-    own = shift(0.0)[0]
-    refine = Refiner(Scripted(shift(0.0), shift(2.0), shift(0.0), shift(-0.2)), Refinement(1, "mind", smoothness=1e-3))
-    result = refine(shifted_pair(), own)
-    assert torch.equal(result.field, own)
-    assert re.fullmatch(
-        r"the fields of both directions contradict each other \(a round trip leads 9\d % astray\)", result.reason
-    )
-    assert result.reason in caplog.text
 
 
 @pytest.mark.usefixtures("weights_alone")
