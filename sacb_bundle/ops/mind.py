@@ -44,7 +44,10 @@ def self_similarity(image: torch.Tensor, step: int = 1, mask: torch.Tensor | Non
         slices = tuple(slice(start, start + size) for start, size in zip(first, image.shape[2:], strict=True))
         shifted.append(padded[:, :, slices[0], slices[1], slices[2]])
     differences = torch.cat([(shifted[i] - shifted[j]).square() for i, j in PAIRS], dim=1)
-    distances = _box_mean(_padded(differences, RADIUS))[:, :, ::step, ::step, ::step]
+    # On the CPU, one pair at a time stays in the cache.
+    groups = differences.split(1, dim=1) if image.device.type == "cpu" else [differences]
+    means = torch.cat([_box_mean(_padded(group, RADIUS)) for group in groups], dim=1)
+    distances = means[:, :, ::step, ::step, ::step]
     distances = distances - distances.amin(dim=1, keepdim=True)
     variance = distances.mean(dim=1, keepdim=True)
     mean = masked_mean(variance, None if mask is None else mask[:, :, ::step, ::step, ::step])
@@ -67,5 +70,6 @@ def _box_mean(image: torch.Tensor) -> torch.Tensor:
     window = 2 * RADIUS + 1
     for axis in (2, 3, 4):
         size = image.shape[axis] - window + 1
-        image = torch.stack([image.narrow(axis, start, size) for start in range(window)]).sum(dim=0)
+        first, *others = (image.narrow(axis, start, size) for start in range(window))
+        image = sum(others, first)
     return image / window**3

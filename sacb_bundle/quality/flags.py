@@ -31,7 +31,7 @@ def flags_of(measures: Mapping[str, Any]) -> list[str]:
     flags = doubts_of(measures)
     if measures["alignment_alone"]:
         flags.append("the alignment alone: the displacement field brought the images no closer")
-    if measures["refine_reason"]:
+    elif measures["refine_reason"]:
         flags.append(f"refinement not used: {measures['refine_reason']}")
     if measures["uniform_scale"]:
         flags.append("the alignment has a uniform scale: an affine one would have distorted the image")
