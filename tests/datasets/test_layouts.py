@@ -80,6 +80,17 @@ def test_folders_of_freesurfer_are_aligned_to_the_atlas(tmp_path: Path, caplog: 
     np.testing.assert_allclose(alignment[:3, :3] @ centre + alignment[:3, 3], centre + np.array([12, -16, 20]), atol=2)
 
 
+def test_templates_that_freesurfer_adds_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    raw = downloads.freesurfer_ixi(tmp_path / "raw")
+    for template in ("fsaverage", "fsaverage5"):
+        (raw / template / "mri").mkdir(parents=True)
+    (raw / "fsaverage" / "mri" / "norm.mgz").touch()
+    with caplog.at_level("INFO"):
+        found = ixi.find(raw)
+    assert [subject.name for subject in found.subjects] == [*(f"IXI00{number}" for number in range(6)), "atlas"]
+    assert "IXI: fsaverage, fsaverage5 left out; templates of FreeSurfer are not subjects." in caplog.messages
+
+
 @pytest.mark.usefixtures("by_shift")
 def test_analyze_files_of_lpba40_are_placed_by_their_labels(tmp_path: Path) -> None:
     out = run("lpba40", downloads.lpba(tmp_path / "raw"), tmp_path / "out", spacing_mm=1.5, size=(28, 32, 28))
