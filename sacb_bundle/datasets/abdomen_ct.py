@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
-from .download import Download, alignment_needed, labelled_subjects, published_split
+from .download import Download, alignment_needed, labelled_subjects, learn2reg_subjects, published_split
 from .folder import listed_subjects
 
 COUNTS = (19, 3, 8)
@@ -34,7 +34,7 @@ def find(raw: Path) -> Download:
     )
     if (raw / "imagesTr").is_dir():
         form = "Learn2Reg"
-        subjects = labelled_subjects(raw / "imagesTr", raw / "labelsTr", lambda name: name.removesuffix("_0000"))
+        subjects = learn2reg_subjects(raw)
     elif (training / "img").is_dir():
         form = "Synapse"
         subjects = labelled_subjects(

@@ -102,7 +102,7 @@ def checked(volumes: dict[str, Volume], subject: Subject) -> dict[str, Volume]:
         The volumes, label map and mask as int32.
 
     Raises:
-        InputError: if the image cannot be registered, the label map is none, or one is not on the image's grid.
+        InputError: if the image cannot be registered, a file is not a label map, or one is not on the image's grid.
     """
     files = subject.files
     result = {"image": as_image(volumes["image"], files["image"])}
@@ -143,13 +143,18 @@ class Download:
 
 
 def labelled_subjects(
-    images: Path, labels: Path, name_of: Callable[[str], str] = str, label_of: Callable[[str], str] = str
+    images: Path,
+    labels: Path,
+    masks: Path | None = None,
+    name_of: Callable[[str], str] = str,
+    label_of: Callable[[str], str] = str,
 ) -> list[Subject]:
-    """List subjects whose images and label maps are in two folders.
+    """List subjects whose images, label maps and masks, if there are any, are in folders of their own.
 
     Args:
         images: folder of the images.
         labels: folder of the label maps.
+        masks: folder of masks with the names of the images, which need not exist; None if the data set has none.
         name_of: function from the name of an image, without its ending, to that of the subject.
         label_of: function from the name of an image to that of its label map.
 
@@ -157,17 +162,41 @@ def labelled_subjects(
         The subjects, in the order of the names of their images.
 
     Raises:
-        InputError: if a folder cannot be read or holds no image, or a label map or its image is missing.
+        InputError: if a folder cannot be read or holds no image, a label map is missing, or the image of a label map or
+            a mask.
     """
     scans, maps = files_by_name(images), files_by_name(labels)
+    found_masks = files_by_name(masks) if masks is not None and masks.is_dir() else {}
     if not scans:
         raise InputError(f"{images}: holds no image.")
     for name, path in scans.items():
         if label_of(name) not in maps:
             raise InputError(f"{labels}: has no label map {label_of(name)} for {path}.")
-    if strangers := sorted(maps.keys() - {label_of(name) for name in scans}):
-        raise InputError(f"{images}: has no image for {maps[strangers[0]]}.")
-    return [Subject(name_of(name), {"image": path, "label": maps[label_of(name)]}) for name, path in scans.items()]
+    for files, known in ((maps, {label_of(name) for name in scans}), (found_masks, scans.keys())):
+        if strangers := sorted(files.keys() - known):
+            raise InputError(f"{images}: has no image for {files[strangers[0]]}.")
+    masked = {name: {"mask": path} for name, path in found_masks.items()}
+    return [
+        Subject(name_of(name), {"image": path, "label": maps[label_of(name)]} | masked.get(name, {}))
+        for name, path in scans.items()
+    ]
+
+
+def learn2reg_subjects(raw: Path) -> list[Subject]:
+    """List the subjects of a data set of Learn2Reg: imagesTr/, labelsTr/, and masksTr/ if it is there.
+
+    Args:
+        raw: folder of the download.
+
+    Returns:
+        The subjects, named without the number of the modality.
+
+    Raises:
+        InputError: as `labelled_subjects`.
+    """
+    return labelled_subjects(
+        raw / "imagesTr", raw / "labelsTr", raw / "masksTr", name_of=lambda name: name.removesuffix("_0000")
+    )
 
 
 def alignment_needed(images: Iterable[Path]) -> str:

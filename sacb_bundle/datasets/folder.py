@@ -28,7 +28,7 @@ def find(raw: Path) -> Download:
             few subjects.
     """
     subjects, split = listed_subjects(raw)
-    labels_to_score(raw)  # so that labels that are none are refused before the work
+    labels_to_score(raw)  # so that invalid labels are refused before the work
     return Download(
         "images",
         subjects,

@@ -29,6 +29,8 @@ EVAL_LABELS = (
 LANDMARKS = {"R": ((21,), (1,)), "A": ((8, 28), (6, 26)), "S": ((7, 27), (13,))}
 _PICKLES = {"train": "Train", "val": "Val", "test": "Test"}
 _ENDINGS = (".mgz", ".nii.gz", ".nii")
+# Start of the names of templates, which recon-all puts, or links, beside the subjects.
+_TEMPLATES = "fsaverage"
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +76,16 @@ def _pickled(raw: Path) -> Download:
 
 
 def _of_freesurfer(raw: Path) -> Download:
-    """Find folders SUBJECT with norm and aseg, or SUBJECT/mri with them, one of them called atlas."""
+    """Find folders SUBJECT with norm and aseg, or SUBJECT/mri with them, one of them called atlas; not fsaverage*."""
     if not (raw / ATLAS).is_dir():
         raise InputError(f"{raw / ATLAS}: no such folder; the atlas is given like a subject, with norm and aseg.")
+    folders = [path for path in sorted(raw.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    if left_out := [folder.name for folder in folders if folder.name.startswith(_TEMPLATES)]:
+        logger.info("IXI: %s left out; templates of FreeSurfer are not subjects.", ", ".join(left_out))
     subjects = {
         folder.name: Subject(folder.name, {"image": _file_of(folder, "norm"), "label": _file_of(folder, "aseg")})
-        for folder in sorted(raw.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
+        for folder in folders
+        if folder.name not in left_out
     }
     split = published_split([name for name in subjects if name != ATLAS], COUNTS, "IXI")
     return replace(_download("folders of FreeSurfer", subjects, split), read=_read_freesurfer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
-from .download import Download, Subject, alignment_needed, labelled_subjects, published_split
+from .download import Download, Subject, alignment_needed, learn2reg_subjects, published_split
 
 # The last subjects are those that Learn2Reg validates on; the labels of its test subjects are not public.
 COUNTS = (394, 20, 0)
@@ -26,7 +26,7 @@ def find(raw: Path) -> Download:
     """
     if (raw / "imagesTr").is_dir():
         form = "Learn2Reg"
-        subjects = labelled_subjects(raw / "imagesTr", raw / "labelsTr", lambda name: name.removesuffix("_0000"))
+        subjects = learn2reg_subjects(raw)
     else:
         form = "folders OASIS_*"
         subjects = [_subject_in(folder) for folder in sorted(raw.glob("OASIS_*")) if folder.is_dir()]

@@ -16,7 +16,7 @@ from .. import __version__
 from ..checks import check_counts, check_spacing
 from ..data import Template
 from ..errors import InputError
-from ..files import check_results
+from ..files import check_results, real_path
 from ..quality import motion
 from ..spatial import Grid, Transform, Volume, averaged, check_same_grid, read_image, resample, result_dtype, thinned
 from . import DATASETS
@@ -71,13 +71,14 @@ def prepare(
         size: numbers of voxels along the axes of the template; None for those of the data set.
 
     Raises:
-        InputError: if an argument is invalid, a file is missing or invalid, or the folder holds other files or was
-            prepared from another source or with other settings.
+        InputError: if an argument is invalid, a file is missing or invalid, one folder is in the other, or the result's
+            holds other files or was prepared from another source or with other settings.
     """
     _check_options(name, spacing_mm, size)
     source, out = Path(str(raw)), Path(str(output_dir))
     if not os.path.isdir(source):
         raise InputError(f"raw: there is no folder {source}.")
+    _check_apart(source, out)
     download: Download = importlib.import_module(f".{DATASETS[name]}", __package__).find(source)
     plan = _plan(download, out, template, spacing_mm or download.spacing_mm, size or download.size)
     folder = PreparedFolder(out, _settings(name, download, plan))
@@ -112,6 +113,13 @@ def _check_options(name: str, spacing_mm: float | None, size: Sequence[int] | No
         raise InputError(f"size is {size!r}; it must be three whole numbers.")
     for number in size or ():
         check_counts(least=2, size=number)
+
+
+def _check_apart(source: Path, out: Path) -> None:
+    """Raise an InputError if one folder is in the other, where the next call could take results for subjects."""
+    read, written = real_path(source), real_path(out)
+    if read.is_relative_to(written) or written.is_relative_to(read):
+        raise InputError(f"{out}: must be outside the download {source}, and not hold it; choose another folder.")
 
 
 def _plan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -79,6 +80,17 @@ def test_folders_of_freesurfer_are_aligned_to_the_atlas(tmp_path: Path, caplog: 
     np.testing.assert_allclose(alignment[:3, :3] @ centre + alignment[:3, 3], centre + np.array([12, -16, 20]), atol=2)
 
 
+def test_templates_that_freesurfer_adds_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    raw = downloads.freesurfer_ixi(tmp_path / "raw")
+    for template in ("fsaverage", "fsaverage5"):
+        (raw / template / "mri").mkdir(parents=True)
+    (raw / "fsaverage" / "mri" / "norm.mgz").touch()
+    with caplog.at_level("INFO"):
+        found = ixi.find(raw)
+    assert [subject.name for subject in found.subjects] == [*(f"IXI00{number}" for number in range(6)), "atlas"]
+    assert "IXI: fsaverage, fsaverage5 left out; templates of FreeSurfer are not subjects." in caplog.messages
+
+
 @pytest.mark.usefixtures("by_shift")
 def test_analyze_files_of_lpba40_are_placed_by_their_labels(tmp_path: Path) -> None:
     out = run("lpba40", downloads.lpba(tmp_path / "raw"), tmp_path / "out", spacing_mm=1.5, size=(28, 32, 28))
@@ -106,8 +118,12 @@ def test_files_of_lpba40_on_one_grid_are_only_cropped_and_padded(tmp_path: Path)
 @pytest.mark.parametrize("name", ["AbdomenCTCT", "OASIS"])
 def test_data_of_learn2reg_are_cropped(name: str, tmp_path: Path) -> None:
     raw = downloads.learn2reg(tmp_path / "raw", name)
+    labels = nib.load(raw / "labelsTr" / f"{name}_0005_0000.nii.gz")
+    mask = (np.asarray(labels.dataobj) == 2).astype(np.uint8)
+    downloads.write(raw / "masksTr" / f"{name}_0005_0000.nii.gz", mask, labels.affine)
     out = run("abdomen-ct" if name == "AbdomenCTCT" else "oasis", raw, tmp_path / "out", size=(32, 28, 24))
-    for kind in ("images", "labels"):
+    assert [path.name for path in (out / "masks").iterdir()] == [f"{name}_0005.nii.gz"]
+    for kind in ("images", "labels", "masks"):
         before = stored(raw / f"{kind}Tr" / f"{name}_0005_0000.nii.gz")
         after = nib.load(out / kind / f"{name}_0005.nii.gz")
         np.testing.assert_array_equal(np.asarray(after.dataobj), before[:, 2:30, 4:28])
@@ -235,6 +251,12 @@ def _without(path: str) -> Callable[[Path], None]:
             downloads.synapse,
             _without("RawData/Training/img/img0004.nii.gz"),
             r"img: has no image for .*label0004\.nii\.gz",
+        ),
+        (
+            "oasis",
+            partial(downloads.learn2reg, name="OASIS"),
+            lambda raw: downloads.write(raw / "masksTr" / "OASIS_0007_0000.nii.gz", np.ones(downloads.PHANTOM)),
+            r"imagesTr: has no image for .*masksTr.OASIS_0007_0000\.nii\.gz",
         ),
         (
             "abdomen-ct",

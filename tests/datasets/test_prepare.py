@@ -16,6 +16,7 @@ import pytest
 import sacb_bundle
 from sacb_bundle.commands import main
 from sacb_bundle.data import read_dataset
+from sacb_bundle.datasets import DATASETS
 from sacb_bundle.datasets.prepared_folder import PreparedFolder
 from sacb_bundle.errors import InputError
 from sacb_bundle.results.result_folder import lock
@@ -143,14 +144,28 @@ def test_what_is_prepared_is_never_mixed(raw: Path, tmp_path: Path) -> None:
 
 
 def test_folders_that_hold_other_files_are_left_alone(raw: Path, tmp_path: Path) -> None:
-    before = contents(raw)
-    with pytest.raises(InputError, match=r"raw: holds files, but no prepared\.json; prepare into a folder of its own"):
-        run("folder", raw, raw)
-    assert contents(raw) == before
+    other = downloads.images(tmp_path / "other", subjects=1)
+    before = contents(other)
+    with pytest.raises(
+        InputError, match=r"other: holds files, but no prepared\.json; prepare into a folder of its own"
+    ):
+        run("folder", raw, other)
+    assert contents(other) == before
     for content in ("[]", '{"settings": 3}', '{"settings": {}, "subjects": {"a": 1}}'):
-        (raw / "prepared.json").write_text(content)
+        (other / "prepared.json").write_text(content)
         with pytest.raises(InputError, match=r"prepared\.json: is no record of a preparation"):
-            run("folder", raw, raw)
+            run("folder", raw, other)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("out", ["raw", "raw/out", "raw/images/out", ".", "link/out"])
+def test_neither_folder_may_be_in_the_other(name: str, out: str, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (tmp_path / "link").symlink_to(raw)
+    with pytest.raises(InputError, match=r"must be outside the download .*raw, and not hold it; choose another folder"):
+        run(name, raw, tmp_path / out)
+    assert not any(raw.iterdir())
 
 
 def test_two_processes_do_not_prepare_into_one_folder(raw: Path, tmp_path: Path) -> None:
