@@ -18,6 +18,7 @@ from ..data import Template
 from ..errors import InputError
 from ..files import check_results, real_path
 from ..quality import motion
+from ..quality.trust import LARGEST_SCALE
 from ..spatial import Grid, Transform, Volume, averaged, check_same_grid, read_image, resample, result_dtype, thinned
 from . import DATASETS
 from .download import PARTS, Download, Subject
@@ -26,8 +27,8 @@ from .prepared_folder import DESCRIPTION, RECORD, PreparedFolder
 
 # Voxels along each axis of a label map that are looked at.
 _MOST_VOXELS_LOOKED_AT = 96
-# Shares of labelled voxels within the grid below this are mentioned.
-_WORTH_MENTIONING = 0.995
+# Shares of labelled voxels within the grid below the first are mentioned, and below the second doubtful.
+_WORTH_MENTIONING, _LEAST_INSIDE = 0.995, 0.9
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,10 @@ def prepare(
     how = "are aligned and share a grid" if plan.template is None else f"are aligned to {plan.template_name}"
     logger.info("%s, %s: %d subjects, which %s.", name, download.form, len(download.subjects), how)
     logger.info("grid: %s", plan.grid)
+    labelled = [subject for subject in download.subjects if "label" in subject.files]
+    if labelled and len(labelled) < len(download.subjects):
+        others = ", ".join(subject.name for subject in download.subjects if subject not in labelled)
+        logger.warning("No label map was found of %s.", others)
     kept = 0
     with folder.writing({"split": download.split} | dict(download.description)):
         for number, subject in enumerate(download.subjects, start=1):
@@ -100,7 +105,12 @@ def prepare(
             folder.add(subject.name, volumes, {"sources": hashes, **facts})
             logger.info("%d of %d: %s%s", number, len(download.subjects), subject.name, _in_words(facts, plan.grid))
     parts = ", ".join(f"{len(download.split[part])} {part}" for part in PARTS)
-    logger.info("%s: %d subjects (%s); %d were there.", out, len(download.subjects), parts, kept)
+    logger.info("%s: %d subjects (%s), %d of them kept from before.", out, len(download.subjects), parts, kept)
+    if doubtful := [name for name, facts in folder.record["subjects"].items() if _is_doubtful(facts, plan.grid)]:
+        logger.warning(
+            "Look at %s: the alignment scales by more than %.1f, or labels lie outside the grid.",
+            ", ".join(doubtful), LARGEST_SCALE,
+        )  # fmt: skip
 
 
 def _check_options(name: str, spacing_mm: float | None, size: Sequence[int] | None) -> None:
@@ -149,8 +159,8 @@ def _settings(name: str, download: Download, plan: _Plan) -> dict[str, Any]:
         "split": download.split,
         "template": plan.template_name,
         "alignment": "none" if plan.template is None else plan.template.initial,
-        "size": plan.grid.shape,
         "spacing": plan.grid.spacing,
+        "size": plan.grid.shape,
         "affine": plan.grid.affine.tolist(),
     }
 
@@ -186,6 +196,12 @@ def _label_facts(before: Volume, after: Volume, matrix: np.ndarray) -> dict[str,
         inside = after.grid.contains(Transform(np.linalg.inv(matrix)).map_points(places))
         facts["labels_inside"] = round(float(inside.mean()), 3)
     return facts
+
+
+def _is_doubtful(facts: Mapping[str, Any], grid: Grid) -> bool:
+    """Return whether a subject should be looked at, from the facts of the record."""
+    scale = motion(np.array(facts["alignment"]), grid)["scale"]
+    return bool(abs(np.log(scale)) > np.log(LARGEST_SCALE)) or facts.get("labels_inside", 1) < _LEAST_INSIDE
 
 
 def _in_words(facts: Mapping[str, Any], grid: Grid) -> str:

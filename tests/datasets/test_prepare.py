@@ -79,7 +79,7 @@ def test_a_stopped_preparation_continues(written: int, raw: Path, tmp_path: Path
     assert contents(out) == whole
     if written >= 2:
         assert {path: path.stat().st_mtime_ns for path in times} == times
-    assert f"{out}: 6 subjects (2 train, 2 val, 2 test); {written // 2} were there." in caplog.messages
+    assert f"{out}: 6 subjects (2 train, 2 val, 2 test), {written // 2} of them kept from before." in caplog.messages
 
 
 def test_a_repeated_preparation_changes_nothing(raw: Path, tmp_path: Path) -> None:
@@ -117,12 +117,22 @@ def test_the_record_says_what_was_done(raw: Path, tmp_path: Path, caplog: Any) -
     )
 
 
+def test_subjects_to_look_at_are_named_in_the_end(raw: Path, tmp_path: Path, caplog: Any) -> None:
+    (raw / "labels" / "s4.nii.gz").unlink()
+    for _ in range(2):  # also when all are kept from before
+        caplog.clear()
+        run("folder", raw, tmp_path / "out", size=(32, 32, 4))
+        assert "No label map was found of s4." in caplog.messages
+        assert caplog.messages[-1].startswith("Look at s0, s1, s2, s3, s5: the alignment scales by more than 1.8, or")
+
+
 def test_what_is_prepared_is_never_mixed(raw: Path, tmp_path: Path) -> None:
     out = run("folder", raw, tmp_path / "out")
     before = contents(out)
     template = raw / "images" / "s1.nii.gz"
     for options, message in (
-        ({"spacing_mm": 4.0}, r"was prepared with size \[32, 32, 32\], not \[16, 16, 16\]; choose another folder"),
+        ({"size": (16, 16, 16)}, r"was prepared with size \[32, 32, 32\], not \[16, 16, 16\]; choose another folder"),
+        ({"spacing_mm": 4.0}, r"was prepared with spacing \[2.0, 2.0, 2.0\], not \[4.0, 4.0, 4.0\]"),
         (
             {"spacing_mm": 4.0, "size": (32, 32, 32)},
             r"was prepared with spacing \[2.0, 2.0, 2.0\], not \[4.0, 4.0, 4.0\]",
