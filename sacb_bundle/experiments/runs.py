@@ -17,14 +17,13 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from ..data import PairFiles
+from ..data import PairFiles, image_files
 from ..engine.run_folder import STATE, WEIGHTS
 from ..engine.scores import COSTS, LEFT_OUT, PAIR_TABLE, SUMMARY
 from ..engine.workflow import Component, make_workflow, overlays_of, run_workflow
 from ..errors import InputError, reason_of
 from ..files import file_hash, read_json, read_or_empty, read_text, whole_file, write_json
 from ..networks import WeightsInfo, describe, info_path, read_info
-from ..spatial import volume_name
 from ..study import versions
 from ..study.fingerprint import described, scan_hash, settings_hash
 from ..tables import parse_table
@@ -132,13 +131,13 @@ class Runs:
             InputError: if the image of a pair is also for training.
         """
         atlas = self._training.get_parsed_content("atlas")
-        scored = _images_of(self.pairs, atlas)
-        if both := sorted(scored & _images_of(self._items("train"), atlas)):
+        scored = image_files(self.pairs, atlas)
+        if both := sorted(scored & image_files(self._items("train"), atlas)):
             raise InputError(
-                f"{self.dataset_dir}: {volume_name(both[0])} is both to train on and to score, and a network must not "
-                'be scored on its own training data; name other subjects as "test" under "split" in dataset.json.'
+                f"{self.dataset_dir}: {os.path.basename(both[0])} is both to train on and to score, and a network must "
+                'not be scored on its own training data; name other subjects as "test" under "split" in dataset.json.'
             )
-        if scored & _images_of(self._items("validate"), atlas):
+        if scored & image_files(self._items("validate"), atlas):
             logger.warning(
                 "The pairs are of validation subjects, which also choose the best weights of a training; name others "
                 'as "test" under "split" in dataset.json.'
@@ -253,12 +252,6 @@ def _content(items: Sequence[Mapping[str, str]]) -> str:
     """Tell subjects or pairs from others by the content of their files: their number, and a short hash."""
     hashes = [{key: path if key == "id" else scan_hash(path) for key, path in item.items()} for item in items]
     return f"{len(items)}, {settings_hash({'items': hashes})[:12]}"
-
-
-def _images_of(items: Sequence[Mapping[str, str]], atlas: str | None) -> set[str]:
-    """Return the paths of the images of subjects or pairs, without the atlas."""
-    paths = [item[key] for item in items for key in ("image", "moving", "fixed") if key in item]
-    return {os.path.realpath(path) for path in paths if volume_name(path) != atlas}
 
 
 def summary_of(folder: Path) -> dict[str, Any]:

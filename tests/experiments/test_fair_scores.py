@@ -141,7 +141,7 @@ def test_no_network_is_scored_on_its_own_training_data(
     for name in ("fixed_0", "moving_0", "moving_2"):
         for folder in ("images", "labels"):
             (own / folder / f"{name}.nii.gz").unlink()
-    message = r"own: fixed_1 is both to train on and to score.*; name other subjects as .test. under .split."
+    message = r"own: fixed_1.nii.gz is both to train on and to score.*; name other subjects as .test. under .split."
     with pytest.raises(InputError, match=message):
         Comparison(runs(own, tmp_path / "out", config), ["none", "tiny"], {}).run()
     with pytest.raises(InputError, match=message):
