@@ -18,6 +18,7 @@ from scripts.package_bundle import checked_atlas
 from tests.engine.workflows import ROOT
 
 ATLAS = ROOT / "atlas" / "phantom"
+DEFINITION = {"_target_": "os.mkdir", "path": "ran"}
 CODE = ["$__import__('os').mkdir('ran')", "@weights", "%/etc/passwd#x", " $1", "\t@a"]
 
 
@@ -34,6 +35,14 @@ def test_code_is_found_at_any_depth(wrap, code: str) -> None:
     check_plain_text({"a": ["b$", 1, None, Path(code)], 2: "x@y"}, "the data")
     with pytest.raises(InputError, match=r"the data: .* may not begin with"):
         check_plain_text(wrap(code), "the data")
+
+
+@pytest.mark.parametrize("wrap", [lambda item: item, lambda item: [1, [item]], lambda item: {"a": [item]}])
+@pytest.mark.parametrize("key", ["_target_", "_disabled_", "_requires_", "_mode_"])
+def test_definitions_of_objects_are_found_at_any_depth(wrap, key: str) -> None:
+    check_plain_text({"_private": 1, "target_": "_x_"}, "the data")
+    with pytest.raises(InputError, match=f"the data: the key '{key}' may not begin and end with an underscore"):
+        check_plain_text(wrap({key: "os.mkdir", "path": "ran"}), "the data")
 
 
 @pytest.mark.parametrize("code", CODE[:4])
@@ -54,10 +63,12 @@ def test_names_of_atlases(name: str, tmp_path: Path) -> None:
             read(folder)
 
 
-@pytest.mark.parametrize("request_", [{"atlas": CODE[0]}, {"device": CODE[0]}, {"x": [{"y": CODE[1]}]}, {CODE[2]: 1}])
+@pytest.mark.parametrize(
+    "request_", [{"atlas": CODE[0]}, {"device": CODE[0]}, {"x": [{"y": CODE[1]}]}, {CODE[2]: 1}, DEFINITION]
+)
 def test_requests_of_a_client(request_: dict) -> None:
     pair = AtlasPaird(ATLAS.parent, ROOT / "configs" / "metadata.json")
-    with pytest.raises(InputError, match=r"the request: .* may not begin with"):
+    with pytest.raises(InputError, match=r"the request: .* may not begin "):
         pair({"image": "/scan.nii.gz", **request_})
 
 
@@ -75,9 +86,11 @@ def test_options_of_verbs(code: str, study: Path) -> None:
         assert end.value.code == 2
 
 
-@pytest.mark.parametrize("option", [{"device": CODE[0]}, {"pairs": [{"id": CODE[0]}]}, {"labels": [CODE[1]]}])
+@pytest.mark.parametrize(
+    "option", [{"device": CODE[0]}, {"pairs": [{"id": CODE[0]}]}, {"labels": [CODE[1]]}, {"network_def": DEFINITION}]
+)
 def test_overrides_of_a_config(option: dict) -> None:
-    with pytest.raises(InputError, match="may not begin with"):
+    with pytest.raises(InputError, match="may not begin "):
         run_workflow("inference", "infer", **option)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from .compare import QUIET
-from .options import add_experiment_options, given, number, show_log, word
+from .options import add_experiment_options, given, interruptible, number, show_log, word
 
 RESULTS = (
     "OUTPUT holds the table (ablation.csv, .md) and a folder for each training. The same command continues; torchrun "
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
 
     vary = tuple((key, *map(parsed, values)) for key, *values in options.vary)
     rows = {"rows": tuple(options.rows or ())} if options.rows or vary else {}
-    try:
+    with interruptible("The same command continues."):
         run_workflow(
             "ablate",
             "train",
@@ -74,6 +73,3 @@ def run(options: argparse.Namespace) -> None:
             **rows,
             **given(options, "config", "max_epochs", "device"),
         )
-    except KeyboardInterrupt:
-        print("Interrupted. The same command continues.", file=sys.stderr)
-        raise SystemExit(130) from None

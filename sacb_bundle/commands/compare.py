@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from .options import add_experiment_options, file, given, show_log, word
+from .options import add_experiment_options, file, given, interruptible, show_log, word
 
 RESULTS = (
     "A network without weights is trained first. OUTPUT holds the table (comparison.csv, .md), a page with plots and "
@@ -62,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     show_log(QUIET)
     from ..engine.workflow import run_workflow
 
-    try:
+    with interruptible("The same command continues."):
         run_workflow(
             "compare",
             "infer",
@@ -72,9 +71,6 @@ def run(options: argparse.Namespace) -> None:
             weights=dict(options.weights),
             **given(options, "config", "max_epochs", "pairing", "device"),
         )
-    except KeyboardInterrupt:
-        print("Interrupted. The same command continues.", file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 def _weights_of_method(text: str) -> tuple[str, Path]:

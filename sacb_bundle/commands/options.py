@@ -9,6 +9,8 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +180,26 @@ def show_log(quiet: tuple[str, ...] = ()) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for module in quiet:
         logging.getLogger(f"sacb_bundle.{module}").setLevel(logging.ERROR)
+
+
+@contextmanager
+def interruptible(advice: str) -> Iterator[None]:
+    """End the process with one line, instead of a traceback, if the user interrupts it.
+
+    Args:
+        advice: sentence that says how to continue.
+
+    Yields:
+        None; the block of the `with` statement may be interrupted.
+
+    Raises:
+        SystemExit: with 130, if it is.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"Interrupted. {advice}", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:

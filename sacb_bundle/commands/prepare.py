@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ..datasets import DATASETS
-from .options import file, folder, given, show_log
+from .options import file, folder, given, interruptible, show_log
 
 RESULTS = (
     "OUT holds images/, labels/, dataset.json with the split, and prepared.json, which records what was done. A call "
@@ -56,8 +55,5 @@ def run(options: argparse.Namespace) -> None:
     chosen = given(options, "template", "spacing", "size")
     if "size" in chosen:
         chosen["size"] = tuple(chosen["size"])
-    try:
+    with interruptible("The same call continues."):
         run_workflow("prepare", "train", name=options.name, raw=options.raw, output_dir=options.output, **chosen)
-    except KeyboardInterrupt:
-        print("Interrupted. The same call continues.", file=sys.stderr)
-        raise SystemExit(130) from None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from .options import INITIAL, add_device, file, folder, given, number, show_log, word
+from .options import INITIAL, add_device, file, folder, given, interruptible, number, show_log, word
 
 RESULTS = (
     "It runs configs/train.json and writes into OUTPUT: the best weights (model.pt, with model.json, for --model of "
@@ -79,11 +78,8 @@ def run(options: argparse.Namespace) -> None:
 
         epochs = epochs_to_train(options.resume, options.output, None)
         names |= {} if epochs is None else {"max_epochs": epochs}
-    try:
+    with interruptible("Continue with --resume."):
         workflow = run_workflow("train", "train", overlays_of(options.config), **names)
-    except KeyboardInterrupt:
-        print("Interrupted. Continue with --resume.", file=sys.stderr)
-        raise SystemExit(130) from None
     best_weights = workflow.parser.get_parsed_content("save_best")
     if best := best_weights.best:
         print(

@@ -18,7 +18,7 @@ from .data_list import read_data_list
 from .dataset_folder import DatasetFolder, labels_to_score, read_dataset
 from .epoch_sampler import EpochSampler
 from .folder_pairs import atlas_pairs, pairs_by_name, study_pairs
-from .pairs import PairFiles, list_pairs, pair_indices, training_data
+from .pairs import PairFiles, image_files, list_pairs, pair_indices, training_data
 from .phantom import phantom_images, phantom_pair
 from .template import Template
 
@@ -39,6 +39,7 @@ __all__ = [
     "check_training_labels",
     "has_labels",
     "has_masks",
+    "image_files",
     "label_values",
     "labels_to_score",
     "labels_to_validate",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 
 from ..errors import InputError
+from ..spatial import volume_name
 from .data_list import named, read_data_list
 from .dataset_folder import DatasetFolder, default_split, read_dataset
 
@@ -114,3 +117,17 @@ def subject_pair(moving: dict[str, str], fixed: dict[str, str]) -> PairFiles:
     for role, subject in (("moving", moving), ("fixed", fixed)):
         pair |= {f"{role}_{IN_PAIR[key]}": path for key, path in subject.items() if key in IN_PAIR}
     return pair
+
+
+def image_files(items: Sequence[Mapping[str, str]], atlas: str | None = None) -> set[str]:
+    """Return the files of the images of subjects or pairs.
+
+    Args:
+        items: subjects or pairs.
+        atlas: name of a subject to leave out; None for none.
+
+    Returns:
+        The paths, without links.
+    """
+    paths = [item[key] for item in items for key in ("image", "moving", "fixed") if key in item]
+    return {os.path.realpath(path) for path in paths if volume_name(path) != atlas}

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 FIELD_SCORES = ["folding_percent", "ndv_percent", "sd_log_jacobian"]
 IMAGE_SCORES = ["similarity_before", "similarity_after"]
 COSTS = ["seconds", "peak_megabytes"]
+# Key of the summary with the reason each pair is left out, by its id.
+LEFT_OUT = "pairs_left_out"
 TABLE, PAIR_TABLE, SUMMARY = "metrics.csv", "pairs.csv", "metrics.json"
 PAIR_SCORES = [*LABEL_SCORES, *FIELD_SCORES, *IMAGE_SCORES]
 
@@ -118,7 +120,7 @@ class EvaluationTables:
         write_csv(self.output_dir / TABLE, ["pair", "label", *LABEL_SCORES, *FIELD_SCORES], rows)
         of_pairs = [{"pair": pair} | _scores_of_pair(scores) | self.costs[pair] for pair, scores in scored.items()]
         write_csv(self.output_dir / PAIR_TABLE, ["pair", *PAIR_SCORES, *COSTS], of_pairs)
-        summary = _counts(list(scored.values())) | {"pairs_left_out": self.left_out}
+        summary = _counts(list(scored.values())) | {LEFT_OUT: self.left_out}
         means = {}
         for name in PAIR_SCORES:
             summary[name] = mean_and_std([row[name] for row in of_pairs if row[name] is not None])

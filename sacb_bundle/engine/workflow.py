@@ -24,6 +24,25 @@ _OPTIONS = {
 }
 
 
+class Component(dict[str, Any]):
+    """Definition of an object that a config makes, as the value of an option.
+
+    Other options may not define objects, since their values come from others.
+
+    Args:
+        target: class or function that makes the object, such as "sacb_bundle.networks.build_network".
+        arguments: its arguments, in which no object is defined.
+
+    Raises:
+        InputError: if an argument would be taken for code.
+    """
+
+    def __init__(self, target: str, **arguments: Any) -> None:
+        for name, value in arguments.items():
+            check_plain_text(value, name)
+        super().__init__(_target_=target, **arguments)
+
+
 def run_workflow(config: str, kind: str, overlays: tuple[str, ...] = (), /, **options: Any) -> ConfigWorkflow:
     """Run a config with options.
 
@@ -72,7 +91,10 @@ def make_workflow(config: str, kind: str, overlays: tuple[str, ...] = (), /, **o
         InputError: if the config is missing, an overlay does not fit it, or an option would be taken for code.
     """
     for key, value in options.items():
-        check_plain_text(value, key)
+        if isinstance(value, Component):
+            options[key] = dict(value)  # MONAI copies a dictionary by its class
+        else:
+            check_plain_text(value, key)
     path = bundle_root() / "configs" / f"{config}.json"
     if not path.is_file():
         raise InputError(f"{path}: no such file; the installation is incomplete.")

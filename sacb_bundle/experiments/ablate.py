@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..engine.scores import LEFT_OUT
 from ..engine.training_cost import PEAK_MEGABYTES, STEP_SECONDS
 from ..engine.workflow import make_workflow
 from ..errors import InputError
 from ..files import check_results, make_folder, read_or_empty
 from ..metrics import mean_and_std
-from ..networks import describe, read_info
 from ..results.result_folder import lock
 from ..study.part import Part
 from .folder import LOCK, WAIT_S, claim_folder
-from .runs import COST, RECORD, SCORES, TRAINING, Runs, summary_of
+from .runs import COST, RECORD, SCORES, TRAINING, Runs, summary_of, warn_of_pairs
 from .tables import SCORE_COLUMNS, Column, Row, write_tables
 from .variants import Variant, check_variants, folder_name, variants_of
 
@@ -46,13 +46,22 @@ class Ablation:
         rows: names of the paper's tables, see `sacb_bundle.experiments.variants.TABLES`.
         vary: lists of a key of train.json and its values.
         seeds: seeds of the trainings.
+
+    Raises:
+        InputError: as in `variants_of`, or if seeds are not different whole numbers of at least 0.
     """
 
     def __init__(self, runs: Runs, rows: Sequence[str], vary: Sequence[Sequence[Any]], seeds: Sequence[int]) -> None:
         self.runs = runs
         self.variants = variants_of(rows, vary)
-        if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds) or len(set(seeds)) < len(seeds):
-            raise InputError(f"seeds is {list(seeds)}; it must be a list of different whole numbers of at least 0.")
+        if (
+            not isinstance(seeds, (list, tuple))
+            or not seeds
+            or not all(type(seed) is int and seed >= 0 for seed in seeds)
+        ):
+            raise InputError(f"seeds is {seeds!r}; it must be a list of whole numbers of at least 0, such as [0, 1].")
+        if len(set(seeds)) < len(seeds):
+            raise InputError(f"seeds is {seeds!r}; a seed is there twice.")
         self.seeds = seeds
 
     def run(self) -> list[Row]:
@@ -67,7 +76,8 @@ class Ablation:
         folder = self.runs.output_dir
         names = self.folders()
         check_results([folder / f"{NAME}{ending}" for ending in (".csv", ".md")], [])
-        claim_folder(folder, self.runs.settings, [])
+        self.runs.check_held_out()
+        claim_folder(folder, self.runs.settings)
         trainings = {
             (name, seed): variant for name, variant in zip(names, self.variants, strict=True) for seed in self.seeds
         }
@@ -75,7 +85,9 @@ class Ablation:
         for (name, seed), variant in list(trainings.items())[part.rank :: part.size]:
             self._finish(folder / name / f"seed-{seed}", variant, seed)
             self._write_tables(names)
-        return self._write_tables(names)
+        rows = self._write_tables(names)
+        warn_of_pairs({f"{row['key']} {row['value']}": row for row in rows})
+        return rows
 
     def folders(self) -> list[str]:
         """Return the name of the folder of each variant; variants with the same network share one.
@@ -90,11 +102,10 @@ class Ablation:
         """
         training = make_workflow("train", "train", self.runs.overlays).parser
         check_variants(self.variants, training.get())
-        own = describe(training.get_parsed_content("network_def"))
+        own = self.runs.network()
         names = []
         for variant in self.variants:
-            changed = make_workflow("train", "train", self.runs.overlays, **variant.changes).parser
-            network = describe(changed.get_parsed_content("network_def"))
+            network = self.runs.network(**variant.changes)
             changes = {key: value for key, value in network.items() if own.get(key) != value}
             names.append(folder_name(changes if variant.is_of_network else variant.changes))
         return names
@@ -109,9 +120,7 @@ class Ablation:
         taken = lock(folder / LOCK)
         try:
             weights = self.runs.train(folder, seed=seed, **variant.changes)
-            kept = self.runs.score(
-                folder, weights, refine=0, spacing=read_info(weights).spacing_mm, **variant.of_evaluation
-            )
+            kept = self.runs.score(folder, weights, refine=0, **variant.of_evaluation)
         except InputError as error:
             raise InputError(f"{variant.key} {variant.text}: {error}") from error
         finally:
@@ -165,6 +174,7 @@ def _row_of(variant: Variant, folders: Sequence[Path]) -> Row:
     return row | {
         "parameters_millions": summaries[0]["parameters_millions"],
         "pairs": sum(summary["pairs"] for summary in summaries),
+        LEFT_OUT: sorted({pair for summary in summaries for pair in summary[LEFT_OUT]}),
         "step_seconds": mean_and_std([cost[STEP_SECONDS] for cost in costs if STEP_SECONDS in cost])["mean"],
         "peak_megabytes": max(memory, default=None),
     }

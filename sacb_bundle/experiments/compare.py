@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.run_folder import WEIGHTS
+from ..engine.workflow import Component
 from ..errors import InputError
 from ..files import check_results, file_hash
-from ..networks import NETWORKS, read_info
+from ..networks import NETWORKS, describe, network_for
 from ..results.result_folder import lock
+from ..study.fingerprint import described
 from .folder import LOCK, WAIT_S, claim_folder
-from .methods import METHODS, REFINED, Method, base_name, methods_of
+from .methods import Method, base_name, methods_of
 from .page import PAGE, PLOT, write_comparison_page
-from .runs import Runs, summary_of
+from .runs import Runs, summary_of, warn_of_pairs
 from .tables import SCORE_COLUMNS, Column, Row, write_tables
 
 NAME = "comparison"
@@ -39,11 +41,19 @@ class Comparison:
         runs: trainings and evaluations on the data set.
         methods: names of the methods, see `methods_of`.
         weights: path of the weights of a trained network by the name of the method; others are trained.
+
+    Raises:
+        InputError: as in `methods_of`, or if weights are not such paths.
     """
 
     def __init__(self, runs: Runs, methods: Sequence[str], weights: Mapping[str, str | Path]) -> None:
         self.runs = runs
         self.methods = methods_of(methods)
+        if not isinstance(weights, Mapping) or not all(isinstance(path, (str, Path)) for path in weights.values()):
+            raise InputError(
+                f"weights is {weights!r}; it must give the path of the weights by the name of the method, such as "
+                "{'sacb-net': 'model.pt'}."
+            )
         self.weights = {name: Path(path) for name, path in weights.items()}
         self.left_out: dict[str, str] = {}
 
@@ -82,7 +92,8 @@ class Comparison:
         if not rows:
             raise InputError(f"No method is left to compare: {'; '.join(self.left_out.values())}.")
         write_tables(folder / NAME, COLUMNS, rows)
-        write_comparison_page(folder, self._drawn, self.runs.dataset_dir, COLUMNS, rows, self.left_out)
+        notes = [*self.left_out.values(), *warn_of_pairs({row["method"]: row for row in rows})]
+        write_comparison_page(folder, self._drawn, self.runs.dataset_dir, COLUMNS, rows, notes)
         logger.info("comparison written to %s", folder / PAGE)
         return rows
 
@@ -92,24 +103,52 @@ class Comparison:
         Raises:
             InputError: as in `run`.
         """
-        for name, method in self.methods.items():
-            network = (method.trained or {}).get("name", "SACBNet")
-            if network not in NETWORKS:
-                raise InputError(
-                    f"{name}: there is no network {network}; the known networks are {', '.join(NETWORKS)}."
-                )
-        for name, path in self.weights.items():
-            trained = METHODS[name].trained if name in map(base_name, self.methods) else None
-            if trained is None:
+        descriptions = {base_name(name): method.trained for name, method in self.methods.items()}
+        trained = {name: description for name, description in descriptions.items() if description is not None}
+        for name in self.weights:
+            if name not in trained:
                 raise InputError(f"weights are given for {name!r}, which is none of the trained networks to compare.")
-            network, expected = read_info(path).network["name"], trained.get("name")
-            if expected and network != expected:
-                raise InputError(f"{path}: holds weights of {network}, but {name} needs those of {expected}.")
-            file_hash(path)
-        own = [f"{NAME}.csv", f"{NAME}.md", PAGE, PLOT]
-        check_results([self.runs.output_dir / file for file in own], [])
-        names = [*METHODS, *(name + REFINED for name in METHODS)]
-        claim_folder(self.runs.output_dir, self.runs.settings, names)
+        for name, description in trained.items():
+            self._check_network(name, description)
+        if trained.keys() - self.weights:
+            self.runs.check_held_out()
+        results = [f"{NAME}.csv", f"{NAME}.md", PAGE, PLOT]
+        check_results([self.runs.output_dir / file for file in results], [])
+        claim_folder(self.runs.output_dir, self.runs.settings)
+
+    def _check_network(self, name: str, description: Mapping[str, Any]) -> None:
+        """Check the network of a method, and that weights that are given, or there already, are of the same network.
+
+        Weights that were trained here agree in all options, others in those that the method names.
+
+        Args:
+            name: name of the method.
+            description: description of its network, see `Method.trained`.
+
+        Raises:
+            InputError: if the network cannot be built, or the weights are of another one or cannot be read.
+        """
+        if (wanted := description.get("name", "SACBNet")) not in NETWORKS:
+            raise InputError(f"{name}: there is no network {wanted}; the known networks are {', '.join(NETWORKS)}.")
+        expected = self.runs.network(**_changes(description))
+        path = self.weights.get(name, self.runs.output_dir / name / WEIGHTS)
+        if name in self.weights:
+            expected = {key: value for key, value in expected.items() if key in ("name", *description)}
+        elif not path.is_file():
+            return
+        network: Any = network_for(path)
+        found = described(describe(network))
+        file_hash(path)
+        remedy = "" if name in self.weights else "; choose another output"
+        if found["name"] != expected["name"]:
+            raise InputError(
+                f"{path}: holds weights of {found['name']}, but {name} needs those of {expected['name']}{remedy}."
+            )
+        for key, value in expected.items():
+            if found[key] != value:
+                raise InputError(
+                    f"{path}: holds weights with {key} {found[key]}, but {name} needs {key} {value}{remedy}."
+                )
 
     def _leave_out(self, name: str, reason: str) -> None:
         """Leave a method out, and log the reason."""
@@ -128,7 +167,7 @@ class Comparison:
         weights = None
         try:
             if method.trained is None:
-                options["network_def"] = {"_target_": method.untrained}
+                options["network_def"] = Component(method.untrained)
             else:
                 weights = self.weights.get(base_name(name)) or self._train(base_name(name), method)
             return self.runs.score(folder / name, weights, **options)
@@ -137,16 +176,17 @@ class Comparison:
 
     def _train(self, name: str, method: Method) -> Path:
         """Train the network of a method unless its weights are there, and return their path."""
-        changes: dict[str, Any] = {}
-        if method.trained:
-            changes["network_def"] = {
-                "_target_": "sacb_bundle.networks.build_network",
-                "description": dict(method.trained),
-            }
         folder = self.runs.output_dir / name
         if not (folder / WEIGHTS).is_file():
             logger.info("%s: training into %s", name, folder)
-        return self.runs.train(folder, **changes)
+        return self.runs.train(folder, **_changes(method.trained or {}))
+
+
+def _changes(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of train.json for a network; none for that of the config."""
+    if not description:
+        return {}
+    return {"network_def": Component("sacb_bundle.networks.build_network", description=dict(description))}
 
 
 def _in_words(row: Row) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +16,33 @@ SETTINGS, LOCK = "settings.json", ".lock"
 WAIT_S = 60
 
 
-def claim_folder(folder: Path, settings: Mapping[str, Any], own: Collection[str]) -> None:
+def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     """Make the folder of an experiment, or check that an earlier experiment there had the same settings.
 
     Args:
         folder: folder of the results.
         settings: settings of the experiment, of JSON types.
-        own: names of files and folders that may be there before the experiment.
 
     Raises:
-        InputError: if the folder holds results of other settings or other files, or cannot be written to.
+        InputError: if the folder holds results of other settings, or files without settings, or cannot be written to.
     """
     make_folder(folder)
     taken = lock(folder / LOCK, WAIT_S)
     try:
-        _check_settings(folder, settings, {*own, LOCK})
+        _check_settings(folder, settings)
         write_json(dict(settings), folder / SETTINGS)
     finally:
         taken.release()
 
 
-def _check_settings(folder: Path, settings: Mapping[str, Any], own: Collection[str]) -> None:
-    """Raise an InputError if the folder holds results of other settings, or other files than its own."""
+def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Raise an InputError if the folder holds results of other settings, or files without settings."""
     path = folder / SETTINGS
     if not path.is_file():
-        if strangers := sorted(set(os.listdir(folder)) - set(own)):
-            raise InputError(f"{folder}: holds other files, such as {strangers[0]}; choose an empty folder.")
+        if strangers := sorted(set(os.listdir(folder)) - {LOCK}):
+            raise InputError(
+                f"{folder}: holds other files, such as {strangers[0]}, but no {SETTINGS}; choose an empty folder."
+            )
         return
     earlier = read_json(path)
     if not isinstance(earlier, dict):

@@ -71,7 +71,7 @@ def methods_of(names: Sequence[str]) -> dict[str, Method]:
     Raises:
         InputError: if there is no name, or a method is unknown; lists the known ones.
     """
-    if isinstance(names, str) or not names:
+    if not isinstance(names, (list, tuple)) or not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"methods is {names!r}; it must be a list of at least one of {', '.join(METHODS)}.")
     methods = {}
     for name in names:

@@ -32,7 +32,7 @@ def write_comparison_page(
     dataset_dir: Path,
     columns: Sequence[Column],
     rows: Sequence[Row],
-    left_out: Mapping[str, str],
+    notes: Sequence[str],
 ) -> None:
     """Write the plot of the labels, if there are labels, and the page.
 
@@ -42,7 +42,7 @@ def write_comparison_page(
         dataset_dir: folder of the data set, whose name is the title.
         columns: columns of the table.
         rows: rows of the table, one for each method.
-        left_out: reason each method is left out, by its name.
+        notes: what a reader of the table must know, such as why a method is left out.
 
     Raises:
         InputError: if a file cannot be read or written.
@@ -61,7 +61,7 @@ def write_comparison_page(
         "written": datetime.now().strftime("%Y-%m-%d %H:%M"),
         "columns": filled(columns, rows),
         "rows": rows,
-        "left_out": list(left_out.values()),
+        "notes": notes,
         "plot": data_url(plot, "image/png") if plot else "",
         "fixed": _picture(last / "fixed.png"),
         "moving": _picture(last / "moving.png"),

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
+import os
 import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from monai.bundle import ConfigParser
 
-from ..data import PairFiles
-from ..engine import data_names
+from ..data import PairFiles, image_files
 from ..engine.run_folder import STATE, WEIGHTS
-from ..engine.scores import COSTS, PAIR_TABLE, SUMMARY
-from ..engine.workflow import make_workflow, overlays_of, run_workflow
-from ..errors import InputError
+from ..engine.scores import COSTS, LEFT_OUT, PAIR_TABLE, SUMMARY
+from ..engine.workflow import Component, make_workflow, overlays_of, run_workflow
+from ..errors import InputError, reason_of
 from ..files import file_hash, read_json, read_or_empty, read_text, whole_file, write_json
-from ..networks import info_path
+from ..networks import WeightsInfo, describe, info_path, read_info
 from ..study import versions
-from ..study.fingerprint import input_hashes, settings_hash
+from ..study.fingerprint import described, scan_hash, settings_hash
 from ..tables import parse_table
 
 TRAINING, RECORD = "training", "scored.json"
@@ -35,6 +39,7 @@ SCORES = {
     "folding_percent": "folding_percent",
     "sd_log_jacobian": "sd_log_jacobian",
 }
+logger = logging.getLogger(__name__)
 
 
 class Runs:
@@ -80,8 +85,7 @@ class Runs:
         Raises:
             InputError: if there is none.
         """
-        workflow = make_workflow("evaluate", "infer", self.overlays, **self._of_evaluation)
-        pairs: list[PairFiles] = workflow.parser.get_parsed_content("pairs")
+        pairs: list[PairFiles] = self._evaluation.get_parsed_content("pairs")
         if not pairs:
             raise InputError(
                 f"{self.dataset_dir}: there is no pair to score; it takes two test or validation subjects."
@@ -91,20 +95,80 @@ class Runs:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Settings that all results share, of JSON types."""
-        training = make_workflow("train", "train", self.overlays, dataset_dir=self.dataset_dir).parser
         return {
-            "training_data": data_names(training.get_parsed_content("train#dataset#data")),
-            "test_pairs": f"{len(self.pairs)}, {self._hash_of_pairs()[:12]}",
+            "training_data": _content(self._items("train")),
+            "validation_data": _content(self._items("validate")),
+            "test_pairs": _content(self.pairs),
+            "labels": self._evaluation.get_parsed_content("labels"),
             "config": read_json(Path(self.overlays[0])) if self.overlays else {},
             "max_epochs": self.max_epochs,
-            "spacing": training.get_parsed_content("trained_spacing"),
+            "spacing": self._training.get_parsed_content("trained_spacing"),
             "device": torch.device(self.device).type,
             **versions(),
         }
 
-    def _hash_of_pairs(self) -> str:
-        """Return a hash of the content of all pairs."""
-        return settings_hash({pair["id"]: input_hashes(pair) for pair in self.pairs})
+    @cached_property
+    def _training(self) -> ConfigParser:
+        """The config of the trainings."""
+        return make_workflow("train", "train", self.overlays, dataset_dir=self.dataset_dir).parser
+
+    @cached_property
+    def _evaluation(self) -> ConfigParser:
+        """The config of the evaluations."""
+        return make_workflow("evaluate", "infer", self.overlays, **self._of_evaluation).parser
+
+    def _items(self, part: str) -> list[dict[str, str]]:
+        """Return the subjects or pairs to "train" on, or to "validate" on."""
+        items: list[dict[str, str]] = self._training.get_parsed_content(f"{part}#dataset#data")
+        return items
+
+    def check_held_out(self) -> None:
+        """Check that the pairs to score are of no training subjects, and warn if they are of validation subjects.
+
+        An atlas, to which all subjects are registered, is none of them.
+
+        Raises:
+            InputError: if the image of a pair is also for training.
+        """
+        atlas = self._training.get_parsed_content("atlas")
+        scored = image_files(self.pairs, atlas)
+        if both := sorted(scored & image_files(self._items("train"), atlas)):
+            raise InputError(
+                f"{self.dataset_dir}: {os.path.basename(both[0])} is both to train on and to score, and a network must "
+                'not be scored on its own training data; name other subjects as "test" under "split" in dataset.json.'
+            )
+        if scored & image_files(self._items("validate"), atlas):
+            logger.warning(
+                "The pairs are of validation subjects, which also choose the best weights of a training; name others "
+                'as "test" under "split" in dataset.json.'
+            )
+
+    def network(self, **changes: Any) -> dict[str, Any]:
+        """Build the network of a training, and describe it.
+
+        Args:
+            changes: keys of train.json and their values.
+
+        Returns:
+            The description, see `sacb_bundle.networks.describe`, of JSON types.
+
+        Raises:
+            InputError: if the network cannot be built, or has no options.
+        """
+        workflow = make_workflow("train", "train", self.overlays, dataset_dir=self.dataset_dir, **changes)
+        try:
+            network = workflow.parser.get_parsed_content("network_def")
+        except Exception as error:  # MONAI wraps an InputError in its own
+            reason = reason_of(error)
+            if reason is None:
+                raise
+            raise reason from error
+        if not isinstance(getattr(network, "options", None), dict):
+            raise InputError(
+                f"network_def makes {network!r:.80}; it must make a network with the attribute options, see "
+                "sacb_bundle.networks.RegistrationNetwork."
+            )
+        return dict(described(describe(network)))
 
     @property
     def _of_evaluation(self) -> dict[str, Any]:
@@ -138,7 +202,9 @@ class Runs:
         return weights
 
     def score(self, folder: Path, weights: Path | None, **changes: Any) -> bool:
-        """Score a network on the pairs, unless its scores are there.
+        """Score a network on the pairs, unless the scores of all of them are there.
+
+        Each network works at the spacing that its weights were trained at, others at that of the training.
 
         Args:
             folder: folder of the scores.
@@ -146,18 +212,21 @@ class Runs:
             changes: keys of evaluate.json and their values.
 
         Returns:
-            Whether the scores were there already, from the same weights and changes.
+            Whether the scores of all pairs were there already, from the same weights and changes.
 
         Raises:
             InputError: as in `run_workflow`.
         """
+        info = None if weights is None else read_info(weights)
         settings = json.loads(json.dumps(changes)) | {"weights": None if weights is None else file_hash(weights)}
-        if read_or_empty(folder / RECORD, dict).get("settings") == settings:
+        settings |= {"info": None if info is None else asdict(info)}
+        is_current = read_or_empty(folder / RECORD, dict).get("settings") == settings
+        if is_current and not read_or_empty(folder / SUMMARY, dict).get(LEFT_OUT):
             return True
         (folder / RECORD).unlink(missing_ok=True)
         options: dict[str, Any] = {"output_dir": folder, "device": self.device, "jobs": self.jobs}
-        options |= {"spacing": self.settings["spacing"], "cache_dir": self.output_dir / "alignments"}
-        options |= self._without_weights() if weights is None else _with_weights(weights)
+        options |= {"cache_dir": self.output_dir / "alignments"}
+        options |= self._without_weights() if weights is None or info is None else _with_weights(weights, info)
         workflow = run_workflow("evaluate", "infer", self.overlays, **self._of_evaluation | options | changes)
         network = workflow.parser.get_parsed_content("network_def")
         parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -168,18 +237,21 @@ class Runs:
 
     def _without_weights(self) -> dict[str, Any]:
         """Return the options of evaluate.json for a network without weights, which runs on the CPU."""
-        info = {
-            "_target_": "sacb_bundle.networks.WeightsInfo",
-            "spacing_mm": self.settings["spacing"],
-            "modality": "auto",
-        }
-        return {"weights": info, "loaded": None, "device": "cpu"}
+        spacing = self.settings["spacing"]
+        info = Component("sacb_bundle.networks.WeightsInfo", spacing_mm=spacing, modality="auto")
+        return {"weights": info, "loaded": None, "device": "cpu", "spacing": spacing}
 
 
-def _with_weights(weights: Path) -> dict[str, Any]:
+def _with_weights(weights: Path, info: WeightsInfo) -> dict[str, Any]:
     """Return the options of evaluate.json for weights, whose network a config of the training may not change."""
-    network = {"_target_": "sacb_bundle.networks.network_for", "weights": weights}
-    return {"checkpoint": weights, "network_def": network}
+    network = Component("sacb_bundle.networks.network_for", weights=weights)
+    return {"checkpoint": weights, "network_def": network, "spacing": info.spacing_mm}
+
+
+def _content(items: Sequence[Mapping[str, str]]) -> str:
+    """Tell subjects or pairs from others by the content of their files: their number, and a short hash."""
+    hashes = [{key: path if key == "id" else scan_hash(path) for key, path in item.items()} for item in items]
+    return f"{len(items)}, {settings_hash({'items': hashes})[:12]}"
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
@@ -190,15 +262,15 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
     Returns:
         Means ("dice" and others of `SCORES`) and standard deviations ("dice_std") over the pairs; "pairs", how many
-        there are; "seconds", the median over the pairs; "peak_megabytes", the most of a pair; and
-        "parameters_millions" of the network.
+        there are; "pairs_left_out", the ids of others; "seconds", the median over the pairs; "peak_megabytes", the most
+        of a pair; and "parameters_millions" of the network.
 
     Raises:
         InputError: if the files cannot be read.
     """
     summary, path = read_json(folder / SUMMARY), folder / PAIR_TABLE
     pairs = [cells for _, cells in parse_table(read_text(path), COSTS, path).rows]
-    row: dict[str, Any] = {"pairs": summary["pairs"]}
+    row: dict[str, Any] = {"pairs": summary["pairs"], LEFT_OUT: sorted(summary[LEFT_OUT])}
     for key, score in SCORES.items():
         row |= {key: summary[score]["mean"], f"{key}_std": summary[score]["std"]}
     memory = [float(cells["peak_megabytes"]) for cells in pairs if cells["peak_megabytes"]]
@@ -207,3 +279,20 @@ def summary_of(folder: Path) -> dict[str, Any]:
         "peak_megabytes": max(memory, default=None),
         "parameters_millions": read_json(folder / RECORD)["parameters"] / 1e6 or None,
     }
+
+
+def warn_of_pairs(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Warn if the rows of a table are means over different pairs, since some pairs were left out.
+
+    Args:
+        rows: "pairs" and "pairs_left_out" of each row, see `summary_of`, by its name.
+
+    Returns:
+        The warning, which is also logged; nothing if all rows have the same pairs.
+    """
+    if len({tuple(row[LEFT_OUT]) for row in rows.values()}) < 2:
+        return []
+    numbers = ", ".join(f"{name} has {row['pairs']}" for name, row in rows.items())
+    note = f"The means are not over the same pairs, since some were left out: {numbers}. The same command retries them."
+    logger.warning("%s", note)
+    return [note]

@@ -76,9 +76,16 @@ def variants_of(rows: Sequence[str], vary: Sequence[Sequence[Any]]) -> list[Vari
         The variants, in this order.
 
     Raises:
-        InputError: if there is none, a table is unknown, a key has no value or the same one twice, or a value would be
-            taken for code.
+        InputError: if there is none, rows or vary are not such lists, a table is unknown, a key has no value or the
+            same one twice, or a value would be taken for code.
     """
+    if not isinstance(rows, (list, tuple)):
+        raise InputError(f"rows is {rows!r}; it must be a list of tables, such as ['table3'].")
+    if not isinstance(vary, (list, tuple)) or not all(isinstance(entry, (list, tuple)) and entry for entry in vary):
+        raise InputError(
+            f"vary is {vary!r}; it must be a list with a list for each key of train.json, which holds the key and its "
+            "values, such as [['network_def#num_clusters', 5, 7]]."
+        )
     groups: list[tuple[str, str, Sequence[Any]]] = []
     for name in rows:
         if name not in TABLES:
@@ -91,7 +98,7 @@ def variants_of(rows: Sequence[str], vary: Sequence[Sequence[Any]]) -> list[Vari
         groups.append((key, key, values))
     variants = [Variant(group, key, value) for group, key, values in groups for value in values]
     for variant in variants:
-        check_plain_text([variant.key, variant.value], variant.key)
+        check_plain_text([dict.fromkeys(variant.key.split("#")), variant.value], variant.key)
     for place, variant in enumerate(variants):
         if variant in variants[:place]:
             raise InputError(f"{variant.key} {variant.text} is given twice.")

@@ -107,6 +107,9 @@ def test_rows_with_the_same_network_are_trained_once(study: Path, tmp_path: Path
         (("output_dir", "elsewhere"), "output_dir cannot be varied, since an ablation sets it itself."),
         (("seed", 1), "seed cannot be varied"),
         (("modality", "$exit()"), "modality: '$exit()' may not begin with $, @ or %."),
+        (("network_def", {"_target_": "os.mkdir", "path": "ran"}), "the key '_target_' may not begin and end with"),
+        (("network_def#_target_", "os.mkdir"), "the key '_target_' may not begin and end with"),
+        (("network_def", 5), "network_def makes 5; it must make a network with the attribute options"),
         (("network_def#width",), "vary needs a key of train.json and its values"),
     ],
 )
@@ -124,9 +127,25 @@ def test_wrong_rows_and_seeds_are_refused(study: Path, tmp_path: Path) -> None:
         variants_of(["table5"], [])
     with pytest.raises(InputError, match="There is nothing to vary"):
         variants_of([], [])
-    for seeds in ([], [0, 0], [-1]):
-        with pytest.raises(InputError, match="it must be a list of different whole numbers"):
-            Ablation(runs(study, tmp_path / "out"), ["table3"], [], seeds)
+    with pytest.raises(InputError, match=r"seeds is \[0, 0\]; a seed is there twice."):
+        Ablation(runs(study, tmp_path / "out"), ["table3"], [], [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": 3}, "seeds is 3; it must be a list of whole numbers of at least 0, such as [0, 1]."),
+        ({"seeds": []}, "seeds is []; it must be a list"),
+        ({"seeds": [-1]}, "seeds is [-1]; it must be a list"),
+        ({"rows": "table3"}, "rows is 'table3'; it must be a list of tables, such as ['table3']."),
+        ({"vary": ["network_def#num_clusters", 5, 7]}, "such as [['network_def#num_clusters', 5, 7]]."),
+        ({"vary": [[]]}, "such as [['network_def#num_clusters', 5, 7]]."),
+    ],
+)
+def test_values_of_other_types_are_refused(options: dict, message: str, study: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        Ablation(runs(study, tmp_path / "out"), **{"rows": ["table3"], "vary": [], "seeds": [0]} | options)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -136,11 +136,13 @@ def test_results_of_other_settings_are_not_mixed(study: Path, config: str, compa
     other = Path(shutil.copytree(study, tmp_path / "other"))
     image = nib.load(other / "images" / "moving_2.nii.gz")
     write(other / "images" / "moving_2.nii.gz", np.asarray(image.dataobj)[::-1].copy())
-    with pytest.raises(InputError, match=r"other settings \(test_pairs 2, \w+ → 2, \w+\)"):
+    with pytest.raises(InputError, match=r"other settings \(test_pairs 2, \w+ → 2, \w+; validation_data 2, "):
         Comparison(runs(other, compared, config), ["none"], {}).run()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").touch()
-    with pytest.raises(InputError, match=r"full: holds other files, such as thesis.txt; choose an empty folder"):
+    with pytest.raises(
+        InputError, match=r"full: holds other files, such as thesis.txt, but no settings.json; choose an empty folder"
+    ):
         Comparison(runs(study, tmp_path / "full", config), ["none"], {}).run()
 
 
@@ -192,9 +194,7 @@ def test_an_unknown_network_is_refused(
     study: Path, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(METHODS, "other", Method(trained={"name": "OtherNet"}))
-    with pytest.raises(
-        InputError, match=r"other\+refine: there is no network OtherNet; the known networks are SACBNet"
-    ):
+    with pytest.raises(InputError, match=r"other: there is no network OtherNet; the known networks are SACBNet"):
         Comparison(runs(study, tmp_path / "out", config), ["other+refine"], {}).run()
     assert not (tmp_path / "out").exists()
 
@@ -202,7 +202,7 @@ def test_an_unknown_network_is_refused(
 def test_names_are_escaped_on_the_page(copied: Path, tmp_path: Path) -> None:
     hostile = tmp_path / "<script>alert(1)<%2fscript>&'\""
     rows = [{"method": "none", "dice": 0.5}]
-    write_comparison_page(copied, "moving_1_to_moving_2", hostile, COLUMNS, rows, {"syn": "<b>left out</b>"})
+    write_comparison_page(copied, "moving_1_to_moving_2", hostile, COLUMNS, rows, ["<b>left out</b>"])
     page = (copied / "comparison.html").read_text()
     assert "<script>" not in page
     assert "<b>" not in page
