@@ -87,6 +87,7 @@ class Ablation:
             self._write_tables(names)
         rows = self._write_tables(names)
         warn_of_pairs({f"{row['key']} {row['value']}": row for row in rows})
+        logger.info("ablation written to %s", folder / f"{NAME}.md")
         return rows
 
     def folders(self) -> list[str]:
@@ -125,9 +126,7 @@ class Ablation:
             raise InputError(f"{variant.key} {variant.text}: {error}") from error
         finally:
             taken.release()
-        logger.info(
-            "%s %s, seed %d: %s", variant.key, variant.text, seed, "is finished and kept" if kept else "finished"
-        )
+        logger.info("%s %s, seed %d: %s", variant.key, variant.text, seed, "kept from before" if kept else "finished")
 
     def _write_tables(self, names: Sequence[str]) -> list[Row]:
         """Write the tables of the variants that are finished, and return their rows.

@@ -15,7 +15,7 @@ from ..networks import NETWORKS, describe, network_for
 from ..results.result_folder import lock
 from ..study.fingerprint import described
 from .folder import LOCK, WAIT_S, claim_folder
-from .methods import Method, base_name, methods_of
+from .methods import ZERO_FIELD, Method, base_name, methods_of
 from .page import PAGE, PLOT, write_comparison_page
 from .runs import Runs, summary_of, warn_of_pairs
 from .tables import SCORE_COLUMNS, Column, Row, write_tables
@@ -87,8 +87,10 @@ class Comparison:
                 self._leave_out(name, f"it needs {method.package}; pip install {method.package}")
                 continue
             kept = self._score(name, method)
-            rows.append({"method": name} | summary_of(folder / name))
-            logger.info("%s: %s", name, "its scores are complete and kept" if kept else _in_words(rows[-1]))
+            # The seconds of making zeros say nothing.
+            untimed = {"seconds": None} if method.untrained == ZERO_FIELD else {}
+            rows.append({"method": name} | summary_of(folder / name) | untimed)
+            logger.info("%s: %s", name, "kept from before" if kept else _in_words(rows[-1]))
         if not rows:
             raise InputError(f"No method is left to compare: {'; '.join(self.left_out.values())}.")
         write_tables(folder / NAME, COLUMNS, rows)

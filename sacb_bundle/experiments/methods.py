@@ -41,12 +41,12 @@ class Method:
         return not self.module or find_spec(self.module) is not None
 
 
-_ZERO_FIELD = "sacb_bundle.experiments.ZeroField"
+ZERO_FIELD = "sacb_bundle.experiments.ZeroField"
 
 # Add yours: METHODS["my-net"] = Method(trained={"name": "MyNet"}), with the network in `sacb_bundle.networks.NETWORKS`.
 METHODS = {
-    "none": Method(untrained=_ZERO_FIELD, initial="none"),
-    "affine": Method(untrained=_ZERO_FIELD, initial="affine"),
+    "none": Method(untrained=ZERO_FIELD, initial="none"),
+    "affine": Method(untrained=ZERO_FIELD, initial="affine"),
     "syn": Method(untrained="sacb_bundle.experiments.SyN", package="antspyx", module="ants"),
     "voxelmorph-1": Method(trained={"name": "VoxelMorph", "variant": 1}),
     "voxelmorph-2": Method(trained={"name": "VoxelMorph", "variant": 2}),

@@ -220,8 +220,10 @@ class Runs:
         info = None if weights is None else read_info(weights)
         settings = json.loads(json.dumps(changes)) | {"weights": None if weights is None else file_hash(weights)}
         settings |= {"info": None if info is None else asdict(info)}
-        is_current = read_or_empty(folder / RECORD, dict).get("settings") == settings
-        if is_current and not read_or_empty(folder / SUMMARY, dict).get(LEFT_OUT):
+        earlier = read_or_empty(folder / RECORD, dict).get("settings", settings)
+        if earlier != settings:
+            logger.info("%s: scored before with other weights or options; scored again", folder.name)
+        elif (folder / RECORD).is_file() and not read_or_empty(folder / SUMMARY, dict).get(LEFT_OUT):
             return True
         (folder / RECORD).unlink(missing_ok=True)
         options: dict[str, Any] = {"output_dir": folder, "device": self.device, "jobs": self.jobs}

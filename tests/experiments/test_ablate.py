@@ -170,7 +170,7 @@ def test_the_verb(
     before = trainings(ablated)
     arguments += ["--output", str(ablated), "--vary", "network_def#width", "2", "3", "--seeds", "0", "1"]
     assert main(arguments) == 0
-    assert "network_def#width 3, seed 1: is finished and kept" in caplog.text
+    assert "network_def#width 3, seed 1: kept from before" in caplog.text
     assert trainings(ablated) == before
     assert main([*arguments, "--max-epochs", "2"]) == 1
     assert "holds results of other settings (--max-epochs None → 2)" in capsys.readouterr().err

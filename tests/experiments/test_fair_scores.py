@@ -192,8 +192,8 @@ def test_pairs_that_are_left_out_are_told_and_tried_again(
     caplog.clear()
     rows = Comparison(runs(study, tmp_path / "out", config), ["none", "affine"], {}).run()
     assert [row["pairs"] for row in rows] == [2, 2]
-    assert "affine: its scores are complete and kept" in caplog.text
-    assert "none: its scores are complete and kept" not in caplog.text
+    assert "affine: kept from before" in caplog.text
+    assert "none: kept from before" not in caplog.text
     assert "banner" not in (tmp_path / "out" / "comparison.html").read_text().partition("<h1>")[2]
 
 
