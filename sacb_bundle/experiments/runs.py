@@ -284,17 +284,23 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
 
 def warn_of_pairs(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Warn if the rows of a table are means over different pairs, since some pairs were left out.
+    """Warn if pairs were left out, so that the rows of a table are not means over all of them.
 
     Args:
         rows: "pairs" and "pairs_left_out" of each row, see `summary_of`, by its name.
 
     Returns:
-        The warning, which is also logged; nothing if all rows have the same pairs.
+        The warning, which is also logged; nothing if all rows have all pairs.
     """
-    if len({tuple(row[LEFT_OUT]) for row in rows.values()}) < 2:
+    left_out = {tuple(row[LEFT_OUT]) for row in rows.values()}
+    if not any(left_out):
         return []
-    numbers = ", ".join(f"{name} has {row['pairs']}" for name, row in rows.items())
-    note = f"The means are not over the same pairs, since some were left out: {numbers}. The same command retries them."
+    if len(left_out) == 1:
+        (pairs,) = left_out
+        note = f"{len(pairs)} pairs are left out, such as {pairs[0]}; metrics.json says why."
+    else:
+        numbers = ", ".join(f"{name} has {row['pairs']}" for name, row in rows.items())
+        note = f"The means are not over the same pairs, since some were left out: {numbers}."
+        note += " The same command retries them."
     logger.warning("%s", note)
     return [note]

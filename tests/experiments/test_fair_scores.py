@@ -172,6 +172,18 @@ def test_scores_of_validation_subjects_give_a_warning(
     assert caplog.text.count("The pairs are of validation subjects, which also choose the best weights") == 1
 
 
+def test_pairs_that_no_method_scores_are_told(study: Path, config: str, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(study, tmp_path / "data"))
+    names = [path.name.removesuffix(".nii.gz") for path in sorted((data / "images").iterdir())]
+    split = {"train": names[:2], "val": names[1:3], "test": names[3:]}
+    (data / "dataset.json").write_text(json.dumps({"split": split}))
+    (data / "labels" / f"{names[3]}.nii.gz").unlink()
+    rows = Comparison(runs(data, tmp_path / "out", config), ["none", "affine"], {}).run()
+    assert [row["pairs"] for row in rows] == [2, 2]
+    first = f"{names[3]}_to_{names[4]}"
+    assert f"4 pairs are left out, such as {first}" in (tmp_path / "out" / "comparison.html").read_text()
+
+
 def test_pairs_that_are_left_out_are_told_and_tried_again(
     study: Path, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
