@@ -1,4 +1,4 @@
-"""What is found in a data set as downloaded."""
+"""A data set as downloaded: its subjects, their files and their split."""
 
 from __future__ import annotations
 

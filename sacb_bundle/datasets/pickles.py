@@ -15,7 +15,7 @@ from ..files import check_file, reading
 
 
 class _Record:
-    """What a pickle says about an object of numpy: the arguments and the state to make it from.
+    """Arguments and state of an object of numpy, as a pickle gives them.
 
     Reading a pickle only makes records. numpy's own classes would take a forged state that makes them read and write
     anywhere in memory.

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """How subjects are brought to the common grid.
+    """Template and common grid of a preparation.
 
     Attributes:
         grid: the common grid.

@@ -16,7 +16,7 @@ REFINED = "+refine"
 
 @dataclass(frozen=True)
 class Method:
-    """How pairs are registered.
+    """A way to register pairs.
 
     Attributes:
         trained: description of the network to train, see `sacb_bundle.networks.WeightsInfo`; empty for the network of
