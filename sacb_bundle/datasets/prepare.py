@@ -18,7 +18,7 @@ from ..data import Template
 from ..errors import InputError
 from ..files import check_results, real_path
 from ..quality import motion
-from ..quality.trust import LARGEST_SCALE
+from ..quality.trust import LARGEST_SCALE, scales_too_much
 from ..spatial import Grid, Transform, Volume, averaged, check_same_grid, read_image, resample, result_dtype, thinned
 from . import DATASETS
 from .download import PARTS, Download, Subject
@@ -201,7 +201,7 @@ def _label_facts(before: Volume, after: Volume, matrix: np.ndarray) -> dict[str,
 def _is_doubtful(facts: Mapping[str, Any], grid: Grid) -> bool:
     """Return whether a subject should be looked at, from the facts of the record."""
     scale = motion(np.array(facts["alignment"]), grid)["scale"]
-    return bool(abs(np.log(scale)) > np.log(LARGEST_SCALE)) or facts.get("labels_inside", 1) < _LEAST_INSIDE
+    return scales_too_much(scale) or facts.get("labels_inside", 1) < _LEAST_INSIDE
 
 
 def _in_words(facts: Mapping[str, Any], grid: Grid) -> str:

@@ -150,6 +150,18 @@ def verdict_of(measures: Mapping[str, Any]) -> str:
     return "doubtful" if doubts_of(measures) else "good"
 
 
+def scales_too_much(scale: float) -> bool:
+    """Tell whether an alignment scales so much that the images may lack their sizes.
+
+    Args:
+        scale: scale of the alignment.
+
+    Returns:
+        True if it is above 1.8, or below its inverse.
+    """
+    return bool(abs(np.log(scale)) > np.log(LARGEST_SCALE))
+
+
 def doubts_of(measures: Mapping[str, Any]) -> list[str]:
     """List the doubts about a registration.
 
@@ -162,7 +174,7 @@ def doubts_of(measures: Mapping[str, Any]) -> list[str]:
     doubts = []
     if measures["trust"] < GOOD_FROM:
         doubts.append(f"the images agree hardly better than unrelated ones (trust {measures['trust']:.2f})")
-    if abs(np.log(measures["alignment_scale"])) > np.log(LARGEST_SCALE):
+    if scales_too_much(measures["alignment_scale"]):
         doubts.append(f"the alignment scales by {measures['alignment_scale']:.2f}")
     if measures["mirror_evidence"] > MIRRORED_FROM:
         doubts.append("left and right look swapped in one of the headers")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.ndimage import distance_transform_edt
 
 from ..checks import LARGEST_SPACING_MM, LEAST_SPACING_MM
@@ -117,6 +118,18 @@ class Prepared:
     def volumes(self) -> dict[str, Volume]:
         """The images "moving" and "fixed" on the working grid."""
         return {role: Volume(image, self.grid) for role, image in zip(("moving", "fixed"), self.images, strict=True)}
+
+    def tensors(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the moving and the fixed image on the working grid.
+
+        Args:
+            device: device of the tensors.
+
+        Returns:
+            The images, each (1, D, H, W).
+        """
+        moving, fixed = torch.from_numpy(self.images).to(device).split(1)
+        return moving, fixed
 
 
 @dataclass(frozen=True, eq=False)

@@ -128,7 +128,7 @@ class Registration:
 
     def _field_helps(self) -> bool:
         """Tell whether the displacement field brings the images closer, see `sacb_bundle.quality.field_helps`."""
-        moving, fixed = torch.from_numpy(self.prepared.images).to(self.field.device).split(1)
+        moving, fixed = self.prepared.tensors(self.field.device)
         return field_helps(fixed, moving, self.warped_on_working_grid)
 
     @property
@@ -276,7 +276,7 @@ class Registration:
         """Measure images and displacement field, see `measures`."""
         prepared = self.prepared
         grids = {"fixed": self.fixed_grid, "moving": self.pair.moving.grid}
-        moving, fixed = torch.from_numpy(prepared.images).to(self.field.device).split(1)
+        moving, fixed = prepared.tensors(self.field.device)
         modalities = {role: look.modality for role, look in prepared.appearances.items()}
         return {
             **similarity(moving, self.warped_on_working_grid, fixed),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import torch
 from monai.transforms import Transform as MonaiTransform
 
 from ..errors import InputError
@@ -38,7 +37,7 @@ class ScoreRegistrationd(MonaiTransform):
         if scores is None and self.needs_labels:
             raise InputError("scoring needs both label maps")
         scores = scores or LabelMapScores((), (), ())
-        moving, fixed = torch.from_numpy(result.prepared.images).to(result.field.device).split(1)
+        moving, fixed = result.prepared.tensors(result.field.device)
         alike = similarity(moving, result.warped_on_working_grid, fixed)
         pair_scores = PairScores(
             **vars(scores),
