@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from monai.data import CacheDataset
@@ -14,6 +16,11 @@ from .pairs import pair_indices
 
 # Items of a pair that hold both images, and the names of their parts in an augmentation.
 PARTS = {"image": ("moving", "fixed"), "masks": ("moving_mask", "fixed_mask")}
+
+# Share of the free memory of a GPU that the tensors of a data set may take.
+LARGEST_SHARE = 0.5
+
+logger = logging.getLogger(__name__)
 
 
 class PairDataset(Dataset):
@@ -33,6 +40,7 @@ class PairDataset(Dataset):
         augmentation: random transform of {"moving": (1, D, H, W), "fixed": (1, D, H, W)} for training, with
             "moving_labels", "moving_mask" and the same of the fixed image, if there are any.
         num_workers: number of loading threads.
+        device: device that keeps the tensors; main memory if they would take more than half of its free memory.
     """
 
     def __init__(
@@ -43,10 +51,12 @@ class PairDataset(Dataset):
         mirror: bool = False,
         augmentation: Callable | None = None,
         num_workers: int = 2,
+        device: str | torch.device = "cpu",
     ) -> None:
         self.data = data
         self.transform = transform
         self.num_workers = num_workers
+        self.device = torch.device(device)
         self.of_subjects = all("image" in item for item in data)
         number = len(data) * (2 if mirror else 1)
         self.pairs = pair_indices(number, pairing) if self.of_subjects else [(index, index) for index in range(number)]
@@ -54,14 +64,14 @@ class PairDataset(Dataset):
         self.masked = has_masks(data)
 
     @cached_property
-    def loaded(self) -> CacheDataset:
+    def loaded(self) -> Sequence[Mapping[str, Any]]:
         """All subjects or pairs, which are loaded when the first is asked for."""
-        loaded = CacheDataset(self.data, self.transform, num_workers=self.num_workers)
-        for number, files in enumerate(self.data):
+        cached = CacheDataset(self.data, self.transform, num_workers=self.num_workers)
+        items = [cached[number] for number in range(len(cached))]
+        for item, files in zip(items, self.data, strict=True):
             if names := [files[key] for key in ("moving_mask", "fixed_mask") if key in files]:
-                item = loaded[number]
                 check_masks(item["masks"], item["image"].shape[1:], " and ".join(names))
-        return loaded
+        return _placed(items, self.device)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -104,6 +114,18 @@ class PairDataset(Dataset):
         return {
             key: value.flip(1) if mirrored else value for key, value in item.items() if isinstance(value, torch.Tensor)
         }
+
+
+def _placed(items: Sequence[Mapping[str, Any]], device: torch.device) -> Sequence[Mapping[str, Any]]:
+    """Return items with their tensors on a device, or as they are if they would fill a GPU."""
+    num_bytes = sum(value.nbytes for item in items for value in item.values() if isinstance(value, torch.Tensor))
+    if device.type == "cuda" and num_bytes > LARGEST_SHARE * torch.cuda.mem_get_info(device)[0]:
+        logger.info("The data set takes %.1f GB, so it stays in main memory; each step takes longer.", num_bytes / 1e9)
+        return items
+    return [
+        {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in item.items()}
+        for item in items
+    ]
 
 
 def _split(pair: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -47,7 +47,7 @@ def _size_of_bodies(dataset: PairDataset, spacing_mm: float) -> float | None:
     """Return the median size of the bodies in mm; None if no image shows one."""
     items = (dataset.item(number) for number in range(min(len(dataset.loaded), MOST_MEASURED)))
     sizes = []
-    for image in (channel.numpy() for item in items for channel in item["image"]):
+    for image in (channel.cpu().numpy() for item in items for channel in item["image"]):
         try:
             sizes.append(body_of(Volume(image, Grid(image.shape, np.diag([spacing_mm] * 3 + [1.0])))).size)
         except InputError:  # the image is empty

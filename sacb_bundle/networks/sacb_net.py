@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..ops import compose, upsample_field, warp
+from ..ops import compose, integrate, upsample_field, warp
 from .checks import check_pair, check_whole
 from .encoder import Encoder
 from .matching import SimilarityMatching
@@ -37,6 +38,10 @@ class SACBNet(nn.Module):
         clustering_backend: "lloyd" or "torch-kmeans".
         max_iterations: maximum number of k-means iterations.
         seed: seed of the initial k-means centroids.
+        scaled_matching: whether the matching scores are divided by the square root of the number of channels, as in
+            attention. Training is then stable at higher learning rates. The paper does not scale them.
+        integration_steps: number of squarings that integrate each displacement as a velocity, so that few voxels fold;
+            0 uses it as a displacement, as in the paper.
 
     Raises:
         InputError: if an option is invalid; names it.
@@ -59,6 +64,8 @@ class SACBNet(nn.Module):
         clustering_backend: str = "lloyd",
         max_iterations: int = 5,
         seed: int = 0,
+        scaled_matching: bool = False,
+        integration_steps: int = 0,
     ) -> None:
         super().__init__()
         if not isinstance(sacb_levels, (list, tuple)) or any(level not in MATCHING_LEVELS for level in sacb_levels):
@@ -74,6 +81,11 @@ class SACBNet(nn.Module):
         check_whole("base_channels", 1, base_channels)
         check_whole("max_iterations", 1, max_iterations)
         check_whole("seed", 0, seed)
+        check_whole("integration_steps", 0, integration_steps)
+        if type(scaled_matching) is not bool:
+            raise InputError(f"scaled_matching is {scaled_matching!r}; it must be true or false.")
+        self.scaled_matching = scaled_matching
+        self.integration_steps = integration_steps
         self.options = {
             "base_channels": base_channels,
             "num_clusters": num_clusters if isinstance(num_clusters, int) else clusters_per_level,
@@ -82,6 +94,8 @@ class SACBNet(nn.Module):
             "clustering_backend": clustering_backend,
             "max_iterations": max_iterations,
             "seed": seed,
+            "scaled_matching": scaled_matching,
+            "integration_steps": integration_steps,
         }
         self.encoder = Encoder(base_channels)
         self.sacb = nn.ModuleDict(
@@ -123,7 +137,7 @@ class SACBNet(nn.Module):
             field = upsample_field(compose(field, displacement))
 
         moving, fixed = pyramid.pop()
-        return compose(field, self.refinement(warp(moving, field), fixed))
+        return compose(field, integrate(self.refinement(warp(moving, field), fixed), self.integration_steps))
 
     def match_level(self, level: int, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         """Return the displacement between the features of one level.
@@ -138,4 +152,6 @@ class SACBNet(nn.Module):
         """
         if str(level) in self.sacb:
             moving, fixed = self.sacb[str(level)](torch.cat([moving, fixed])).chunk(2)
-        return self.matching(moving, fixed)
+        if self.scaled_matching:
+            moving = moving / math.sqrt(moving.shape[1])
+        return integrate(self.matching(moving, fixed), self.integration_steps)

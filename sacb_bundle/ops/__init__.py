@@ -20,7 +20,7 @@ from .pool import halve
 from .smoothness import squared_differences
 from .tetrahedra import TETRAHEDRA, Corner, orientation
 from .unfold import unfolded
-from .warp import compose, upsample_field, voxel_index, warp
+from .warp import compose, integrate, upsample_field, voxel_index, warp
 
 __all__ = [
     "TETRAHEDRA",
@@ -39,6 +39,7 @@ __all__ = [
     "halve",
     "initial_centroids",
     "instance_norm_leaky_relu",
+    "integrate",
     "jacobian",
     "kmeans",
     "label_sums",

@@ -109,6 +109,29 @@ def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return warp(first, second) + second
 
 
+def integrate(velocity: torch.Tensor, steps: int) -> torch.Tensor:
+    """Return the displacement after unit time in a stationary velocity field, by scaling and squaring.
+
+    Source: Arsigny et al., "A Log-Euclidean Framework for Statistics on Diffeomorphisms", MICCAI 2006.
+
+    Args:
+        velocity: velocity field (B, 3, D, H, W), in voxels.
+        steps: number of squarings; 0 returns the velocity itself.
+
+    Returns:
+        Displacement field (B, 3, D, H, W), in voxels.
+
+    Example:
+        >>> import torch
+        >>> integrate(torch.ones(1, 3, 9, 9, 9), steps=3)[0, :, 4, 4, 4].tolist()
+        [1.0, 1.0, 1.0]
+    """
+    field = velocity / 2**steps if steps else velocity
+    for _ in range(steps):
+        field = compose(field, field)
+    return field
+
+
 def upsample_field(field: torch.Tensor) -> torch.Tensor:
     """Upsample a displacement field to a grid of twice the size, in voxels of that grid.
 

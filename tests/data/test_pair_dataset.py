@@ -35,6 +35,14 @@ def test_pairs_are_moving_then_fixed() -> None:
     assert torch.equal(dataset[0]["fixed_labels"], dataset[0]["image"][1:].round())
 
 
+def test_tensors_are_kept_on_the_device_unless_they_would_fill_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = [{"image": 1, "label": 0}, {"image": 2, "label": 0}]
+    pair = PairDataset(data, load, device="meta")[0]
+    assert {tensor.device.type for tensor in pair.values()} == {"meta"}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (255, 1000))  # 2 subjects of 2 maps of 64 bytes
+    assert PairDataset(data, load, device="cuda")[0]["image"].device.type == "cpu"
+
+
 def test_mirror_doubles_the_subjects_and_swaps_left_and_right() -> None:
     plain, mirrored = (PairDataset([{"image": 1}, {"image": 2}], load, mirror=mirror) for mirror in (False, True))
     assert (len(plain), len(mirrored)) == (2, 12)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sacb_bundle.metrics import folding_percentage
 from sacb_bundle.networks import SACB, SACBNet
 from tests.clusters import field_and_clusters, replaying
 
@@ -23,6 +24,7 @@ def seeded() -> None:
         {"sacb_levels": (5, 3)},
         {"sacb_levels": ()},
         {"clustering_backend": "torch-kmeans", "max_iterations": 20},
+        {"scaled_matching": True, "integration_steps": 3},
     ],
 )
 def test_field_has_the_shape_of_the_pair(options: dict) -> None:
@@ -96,11 +98,29 @@ def test_wrong_input_is_named(shape: tuple[int, ...], message: str) -> None:
         ({"num_clusters": (7, 7)}, r"num_clusters is \(7, 7\)"),
         ({"num_clusters": 1}, "num_clusters is 1"),
         ({"max_iterations": 0}, "max_iterations is 0"),
+        ({"integration_steps": -1}, "integration_steps is -1"),
+        ({"scaled_matching": 1}, "scaled_matching is 1"),
     ],
 )
 def test_wrong_option_is_named(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SACBNet(**options)
+
+
+@torch.no_grad()
+def test_scaled_matching_divides_the_scores() -> None:
+    moving, fixed = torch.randn(2, 1, 32, 4, 5, 6)
+    scaled = SACBNet(base_channels=2, sacb_levels=(), scaled_matching=True).match_level(5, moving, fixed)
+    expected = SACBNet(base_channels=2, sacb_levels=()).match_level(5, moving / 32**0.5, fixed)
+    torch.testing.assert_close(scaled, expected)
+
+
+@torch.no_grad()
+def test_integration_makes_folding_rarer() -> None:
+    plain = SACBNet(base_channels=2)
+    integrated = SACBNet(base_channels=2, integration_steps=5)
+    integrated.load_state_dict(plain.state_dict())
+    assert folding_percentage(integrated(PAIR[:1])[0]) < folding_percentage(plain(PAIR[:1])[0]) / 2
 
 
 def test_clustering_can_be_replaced_and_carries_no_gradient() -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sacb_bundle.ops import compose, upsample_field, warp
+from sacb_bundle.metrics import folding_percentage
+from sacb_bundle.ops import compose, integrate, upsample_field, warp
 
 SHAPE = (5, 6, 7)
 
@@ -80,3 +81,41 @@ def test_one_item_is_warped_as_an_item_of_a_batch_is(depth: int) -> None:
         strict=True,
     ):
         torch.testing.assert_close(gradient, reference, atol=1e-5, rtol=1e-5)
+
+
+def bump(height: float, shape=(24, 24, 24)) -> torch.Tensor:
+    """Velocity of one component that is largest in the middle, in voxels, and nearly 0 at the border."""
+    distances = [((torch.arange(size) - (size - 1) / 2) / 4) ** 2 for size in shape]
+    squared = distances[0][:, None, None] + distances[1][:, None] + distances[2]
+    velocity = torch.zeros(1, 3, *shape)
+    velocity[0, 1] = height * torch.exp(-squared / 2)
+    return velocity
+
+
+def test_integrated_velocity_is_undone_by_its_negative() -> None:
+    velocity = bump(3.0)
+    there_and_back = compose(integrate(velocity, 7), integrate(-velocity, 7))
+    assert there_and_back.abs().max() < 0.05
+    assert compose(velocity, -velocity).abs().max() > 0.5
+
+
+def test_integrated_velocity_does_not_fold() -> None:
+    velocity = bump(9.0)
+    assert folding_percentage(velocity[0]) > 0.3
+    assert folding_percentage(integrate(velocity, 7)[0]) == 0
+
+
+def test_integration_follows_the_velocity() -> None:
+    # The velocity v(x) = a x moves x to x exp(a).
+    places = torch.arange(33.0) - 16
+    velocity = (0.1 * places).reshape(1, 1, 1, 33).expand(1, 9, 9, 33)[:, None] * torch.tensor([0.0, 0, 1]).reshape(
+        1, 3, 1, 1, 1
+    )
+    moved = integrate(velocity, 8)[0, 2, 4, 4]
+    expected = places * (torch.tensor(0.1).exp() - 1)
+    torch.testing.assert_close(moved[4:-4], expected[4:-4], atol=0.01, rtol=0)
+
+
+def test_no_steps_leave_the_velocity() -> None:
+    velocity = bump(3.0)
+    assert integrate(velocity, 0) is velocity
