@@ -18,7 +18,7 @@ from .volume import Volume, canonical
 
 # Raise it when a change of the code makes `align` find other matrices for the same images, so that those kept by
 # earlier versions (`AlignmentCache`) are found anew.
-ALIGNMENT_FORMAT = 3
+ALIGNMENT_FORMAT = 4
 logger = logging.getLogger(__name__)
 INITIAL = ("none", "center", "rigid", "affine")
 # Images are averaged to this spacing, which is fine enough for alignment, or until a body has this size in voxels.
@@ -128,9 +128,10 @@ def _fitted(search: StartSearch, fixed_mask: Volume | None, moving_mask: Volume 
         moving, frame = _in_frame(search.images[1], rotation)
         images = search.images[0], moving
         masks = fixed_mask, moving_mask and _in_frame(moving_mask, rotation)[0]
-        settled = StartSearch(*images, search.scales).settled(start.moved(frame))
-        fit = AffineFit(images, masks, settled, search.scales).improve(COARSE_FIT)
-        found.append((fit, np.linalg.inv(frame)))
+        back = np.linalg.inv(frame)
+        places = StartSearch(*images, search.scales).settled(start.moved(frame))
+        fits = [AffineFit(images, masks, place, search.scales).improve(COARSE_FIT) for place in places]
+        found.append((fits[search.best_of([back @ fit.matrix for fit in fits])], back))
     fit, back = found[search.chosen([back @ fit.matrix for fit, back in found])]
     matrix = fit.improve(FINE_FIT).matrix
     if not _is_plausible(matrix, fit.start.matrix):

@@ -25,8 +25,12 @@ MARGIN_VOXELS = 2
 # Rotations about the axes and diagonals of a cube, between those that map axes onto axes.
 FINER_TURN_DEGREES = 35.0
 NUM_REFINED, NUM_JUDGED = 8, 3
-# Starts closer than this count as the same.
-LEAST_APART_DEGREES = 20.0
+# Starts closer than this count as the same; the share is that of the size of the moving body.
+LEAST_APART_DEGREES, LEAST_APART_SHARE = 20.0, 0.15
+# Shifts of the centres, as shares of the size of the moving body, to try along each axis; numbers of starts of different
+# places that are refined, and that are fitted.
+SHIFT_SHARES = (-0.75, -0.5, -0.25, 0.25, 0.5, 0.75)
+NUM_MOVED, NUM_PLACES = 4, 2
 FIRST_STEP_DEGREES, LEAST_STEP_DEGREES = 16.0, 2.0
 FIRST_STEP_SHARE = 1 / 12
 FIRST_STEP_FACTOR = 1.1
@@ -72,16 +76,16 @@ class Start:
         matrix[:3, 3] = self.target - matrix[:3, :3] @ self.centre
         return matrix
 
-    def moved(self, rotation: np.ndarray) -> Start:
+    def moved(self, motion: np.ndarray) -> Start:
         """Return the start for the moving image at another position in the world.
 
         Args:
-            rotation: 4x4 matrix of a rotation about the origin that moves it there.
+            motion: 4x4 matrix of the rotation and shift that move it there.
 
         Returns:
             The start.
         """
-        return replace(self, turn=rotation[:3, :3] @ self.turn, target=rotation[:3, :3] @ self.target)
+        return replace(self, turn=motion[:3, :3] @ self.turn, target=motion[:3, :3] @ self.target + motion[:3, 3])
 
 
 class BothWays:
@@ -191,6 +195,17 @@ class StartSearch:
         best = int(np.argmax(scores))
         return best if scores[best] > LEAST_ADVANTAGE * scores[0] else 0
 
+    def best_of(self, matrices: Sequence[np.ndarray]) -> int:
+        """Return the index of the matrix that matches the images best, see `Judge`.
+
+        Args:
+            matrices: 4x4 matrices from fixed to moving world coordinates.
+
+        Returns:
+            The index.
+        """
+        return 0 if len(matrices) == 1 else int(np.argmax([self.judge(matrix) for matrix in matrices]))
+
     def upright(self, start: Start) -> np.ndarray:
         """Return the rotation of the moving image that a start undoes, up to a smaller one.
 
@@ -210,19 +225,29 @@ class StartSearch:
         rotation[:3, :3] = (moving @ nearest @ fixed.T).T
         return rotation
 
-    def settled(self, start: Start) -> Start:
-        """Find a start near one in the orientation of the headers that does not depend on the start itself.
+    def settled(self, start: Start) -> list[Start]:
+        """Find the starts near one in the orientation of the headers that do not depend on the start itself.
+
+        Where the images show different parts of a body, its centres do not match, and several places may fit.
 
         Args:
-            start: start near it.
+            start: start near them.
 
         Returns:
-            The best refined one of those that place the centres of the bodies onto each other; the given one if it is
-            clearly better, such as for a part of a body.
+            The best refined starts of different places, best first; the given one comes before them if it is clearly
+            better.
         """
-        (central_score, central), *_ = self.refined(self.centred([np.eye(3)]), 1)
-        own_score = float(self._coarse_scores([start])[0])
-        return start if own_score > CLEARLY_BETTER * central_score else central
+        central = self.centred([np.eye(3)])
+        shifts = [share * self.bodies[1].size * axis for axis in np.eye(3) for share in SHIFT_SHARES]
+        shifted = [replace(start, target=start.target + shift) for start in central for shift in shifts]
+        starts = [*central, *shifted]
+        order = np.argsort(-self._coarse_scores(starts), kind="stable")
+        improved = self._improved(self._in_places([starts[index] for index in order], NUM_MOVED), self.coarse_score)
+        best = max(score for score, _ in improved)
+        own = [start] if self._coarse_scores([start])[0] > CLEARLY_BETTER * best else []
+        improved = sorted(improved, key=lambda item: -item[0])
+        good = [found for score, found in improved if score >= LEAST_SHARE * best]
+        return self._in_places([*own, *good], NUM_PLACES)
 
     def best_shift(self) -> Start:
         """Find the better of the two starts that only shift: by the centres of mass, or by the middles of the bodies.
@@ -266,6 +291,18 @@ class StartSearch:
         scores = self._coarse_scores(starts) if scores is None else scores
         ranked = [starts[index] for index in np.argsort(-scores, kind="stable")]
         return sorted(self._improved(_apart(ranked, number), self.coarse_score), key=lambda item: -item[0])
+
+    def _in_places(self, starts: Sequence[Start], number: int) -> list[Start]:
+        """Return the first starts that place the fixed body elsewhere than those before, or have another scale."""
+        chosen: list[tuple[Start, np.ndarray]] = []
+        least = LEAST_APART_SHARE * self.bodies[1].size
+        for start in starts:
+            place = start.matrix[:3, :3] @ self.bodies[0].middle + start.matrix[:3, 3]
+            if all(np.linalg.norm(place - other) > least or start.ratio != near.ratio for near, other in chosen):
+                chosen.append((start, place))
+            if len(chosen) == number:
+                break
+        return [start for start, _ in chosen]
 
     def _coarse_scores(self, starts: Sequence[Start]) -> np.ndarray:
         """Score starts (N,) at the coarse resolution."""
