@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..intensities import appearance_of
+from ..intensities import appearance_of, scale
 from ..spatial import AlignmentCache, Volume, averaged, canonical
+
+# Range in which the organs of a CT differ. Air below it would take up most of the histogram.
+SOFT_TISSUE_HU = (-160.0, 300.0)
 
 
 class Template:
@@ -23,7 +26,7 @@ class Template:
 
     Attributes:
         image: the image averaged for that grid, with axes closest to RAS, background of the lowest intensity, and
-            outliers clipped.
+            outliers clipped; a CT between -160 and 300 HU.
 
     Raises:
         InputError: if the image is constant.
@@ -53,8 +56,26 @@ class Template:
         """
         return self.alignments.align(self.image, self._cleaned(image, name), self.initial)
 
+    def comparable(self, image: Volume, name: str) -> Volume:
+        """Clean an image as for its alignment, and scale it so that images of one kind can be averaged.
+
+        Args:
+            image: the image.
+            name: its name in error messages.
+
+        Returns:
+            The image, averaged for the grid: a CT in Hounsfield units, another one from 0 to 1.
+
+        Raises:
+            InputError: if the image is constant or almost empty.
+        """
+        cleaned = self._cleaned(image, name)
+        modality = appearance_of(cleaned.values, self.modality, "auto", name).modality
+        return cleaned if modality == "ct" else Volume(scale(cleaned.values, modality, name), cleaned.grid)
+
     def _cleaned(self, image: Volume, name: str) -> Volume:
         """Average an image, give its background the lowest intensity, and clip outliers."""
         image = averaged(canonical(image), self.spacing_mm)
         appearance = appearance_of(image.values, self.modality, "auto", name)
-        return Volume(appearance.cleaned(image.values), image.grid)
+        values = appearance.cleaned(image.values)
+        return Volume(values.clip(*SOFT_TISSUE_HU) if appearance.modality == "ct" else values, image.grid)

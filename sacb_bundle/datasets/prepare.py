@@ -6,7 +6,7 @@ import importlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,22 @@ from ..errors import InputError
 from ..files import check_results, real_path
 from ..quality import motion
 from ..quality.trust import LARGEST_SCALE, scales_too_much
-from ..spatial import Grid, Transform, Volume, averaged, check_same_grid, read_image, resample, result_dtype, thinned
+from ..spatial import (
+    Grid,
+    Transform,
+    Volume,
+    averaged,
+    check_same_grid,
+    read_image,
+    resample,
+    result_dtype,
+    thinned,
+    write_volume,
+)
 from . import DATASETS
 from .download import PARTS, Download, Subject
 from .grid import DEFAULT_SPACING_MM, grid_around_body, shared_grid
-from .prepared_folder import DESCRIPTION, RECORD, PreparedFolder
+from .prepared_folder import DESCRIPTION, RECORD, TEMPLATE, PreparedFolder
 
 # Voxels along each axis of a label map that are looked at.
 _MOST_VOXELS_LOOKED_AT = 96
@@ -43,6 +54,7 @@ class _Plan:
         template: the image that subjects are aligned to; None if they are aligned.
         template_name: subject that is the template, or the name and the hash of its file.
         spacing_mm: spacing that images are averaged to.
+        is_first_round: whether the template is a training subject, which their mean then replaces.
     """
 
     grid: Grid
@@ -50,6 +62,21 @@ class _Plan:
     template: Template | None
     template_name: str
     spacing_mm: float
+    is_first_round: bool = False
+
+    @property
+    def template_in_words(self) -> str:
+        """What the subjects are aligned to."""
+        mean = "the mean of the training subjects on " if self.is_first_round else ""
+        return mean + self.template_name
+
+    def alignment(self, image: Volume, subject: Subject) -> np.ndarray:
+        """Return the 4x4 matrix from the world of the template to that of a subject."""
+        if self.template is None:
+            check_same_grid(str(subject.files["image"]), image.grid, self.template_name, self.reference)
+        if self.template is None or subject.name == self.template_name:
+            return np.eye(4)
+        return self.template.align(image, str(subject.files["image"]))
 
 
 def prepare(
@@ -87,7 +114,7 @@ def prepare(
     sources = [path for subject in download.subjects for path in subject.sources]
     check_results([*files, out / RECORD, out / DESCRIPTION], sources)
 
-    how = "are aligned and share a grid" if plan.template is None else f"are aligned to {plan.template_name}"
+    how = "are aligned and share a grid" if plan.template is None else f"are aligned to {plan.template_in_words}"
     logger.info("%s, %s: %d subjects, which %s.", name, download.form, len(download.subjects), how)
     logger.info("grid: %s", plan.grid)
     labelled = [subject for subject in download.subjects if "label" in subject.files]
@@ -96,6 +123,8 @@ def prepare(
         logger.warning("No label map was found of %s.", others)
     kept = 0
     with folder.writing({"split": download.split} | dict(download.description)):
+        if plan.is_first_round:
+            plan = _second_round(plan, download, out)
         for number, subject in enumerate(download.subjects, start=1):
             hashes = subject.hashes(source)
             if folder.holds(subject.name, hashes, subject.files):
@@ -147,7 +176,30 @@ def _plan(
         return _Plan(grid, image.grid, None, name, min(grid.spacing))
     spacing_mm = spacing_mm or DEFAULT_SPACING_MM
     aligned_to = Template(image, name, initial, spacing_mm, out / "alignments", download.modality)
-    return _Plan(grid_around_body(image.grid, aligned_to, size), image.grid, aligned_to, name, spacing_mm)
+    grid = grid_around_body(image.grid, aligned_to, size)
+    return _Plan(grid, image.grid, aligned_to, name, spacing_mm, is_first_round=name in download.split["train"])
+
+
+def _second_round(plan: _Plan, download: Download, out: Path) -> _Plan:
+    """Return the plan with the mean of the training subjects as template.
+
+    Alignments to one subject each follow its shape, so that the others lie less well on each other.
+    """
+    path = out / TEMPLATE
+    if plan.template is not None and not path.is_file():
+        training = [subject for subject in download.subjects if subject.name in download.split["train"]]
+        total = np.zeros(plan.grid.shape)
+        for number, subject in enumerate(training, start=1):
+            image = download.read(subject)["image"]
+            name = str(subject.files["image"])
+            comparable = plan.template.comparable(image, name)
+            total += resample(Transform(plan.alignment(image, subject)), plan.grid, [comparable]).images[0].values
+            logger.info("template, %d of %d: %s", number, len(training), subject.name)
+        write_volume(Volume((total / len(training)).astype(np.float32), plan.grid), path)
+    template = Template(
+        read_image(path), TEMPLATE, download.initial, plan.spacing_mm, out / "alignments", download.modality
+    )
+    return replace(plan, template=template, template_name=TEMPLATE)
 
 
 def _settings(name: str, download: Download, plan: _Plan) -> dict[str, Any]:
@@ -157,7 +209,7 @@ def _settings(name: str, download: Download, plan: _Plan) -> dict[str, Any]:
         "name": name,
         "form": download.form,
         "split": download.split,
-        "template": plan.template_name,
+        "template": plan.template_in_words,
         "alignment": "none" if plan.template is None else plan.template.initial,
         "spacing": plan.grid.spacing,
         "size": plan.grid.shape,
@@ -169,12 +221,7 @@ def _prepared(subject: Subject, download: Download, plan: _Plan) -> tuple[dict[s
     """Bring a subject to the common grid; return its volumes, and facts for the record."""
     volumes = download.read(subject)
     image = volumes["image"]
-    path = str(subject.files["image"])
-    matrix = np.eye(4)
-    if plan.template is None:
-        check_same_grid(path, image.grid, plan.template_name, plan.reference)
-    elif subject.name != plan.template_name:
-        matrix = plan.template.align(image, path)
+    matrix = plan.alignment(image, subject)
     keys = [key for key in volumes if key != "image"]
     placed = resample(Transform(matrix), plan.grid, [averaged(image, plan.spacing_mm)], [volumes[key] for key in keys])
     result = dict(zip(keys, placed.labels, strict=True))

@@ -14,7 +14,7 @@ from ..files import make_folder, read_json, remove_unfinished_files, write_json
 from ..results.result_folder import lock
 from ..spatial import Volume, write_volume
 
-RECORD, DESCRIPTION = "prepared.json", "dataset.json"
+RECORD, DESCRIPTION, TEMPLATE = "prepared.json", "dataset.json", "template.nii.gz"
 FOLDERS = {"image": "images"} | MAPS
 # Hidden file that is locked while a process prepares into the folder.
 _LOCK = ".preparing.lock"

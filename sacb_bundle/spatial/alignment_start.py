@@ -27,8 +27,8 @@ FINER_TURN_DEGREES = 35.0
 NUM_REFINED, NUM_JUDGED = 8, 3
 # Starts closer than this count as the same; the share is that of the size of the moving body.
 LEAST_APART_DEGREES, LEAST_APART_SHARE = 20.0, 0.15
-# Shifts of the centres, as shares of the size of the moving body, to try along each axis; numbers of starts of different
-# places that are refined, and that are fitted.
+# Shifts of the centres to try along each axis, as shares of the size of the moving body; numbers of starts of
+# different places that are refined, and that are fitted.
 SHIFT_SHARES = (-0.75, -0.5, -0.25, 0.25, 0.5, 0.75)
 NUM_MOVED, NUM_PLACES = 4, 2
 FIRST_STEP_DEGREES, LEAST_STEP_DEGREES = 16.0, 2.0

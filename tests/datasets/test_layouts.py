@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from sacb_bundle.data import labels_to_score, read_dataset
 from sacb_bundle.datasets import ixi, lpba40
@@ -136,27 +137,38 @@ def test_data_of_learn2reg_are_cropped(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("alignment", ["by_shift", pytest.param("affine", marks=pytest.mark.slow)])
-def test_scans_of_synapse_are_aligned_to_the_first_and_interpolated_once(
+def test_scans_of_synapse_are_aligned_to_their_mean_and_interpolated_once(
     alignment: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if alignment == "by_shift":
         request.getfixturevalue(alignment)
     raw = downloads.synapse(tmp_path / "raw")
     out = run("abdomen-ct", raw, tmp_path / "out", size=(32, 32, 32))
-    first = stored(raw / "RawData" / "Training" / "img" / "img0001.nii.gz")
+    scans = [nib.load(raw / "RawData" / "Training" / "img" / f"img000{number}.nii.gz") for number in range(1, 7)]
     images = [nib.load(out / "images" / f"img000{number}.nii.gz") for number in range(1, 7)]
+    template = nib.load(out / "template.nii.gz")
     # The grid holds the middle of the body, along the voxels of the first scan.
-    shift = np.linalg.inv(nib.load(raw / "RawData" / "Training" / "img" / "img0001.nii.gz").affine) @ images[0].affine
-    np.testing.assert_allclose(shift[:3, :3], np.eye(3), atol=1e-6)
-    moved = np.rint(shift[:3, 3]).astype(int)
-    np.testing.assert_allclose(shift[:3, 3], moved, atol=1e-6)
-    assert np.abs(moved).max() <= 4
-    inner = (slice(8, 24),) * 3
-    np.testing.assert_array_equal(np.asarray(images[0].dataobj)[inner], np.roll(first, -moved, (0, 1, 2))[inner])
+    shift = np.linalg.inv(scans[0].affine) @ images[0].affine
+    np.testing.assert_allclose(shift, np.eye(4) + np.pad(np.rint(shift[:3, 3:]), ((0, 1), (3, 0))), atol=1e-6)
+    assert np.abs(shift[:3, 3]).max() <= 4
+    record = json.loads((out / "prepared.json").read_text())
+    assert record["settings"]["template"] == "the mean of the training subjects on img0001"
+    mean = np.mean([np.asarray(image.dataobj).clip(-160, 300) for image in images[:2]], axis=0)
+    assert np.corrcoef(mean.ravel(), template.get_fdata().ravel())[0, 1] > 0.99
+    for number, (scan, image) in enumerate(zip(scans, images, strict=True), start=1):
+        there = np.array(record["subjects"][f"img000{number}"]["alignment"])
+        voxels = np.linalg.inv(scan.affine) @ there @ image.affine
+        places = np.tensordot(voxels[:3, :3], np.indices(image.shape), 1) + voxels[:3, 3, None, None, None]
+        expected = map_coordinates(np.asarray(scan.dataobj, np.float64), places, order=1, mode="nearest")
+        inner = (slice(8, 24),) * 3
+        np.testing.assert_allclose(np.asarray(image.dataobj)[inner], expected[inner], atol=0.51)
     labels = [stored(out / "labels" / f"img000{number}.nii.gz") for number in range(1, 7)]
     for other in labels[1:]:
         assert min(dice(labels[0], other, [1, 2, 7]).values()) > 0.95
-    assert images[3].get_data_dtype() == first.dtype
+    assert images[3].get_data_dtype() == scans[3].get_data_dtype()
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")}
+    run("abdomen-ct", raw, out, size=(32, 32, 32))
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")} == written
     assert json.loads((out / "dataset.json").read_text())["labels"]["6"] == "liver"
 
 

@@ -31,7 +31,7 @@ def test_a_part_of_a_trunk_is_found_in_the_whole(first: int) -> None:
     matrix = align(Volume(part, Grid(part.shape, grid.affine)), Volume(trunk(), grid), "affine")
     places = np.indices(part.shape).reshape(3, -1).T * 4.0
     found = places @ matrix[:3, :3].T + matrix[:3, 3]
-    errors = np.linalg.norm(found - (places + (0, 0, 4.0 * first)), axis=1)
+    errors = np.linalg.norm(found - places - np.array([0, 0, 4.0 * first]), axis=1)
     assert errors.mean() < 4
 
 
