@@ -66,7 +66,7 @@ class _Plan:
 
     @property
     def template_in_words(self) -> str:
-        """What the subjects are aligned to."""
+        """Name of the image that the subjects are aligned to."""
         mean = "the mean of the training subjects on " if self.is_first_round else ""
         return mean + self.template_name
 
