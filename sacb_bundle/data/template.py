@@ -39,7 +39,7 @@ class Template:
         self.spacing_mm = spacing_mm
         self.modality = modality
         self.alignments = AlignmentCache(cache_dir)
-        self.image = self._cleaned(image, name)
+        self.image, _ = self._cleaned(image, name)
 
     def align(self, image: Volume, name: str) -> np.ndarray:
         """Align an image to the template.
@@ -54,7 +54,7 @@ class Template:
         Raises:
             InputError: if the image cannot be aligned, see `sacb_bundle.spatial.align`.
         """
-        return self.alignments.align(self.image, self._cleaned(image, name), self.initial)
+        return self.alignments.align(self.image, self._cleaned(image, name)[0], self.initial)
 
     def comparable(self, image: Volume, name: str) -> Volume:
         """Clean an image as for its alignment, and scale it so that images of one kind can be averaged.
@@ -69,13 +69,14 @@ class Template:
         Raises:
             InputError: if the image is constant or almost empty.
         """
-        cleaned = self._cleaned(image, name)
-        modality = appearance_of(cleaned.values, self.modality, "auto", name).modality
+        cleaned, modality = self._cleaned(image, name)
         return cleaned if modality == "ct" else Volume(scale(cleaned.values, modality, name), cleaned.grid)
 
-    def _cleaned(self, image: Volume, name: str) -> Volume:
-        """Average an image, give its background the lowest intensity, and clip outliers."""
+    def _cleaned(self, image: Volume, name: str) -> tuple[Volume, str]:
+        """Average an image, give its background the lowest intensity, and clip outliers; return its modality, too."""
         image = averaged(canonical(image), self.spacing_mm)
         appearance = appearance_of(image.values, self.modality, "auto", name)
         values = appearance.cleaned(image.values)
-        return Volume(values.clip(*SOFT_TISSUE_HU) if appearance.modality == "ct" else values, image.grid)
+        if appearance.modality == "ct":
+            values = values.clip(*SOFT_TISSUE_HU)
+        return Volume(values, image.grid), appearance.modality

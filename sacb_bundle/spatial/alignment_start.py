@@ -243,9 +243,9 @@ class StartSearch:
         starts = [*central, *shifted]
         order = np.argsort(-self._coarse_scores(starts), kind="stable")
         improved = self._improved(self._in_places([starts[index] for index in order], NUM_MOVED), self.coarse_score)
-        best = max(score for score, _ in improved)
+        improved.sort(key=lambda item: -item[0])
+        best, _ = improved[0]
         own = [start] if self._coarse_scores([start])[0] > CLEARLY_BETTER * best else []
-        improved = sorted(improved, key=lambda item: -item[0])
         good = [found for score, found in improved if score >= LEAST_SHARE * best]
         return self._in_places([*own, *good], NUM_PLACES)
 
