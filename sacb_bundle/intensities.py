@@ -15,6 +15,10 @@ AIR_HU = -1000.0
 # Air of a CT, with noise, and soft tissue with fat and contrast agent.
 AIR_RANGE_HU = (-1150.0, -850.0)
 TISSUE_RANGE_HU = (-200.0, 300.0)
+# Window that shows soft tissue with contrast agent; fat, at its lower end, is darker, and bones are bright.
+SOFT_TISSUE_HU = (-160.0, 300.0)
+# Modalities in Hounsfield units.
+CT_MODALITIES = ("ct", "soft-tissue-ct")
 LEAST_AIR_SHARE, LEAST_TISSUE_SHARE = 0.02, 0.1
 # A background of a CT lies below this: it is air, or the padding around the field of view.
 HIGHEST_CT_BACKGROUND_HU = -500.0
@@ -101,7 +105,7 @@ def appearance_of(image: np.ndarray, modality: str, trained_modality: str, name:
     if modality == "auto":
         modality = trained_modality if trained_modality not in ("auto", "mr") else _modality_of(image, background)
     is_lowest = background is not None and background <= low + tolerance
-    if modality == "ct":
+    if modality in CT_MODALITIES:
         if background is not None and not is_lowest and background > HIGHEST_CT_BACKGROUND_HU:
             background = None  # it is tissue at the faces of a crop
         return Appearance(modality, background, AIR_HU, float(np.inf), tolerance)
@@ -182,6 +186,7 @@ def _from_minimum(percentile: float) -> Callable[[np.ndarray], np.ndarray]:
 RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mr": _from_minimum(BRIGHTEST_PERCENTILE),
     "ct": window(-1000, 1000),
+    "soft-tissue-ct": window(*SOFT_TISSUE_HU),
 }
 
 

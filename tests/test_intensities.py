@@ -135,6 +135,21 @@ def test_padding_of_a_ct_is_air() -> None:
     assert cleaned[-3024].max() == 900
 
 
+def test_soft_tissue_fills_the_range_of_its_rule() -> None:
+    image = ct()
+    appearance = appearance_of(image, "soft-tissue-ct", "mr", "fixed")
+    cleaned = appearance.cleaned(image)
+    assert np.array_equal(cleaned, appearance_of(image, "ct", "mr", "fixed").cleaned(image))
+    scaled = scale(cleaned, appearance.modality, "fixed")
+    assert (scaled[image < -160].max(), scaled[image > 300].min()) == (0, 1)  # air and lungs, and bones
+    tissue = (image > -60) & (image < 90)
+    np.testing.assert_allclose(scaled[tissue], (image[tissue] + 160) / 460, atol=1e-6)
+    # Padding that a clipped CT has is air, whose contrast to tissue is the same.
+    clipped = image.clip(-125, 275)
+    padding = appearance_of(clipped, "soft-tissue-ct", "mr", "fixed").cleaned(clipped)
+    assert scale(padding, "soft-tissue-ct", "fixed")[RADIUS > 18].max() == 0
+
+
 def test_the_background_of_a_clipped_ct_is_air() -> None:
     image = ct().clip(-125, 275)
     cleaned = appearance_of(image, "ct", "mr", "fixed").cleaned(image)

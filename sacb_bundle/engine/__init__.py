@@ -1,6 +1,7 @@
 """Components that the configs plug into the engines of MONAI and ignite."""
 
 from .batch import TrainingBatch, prepare_case, prepare_labelled_pair, prepare_pair
+from .clip_gradients import ClipGradients
 from .command_line import check_command_line, keep_names, show_input_errors_plainly
 from .inferer import RefiningInferer, RegistrationInferer
 from .processes import join_processes
@@ -19,6 +20,7 @@ from .training_state import TrainingState, epochs_to_train
 from .validation import MeanLoss, higher_is_better, is_validated, lower_is_better
 
 __all__ = [
+    "ClipGradients",
     "EvaluationTables",
     "LazySummaryWriter",
     "MeanLoss",
