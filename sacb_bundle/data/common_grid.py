@@ -25,14 +25,17 @@ from ..spatial import (
 )
 from .template import Template
 
+# Number of subjects whose mean the others are aligned to: more would take longer, and hardly change it.
+MOST_AVERAGED = 20
+
 logger = logging.getLogger(__name__)
 
 
 class CommonGrid:
     """Grid to which all subjects are brought.
 
-    Subjects that share a grid are assumed to be aligned, and keep it. Otherwise, each is aligned to the first, and
-    interpolated on the first one's working grid.
+    Subjects that share a grid are assumed to be aligned, and keep it. Otherwise, each is aligned to the mean of the
+    first few, which are aligned to the first, and interpolated on the first one's working grid.
 
     Args:
         paths: images of all subjects.
@@ -74,12 +77,16 @@ class CommonGrid:
         if initial == "none":
             for path, grid in zip(paths, grids, strict=True):
                 check_same_grid(path, grid, paths[0], grids[0])
-        self.first = Template(read_image(paths[0]), paths[0], initial, self.spacing_mm, cache_dir, modality)
-        self.grid = working_grid(foreground(self.first.image), self.spacing_mm, size_divisor)
+        settings = (initial, self.spacing_mm, cache_dir, modality)
+        first = Template(read_image(paths[0]), paths[0], *settings)
+        self.grid = working_grid(foreground(first.image), self.spacing_mm, size_divisor)
+        averaged_ones = paths[:MOST_AVERAGED]
         logger.warning(
-            "The subjects do not share a grid, so each is aligned to %s (%s) and interpolated on %s.",
-            paths[0], initial, self.grid,
+            "The subjects do not share a grid, so each is aligned (%s) to the mean of %d of them on %s, and "
+            "interpolated on %s.", initial, len(averaged_ones), paths[0], self.grid,
         )  # fmt: skip
+        mean = first.mean(((read_image(path), path) for path in averaged_ones), self.grid)
+        self.template = Template(mean, "mean of the subjects", *settings)
 
     def place(self, image: Volume, label_maps: Sequence[Volume], name: str) -> list[Volume]:
         """Bring a subject to the common grid.
@@ -99,5 +106,5 @@ class CommonGrid:
         if self.grid is None:
             return [image, *label_maps]
         image = averaged(image, self.spacing_mm)
-        placed = resample(Transform(self.first.align(image, name)), self.grid, [image], label_maps)
+        placed = resample(Transform(self.template.align(image, name)), self.grid, [image], label_maps)
         return [*placed.images, *placed.labels]

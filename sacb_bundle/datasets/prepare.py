@@ -74,7 +74,6 @@ class _Plan:
         """Return the 4x4 matrix from the world of the template to that of a subject."""
         if self.template is None:
             check_same_grid(str(subject.files["image"]), image.grid, self.template_name, self.reference)
-        if self.template is None or subject.name == self.template_name:
             return np.eye(4)
         return self.template.align(image, str(subject.files["image"]))
 
@@ -166,36 +165,28 @@ def _plan(
 ) -> _Plan:
     """Choose the template and the grid."""
     if template:
-        image, initial = read_image(template), "affine"
+        image, initial, path = read_image(template), "affine", str(template)
         name = f"{Path(template).name} (SHA-256 {image.sha256})"
     else:
         name, initial = download.template or download.split["train"][0], download.initial
-        image = download.read(next(subject for subject in download.subjects if subject.name == name))["image"]
+        subject = next(subject for subject in download.subjects if subject.name == name)
+        image, path = download.read(subject)["image"], str(subject.files["image"])
     if initial == "none":
         grid = shared_grid(image.grid, spacing_mm, size)
         return _Plan(grid, image.grid, None, name, min(grid.spacing))
     spacing_mm = spacing_mm or DEFAULT_SPACING_MM
-    aligned_to = Template(image, name, initial, spacing_mm, out / "alignments", download.modality)
+    aligned_to = Template(image, path, initial, spacing_mm, out / "alignments", download.modality)
     grid = grid_around_body(image.grid, aligned_to, size)
     return _Plan(grid, image.grid, aligned_to, name, spacing_mm, is_first_round=name in download.split["train"])
 
 
 def _second_round(plan: _Plan, download: Download, out: Path) -> _Plan:
-    """Return the plan with the mean of the training subjects as template.
-
-    Alignments to one subject each follow its shape, so that the others lie less well on each other.
-    """
+    """Return the plan with the mean of the training subjects as template."""
     path = out / TEMPLATE
     if plan.template is not None and not path.is_file():
         training = [subject for subject in download.subjects if subject.name in download.split["train"]]
-        total = np.zeros(plan.grid.shape)
-        for number, subject in enumerate(training, start=1):
-            image = download.read(subject)["image"]
-            name = str(subject.files["image"])
-            comparable = plan.template.comparable(image, name)
-            total += resample(Transform(plan.alignment(image, subject)), plan.grid, [comparable]).images[0].values
-            logger.info("template, %d of %d: %s", number, len(training), subject.name)
-        write_volume(Volume((total / len(training)).astype(np.float32), plan.grid), path)
+        images = ((download.read(subject)["image"], str(subject.files["image"])) for subject in training)
+        write_volume(plan.template.mean(images, plan.grid), path)
     template = Template(
         read_image(path), TEMPLATE, download.initial, plan.spacing_mm, out / "alignments", download.modality
     )

@@ -59,6 +59,20 @@ def test_another_geometry_comes_to_the_grid_of_the_first(tmp_path: Path) -> None
     assert min(scores.values()) > 0.85
 
 
+def test_all_subjects_are_aligned_to_their_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one, too, whose shape the others would follow."""
+    subjects = [subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED, (2, 1, 0))]
+    aligned = []
+    align = alignment_cache.align
+    monkeypatch.setattr(alignment_cache, "align", lambda *given: aligned.append(given) or align(*given))
+    prepared(subjects, "affine", tmp_path / "aligned")
+    first, mean = aligned[0][0], aligned[-1][0]
+    assert [np.array_equal(fixed.values, mean.values) for fixed, *_ in aligned] == [False, True, True]
+    # Both are the same phantom, so that the mean shows it, too, with intensities from 0 to 1.
+    assert np.corrcoef(first.values.ravel(), mean.values.ravel())[0, 1] > 0.95
+    assert (mean.values.min(), mean.values.max()) == pytest.approx((0, 1), abs=0.1)
+
+
 def test_a_stranger_among_subjects_that_are_aligned(tmp_path: Path) -> None:
     subjects = [subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED)]
     with pytest.raises(InputError, match=r"b\.nii\.gz has .* resample one onto the other"):
@@ -94,19 +108,19 @@ def test_alignments_are_kept_until_what_they_depend_on_changes(tmp_path: Path, m
     align = alignment_cache.align
     monkeypatch.setattr(alignment_cache, "align", lambda *given: aligned.append(given) or align(*given))
     _, first = prepared(subjects, "center", tmp_path / "aligned")
-    assert len(aligned) == 2
+    assert len(aligned) == 3
     _, again = prepared(subjects, "center", tmp_path / "aligned")
-    assert len(aligned) == 2
+    assert len(aligned) == 3
     for before, now in zip(first, again, strict=True):
         assert torch.equal(before["image"], now["image"])
         assert torch.equal(before["label"], now["label"])
 
     next((tmp_path / "aligned").iterdir()).write_bytes(b"damaged")
     prepared(subjects, "center", tmp_path / "aligned")
-    assert len(aligned) == 3
+    assert len(aligned) == 4
     prepared(subjects, "rigid", tmp_path / "aligned")
-    assert len(aligned) == 5
+    assert len(aligned) == 7
     image = np.asarray(nib.load(subjects[1]["image"]).dataobj)
     write(Path(subjects[1]["image"]), image[::-1], TURNED)
     prepared(subjects, "rigid", tmp_path / "aligned")
-    assert len(aligned) == 6
+    assert len(aligned) == 10  # the mean is another one, too
