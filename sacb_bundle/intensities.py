@@ -17,8 +17,6 @@ AIR_RANGE_HU = (-1150.0, -850.0)
 TISSUE_RANGE_HU = (-200.0, 300.0)
 # Window that shows soft tissue with contrast agent; fat, at its lower end, is darker, and bones are bright.
 SOFT_TISSUE_HU = (-160.0, 300.0)
-# Modalities in Hounsfield units.
-CT_MODALITIES = ("ct", "soft-tissue-ct")
 LEAST_AIR_SHARE, LEAST_TISSUE_SHARE = 0.02, 0.1
 # A background of a CT lies below this: it is air, or the padding around the field of view.
 HIGHEST_CT_BACKGROUND_HU = -500.0
@@ -105,7 +103,7 @@ def appearance_of(image: np.ndarray, modality: str, trained_modality: str, name:
     if modality == "auto":
         modality = trained_modality if trained_modality not in ("auto", "mr") else _modality_of(image, background)
     is_lowest = background is not None and background <= low + tolerance
-    if modality in CT_MODALITIES:
+    if in_hounsfield_units(modality):
         if background is not None and not is_lowest and background > HIGHEST_CT_BACKGROUND_HU:
             background = None  # it is tissue at the faces of a crop
         return Appearance(modality, background, AIR_HU, float(np.inf), tolerance)
@@ -154,22 +152,30 @@ def _connected_to_faces(mask: np.ndarray) -> np.ndarray:
     return np.isin(components, touching[touching > 0])
 
 
-def window(low: float, high: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Make the rule that maps low to 0 and high to 1, and clips values outside.
+@dataclass(frozen=True)
+class Window:
+    """Rule that maps low to 0 and high to 1, and clips values outside.
 
-    Args:
+    Attributes:
         low: intensity that becomes 0.
         high: intensity that becomes 1.
-
-    Returns:
-        The rule, for arrays of any shape.
+        hounsfield: whether the intensities are Hounsfield units, so that the background counts as air.
 
     Raises:
         ValueError: if `high` is not above `low`.
     """
-    if not high > low:
-        raise ValueError(f"the window from {low} to {high} is empty")
-    return lambda image: _linear(image, low, high)
+
+    low: float
+    high: float
+    hounsfield: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.high > self.low:
+            raise ValueError(f"the window from {self.low} to {self.high} is empty")
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Scale an image of any shape."""
+        return _linear(image, self.low, self.high)
 
 
 def _linear(image: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -182,12 +188,25 @@ def _from_minimum(percentile: float) -> Callable[[np.ndarray], np.ndarray]:
     return lambda image: _linear(image, float(image.min()), float(np.percentile(image, percentile)))
 
 
-# Add yours: RULES["abdomen"] = window(-200, 400).
+# Add yours: RULES["abdomen"] = Window(-200, 400, hounsfield=True).
 RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mr": _from_minimum(BRIGHTEST_PERCENTILE),
-    "ct": window(-1000, 1000),
-    "soft-tissue-ct": window(*SOFT_TISSUE_HU),
+    "ct": Window(-1000, 1000, hounsfield=True),
+    "soft-tissue-ct": Window(*SOFT_TISSUE_HU, hounsfield=True),
 }
+
+
+def in_hounsfield_units(modality: str) -> bool:
+    """Return whether images of a modality are in Hounsfield units.
+
+    Args:
+        modality: key of `RULES`.
+
+    Returns:
+        True for the rules of CT.
+    """
+    rule = RULES[modality]
+    return isinstance(rule, Window) and rule.hounsfield
 
 
 def check_modality(modality: str, name: str = "modality") -> None:

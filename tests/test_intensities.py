@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.intensities import RULES, Appearance, appearance_of, scale, window
+from sacb_bundle.intensities import RULES, Appearance, Window, appearance_of, scale
 
 SIZE = 32
 RADIUS = np.linalg.norm(np.indices((SIZE, SIZE, SIZE)) - (SIZE - 1) / 2, axis=0)
@@ -177,7 +177,7 @@ def test_ct_is_a_window() -> None:
 
 
 def test_a_rule_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RULES, "abdomen", window(-200, 400))
+    monkeypatch.setitem(RULES, "abdomen", Window(-200, 400, hounsfield=True))
     assert scale(np.array([-200, 100, 400], np.float32), "abdomen", "fixed").tolist() == [0, 0.5, 1]
     # Weights trained with a custom modality keep it.
     assert appearance_of(head(), "auto", "abdomen", "fixed").modality == "abdomen"
@@ -209,4 +209,4 @@ def test_a_rule_must_give_values_from_0_to_1(
 
 def test_a_window_is_not_empty() -> None:
     with pytest.raises(ValueError, match="the window from 400 to -200 is empty"):
-        window(400, -200)
+        Window(400, -200)

@@ -20,6 +20,7 @@ def test_data_sets_pass_the_checks(name: str, real_data: Path) -> None:
     assert has_labels(dataset.val)
     prepare = PrepareSubjectd(
         [*dataset.train, *dataset.val],
+        dataset.train,
         initial="none",
         spacing_mm=2.0,
         size_divisor=16,

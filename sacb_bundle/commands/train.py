@@ -40,7 +40,10 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--spacing", type=float, metavar="MM", help="spacing of their working grid (default: 2)")
     verb.add_argument(
-        "--modality", type=word, metavar="NAME", help="rule that scales intensities: mr, ct or auto (default: auto)"
+        "--modality",
+        type=word,
+        metavar="NAME",
+        help="rule that scales intensities: mr, ct, soft-tissue-ct or auto (default: auto)",
     )
     verb.add_argument(
         "--resume",

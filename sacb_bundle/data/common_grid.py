@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..checks import check_spacing
 from ..intensities import check_modality
 from ..spatial import (
+    AlignmentCache,
     Transform,
     Volume,
     averaged,
@@ -34,11 +38,12 @@ logger = logging.getLogger(__name__)
 class CommonGrid:
     """Grid to which all subjects are brought.
 
-    Subjects that share a grid are assumed to be aligned, and keep it. Otherwise, each is aligned to the mean of the
-    first few, which are aligned to the first, and interpolated on the first one's working grid.
+    Subjects that share a grid are assumed to be aligned, and keep it. Otherwise, each is aligned to the mean of some of
+    them, which are aligned to the first of these, and interpolated on its working grid.
 
     Args:
         paths: images of all subjects.
+        template_paths: those whose mean all are aligned to, at most the first 20; a single one is taken as it is.
         initial: type of the alignment, see `sacb_bundle.spatial.align`; "none" if the subjects must share a grid.
         spacing_mm: spacing of the working grid.
         size_divisor: number by which each size of the working grid must be divisible.
@@ -46,7 +51,7 @@ class CommonGrid:
         modality: "auto", or the modality of all images, see `sacb_bundle.intensities`.
 
     Attributes:
-        grid: working grid of the first subject; None if the subjects share a grid.
+        grid: working grid of the first one; None if the subjects share a grid.
         spacing_mm: spacing of the subjects afterwards; for a shared grid, the geometric mean over its axes.
 
     Raises:
@@ -57,6 +62,7 @@ class CommonGrid:
     def __init__(
         self,
         paths: Sequence[str],
+        template_paths: Sequence[str],
         initial: str,
         spacing_mm: float,
         size_divisor: int,
@@ -77,16 +83,24 @@ class CommonGrid:
         if initial == "none":
             for path, grid in zip(paths, grids, strict=True):
                 check_same_grid(path, grid, paths[0], grids[0])
-        settings = (initial, self.spacing_mm, cache_dir, modality)
-        first = Template(read_image(paths[0]), paths[0], *settings)
-        self.grid = working_grid(foreground(first.image), self.spacing_mm, size_divisor)
-        averaged_ones = paths[:MOST_AVERAGED]
+        self._averaged = list(dict.fromkeys(template_paths))[:MOST_AVERAGED]
+        first, alignments = self._averaged[0], AlignmentCache(cache_dir)
+        self._first = Template.of(read_image(first), first, initial, self.spacing_mm, alignments, modality)
+        self.grid = working_grid(foreground(self._first.image), self.spacing_mm, size_divisor)
+        number = len(self._averaged)
         logger.warning(
-            "The subjects do not share a grid, so each is aligned (%s) to the mean of %d of them on %s, and "
-            "interpolated on %s.", initial, len(averaged_ones), paths[0], self.grid,
+            "The subjects do not share a grid, so each is aligned (%s) to %s and interpolated on %s.",
+            initial, first if number == 1 else f"the mean of {number} of them on {first}", self.grid,
         )  # fmt: skip
-        mean = first.mean(((read_image(path), path) for path in averaged_ones), self.grid)
-        self.template = Template(mean, "mean of the subjects", *settings)
+
+    @cached_property
+    def _template(self) -> Template:
+        """The image that all subjects are aligned to, made when the first is placed."""
+        if len(self._averaged) == 1:
+            return self._first
+        grid: Any = self.grid
+        mean = self._first.mean(((read_image(path), path) for path in self._averaged), grid)
+        return replace(self._first, image=mean, name="mean of the subjects")
 
     def place(self, image: Volume, label_maps: Sequence[Volume], name: str) -> list[Volume]:
         """Bring a subject to the common grid.
@@ -106,5 +120,5 @@ class CommonGrid:
         if self.grid is None:
             return [image, *label_maps]
         image = averaged(image, self.spacing_mm)
-        placed = resample(Transform(self.template.align(image, name)), self.grid, [image], label_maps)
+        placed = resample(Transform(self._template.align(image, name)), self.grid, [image], label_maps)
         return [*placed.images, *placed.labels]

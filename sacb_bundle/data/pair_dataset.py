@@ -17,8 +17,8 @@ from .pairs import pair_indices
 # Items of a pair that hold both images, and the names of their parts in an augmentation.
 PARTS = {"image": ("moving", "fixed"), "masks": ("moving_mask", "fixed_mask")}
 
-# Share of the free memory of a GPU that the tensors of a data set may take.
-LARGEST_SHARE = 0.5
+# Share of the free memory of a GPU that the tensors of a data set may take: there is one for validation, too.
+LARGEST_SHARE = 0.25
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class PairDataset(Dataset):
         augmentation: random transform of {"moving": (1, D, H, W), "fixed": (1, D, H, W)} for training, with
             "moving_labels", "moving_mask" and the same of the fixed image, if there are any.
         num_workers: number of loading threads.
-        device: device that keeps the tensors; main memory if they would take more than half of its free memory.
+        device: device that keeps the tensors; main memory if they would take more than a quarter of its free memory.
     """
 
     def __init__(

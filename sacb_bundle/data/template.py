@@ -4,44 +4,57 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..intensities import CT_MODALITIES, SOFT_TISSUE_HU, appearance_of, scale
+from ..intensities import SOFT_TISSUE_HU, appearance_of, in_hounsfield_units, scale
 from ..spatial import AlignmentCache, Grid, Transform, Volume, averaged, canonical, resample
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
 class Template:
     """Image that others are aligned to.
 
-    Args:
-        image: the image.
+    Attributes:
+        image: the image, with a background of the lowest intensity and without outliers.
         name: its name in error messages, such as its path.
         initial: type of the alignments, see `sacb_bundle.spatial.align`.
         spacing_mm: spacing of the grid that aligned images will be sampled on.
-        cache_dir: folder where alignments are kept for the next run.
-        modality: "auto", or the modality of all images, see `sacb_bundle.intensities`.
-
-    Attributes:
-        image: the image averaged for that grid, with axes closest to RAS, background of the lowest intensity, and
-            outliers clipped; a CT between -160 and 300 HU.
-
-    Raises:
-        InputError: if the image is constant.
+        alignments: alignments that are kept for the next run.
+        modality: "auto", or the modality of all images to align, see `sacb_bundle.intensities`.
     """
 
-    def __init__(
-        self, image: Volume, name: str, initial: str, spacing_mm: float, cache_dir: str | Path, modality: str
-    ) -> None:
-        self.name = name
-        self.initial = initial
-        self.spacing_mm = spacing_mm
-        self.modality = modality
-        self.alignments = AlignmentCache(cache_dir)
-        self.image, _ = self._cleaned(image, name)
+    image: Volume
+    name: str
+    initial: str
+    spacing_mm: float
+    alignments: AlignmentCache
+    modality: str = "auto"
+
+    @classmethod
+    def of(
+        cls, scan: Volume, name: str, initial: str, spacing_mm: float, alignments: AlignmentCache, modality: str
+    ) -> Template:
+        """Make a template of a scan.
+
+        Args:
+            scan: the scan.
+            name: its name in error messages, such as its path.
+            initial: see `Template`.
+            spacing_mm: see `Template`.
+            alignments: see `Template`.
+            modality: see `Template`.
+
+        Returns:
+            The template, averaged for the grid, with axes closest to RAS; a CT is clipped to -160 to 300 HU.
+
+        Raises:
+            InputError: if the scan is constant.
+        """
+        return cls(_cleaned(scan, name, spacing_mm, modality)[0], name, initial, spacing_mm, alignments, modality)
 
     def align(self, image: Volume, name: str) -> np.ndarray:
         """Align an image to the template.
@@ -58,7 +71,8 @@ class Template:
         """
         if name == self.name:
             return np.eye(4)
-        return self.alignments.align(self.image, self._cleaned(image, name)[0], self.initial)
+        cleaned, _ = _cleaned(image, name, self.spacing_mm, self.modality)
+        return self.alignments.align(self.image, cleaned, self.initial)
 
     def mean(self, images: Iterable[tuple[Volume, str]], grid: Grid) -> Volume:
         """Align images to the template, and average them.
@@ -67,32 +81,33 @@ class Template:
         aligned to the mean.
 
         Args:
-            images: images of one kind, with their names as in `align`.
+            images: images with their names, as in `align`.
             grid: grid of the mean, in the world of the template.
 
         Returns:
-            The mean: of CT in Hounsfield units, of others from 0 to 1.
+            The mean: of CT in Hounsfield units, from -160 to 300; of other or different kinds scaled to [0, 1].
 
         Raises:
             InputError: if an image cannot be aligned, is constant or almost empty.
         """
-        total, number = np.zeros(grid.shape), 0
+        total, modalities = np.zeros(grid.shape), []
         for number, (image, name) in enumerate(images, start=1):
-            placed = resample(Transform(self.align(image, name)), grid, [self._comparable(image, name)])
-            total += placed.images[0].values
+            cleaned, modality = _cleaned(image, name, self.spacing_mm, self.modality)
+            modalities.append("soft-tissue-ct" if in_hounsfield_units(modality) else modality)
+            scaled = Volume(scale(cleaned.values, modalities[-1], name), cleaned.grid)
+            total += resample(Transform(self.align(image, name)), grid, [scaled]).images[0].values
             logger.info("template, subject %d: %s", number, name)
-        return Volume((total / number).astype(np.float32), grid)
+        mean = total / len(modalities)
+        if set(modalities) == {"soft-tissue-ct"}:
+            mean = np.interp(mean, (0, 1), SOFT_TISSUE_HU)
+        return Volume(mean.astype(np.float32), grid)
 
-    def _comparable(self, image: Volume, name: str) -> Volume:
-        """Clean an image as for its alignment, and scale it so that images of one kind can be averaged."""
-        cleaned, modality = self._cleaned(image, name)
-        return cleaned if modality in CT_MODALITIES else Volume(scale(cleaned.values, modality, name), cleaned.grid)
 
-    def _cleaned(self, image: Volume, name: str) -> tuple[Volume, str]:
-        """Average an image, give its background the lowest intensity, and clip outliers; return its modality, too."""
-        image = averaged(canonical(image), self.spacing_mm)
-        appearance = appearance_of(image.values, self.modality, "auto", name)
-        values = appearance.cleaned(image.values)
-        if appearance.modality in CT_MODALITIES:  # air would take up most of the histogram
-            values = values.clip(*SOFT_TISSUE_HU)
-        return Volume(values, image.grid), appearance.modality
+def _cleaned(scan: Volume, name: str, spacing_mm: float, modality: str) -> tuple[Volume, str]:
+    """Average a scan, give its background the lowest intensity, and clip outliers; return its modality, too."""
+    image = averaged(canonical(scan), spacing_mm)
+    appearance = appearance_of(image.values, modality, "auto", name)
+    values = appearance.cleaned(image.values)
+    if in_hounsfield_units(appearance.modality):  # air would take up most of the histogram
+        values = values.clip(*SOFT_TISSUE_HU)
+    return Volume(values, image.grid), appearance.modality

@@ -20,6 +20,7 @@ from ..files import check_results, real_path
 from ..quality import motion
 from ..quality.trust import LARGEST_SCALE, scales_too_much
 from ..spatial import (
+    AlignmentCache,
     Grid,
     Transform,
     Volume,
@@ -29,7 +30,6 @@ from ..spatial import (
     resample,
     result_dtype,
     thinned,
-    write_volume,
 )
 from . import DATASETS
 from .download import PARTS, Download, Subject
@@ -123,7 +123,7 @@ def prepare(
     kept = 0
     with folder.writing({"split": download.split} | dict(download.description)):
         if plan.is_first_round:
-            plan = _second_round(plan, download, out)
+            plan = _second_round(plan, download, source, folder)
         for number, subject in enumerate(download.subjects, start=1):
             hashes = subject.hashes(source)
             if folder.holds(subject.name, hashes, subject.files):
@@ -175,22 +175,21 @@ def _plan(
         grid = shared_grid(image.grid, spacing_mm, size)
         return _Plan(grid, image.grid, None, name, min(grid.spacing))
     spacing_mm = spacing_mm or DEFAULT_SPACING_MM
-    aligned_to = Template(image, path, initial, spacing_mm, out / "alignments", download.modality)
+    aligned_to = Template.of(image, path, initial, spacing_mm, AlignmentCache(out / "alignments"), download.modality)
     grid = grid_around_body(image.grid, aligned_to, size)
     return _Plan(grid, image.grid, aligned_to, name, spacing_mm, is_first_round=name in download.split["train"])
 
 
-def _second_round(plan: _Plan, download: Download, out: Path) -> _Plan:
+def _second_round(plan: _Plan, download: Download, source: Path, folder: PreparedFolder) -> _Plan:
     """Return the plan with the mean of the training subjects as template."""
-    path = out / TEMPLATE
-    if plan.template is not None and not path.is_file():
-        training = [subject for subject in download.subjects if subject.name in download.split["train"]]
+    first: Any = plan.template
+    training = [subject for subject in download.subjects if subject.name in download.split["train"]]
+    sources = {subject.name: subject.hashes(source) for subject in training}
+    if not folder.holds_template(sources):
         images = ((download.read(subject)["image"], str(subject.files["image"])) for subject in training)
-        write_volume(plan.template.mean(images, plan.grid), path)
-    template = Template(
-        read_image(path), TEMPLATE, download.initial, plan.spacing_mm, out / "alignments", download.modality
-    )
-    return replace(plan, template=template, template_name=TEMPLATE)
+        folder.add_template(first.mean(images, plan.grid), sources)
+    mean = replace(first, image=read_image(folder.path / TEMPLATE), name=TEMPLATE)
+    return replace(plan, template=mean, template_name=TEMPLATE)
 
 
 def _settings(name: str, download: Download, plan: _Plan) -> dict[str, Any]:

@@ -109,6 +109,37 @@ class PreparedFolder:
             )
         return all(self.file(name, key).is_file() for key in keys)
 
+    def holds_template(self, sources: Mapping[str, Mapping[str, str]]) -> bool:
+        """Return whether the template is there.
+
+        Args:
+            sources: hash of each source file, by name, of each subject that the template is made of.
+
+        Returns:
+            True if it is there, made from these files.
+
+        Raises:
+            InputError: if subjects were prepared with a template of other files.
+        """
+        same = self.record.get("template") == sources
+        if not same and self.record["subjects"]:
+            raise InputError(f"{self.path}: {TEMPLATE} was made from other subjects; choose another folder.")
+        return same and (self.path / TEMPLATE).is_file()
+
+    def add_template(self, image: Volume, sources: Mapping[str, Mapping[str, str]]) -> None:
+        """Write the template, and record it once its file is whole.
+
+        Args:
+            image: the template.
+            sources: as in `holds_template`.
+
+        Raises:
+            InputError: if the file cannot be written.
+        """
+        write_volume(image, self.path / TEMPLATE)
+        self.record["template"] = dict(sources)
+        write_json(self.record, self.path / RECORD)
+
     def add(self, name: str, volumes: Mapping[str, Volume], facts: Mapping[str, Any]) -> None:
         """Write a subject, and record it once its files are whole.
 

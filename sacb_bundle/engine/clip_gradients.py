@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import torch
 from ignite.engine import Engine
-from monai.engines import SupervisedTrainer
-from monai.engines.utils import IterationEvents
 
 
 class ClipGradients:
     """Scale the gradients of a step down to a largest norm, so that a single pair cannot throw the network off.
 
+    The norm is that of all gradients together when the optimiser uses them: of the sum of accumulated ones, and without
+    the scale of mixed precision.
+
     Args:
-        parameters: parameters of the network.
-        max_norm: largest Euclidean norm of all gradients together.
+        optimizer: optimiser of the trainer.
+        max_norm: largest Euclidean norm.
     """
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], max_norm: float) -> None:
-        self.parameters = list(parameters)
+    def __init__(self, optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+        self.optimizer = optimizer
         self.max_norm = max_norm
 
     def attach(self, trainer: Engine) -> None:
-        """Clip the gradients of each step of a trainer, before the optimiser uses them.
+        """Clip the gradients before each step of the optimiser.
 
         Args:
-            trainer: MONAI trainer.
+            trainer: trainer that steps it.
         """
-        trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
+        self.optimizer.register_step_pre_hook(self._clip)
 
-    def _clip(self, trainer: SupervisedTrainer) -> None:
-        """Scale the gradients if their norm is larger.
-
-        Args:
-            trainer: trainer after the backward pass.
-        """
-        if trainer.amp and trainer.scaler is not None:
-            trainer.scaler.unscale_(trainer.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
+    def _clip(self, optimizer: torch.optim.Optimizer, *arguments: Any) -> None:
+        """Scale the gradients if their norm is larger."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, self.max_norm)

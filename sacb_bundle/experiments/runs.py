@@ -110,7 +110,8 @@ class Runs:
     @cached_property
     def _training(self) -> ConfigParser:
         """The config of the trainings."""
-        return make_workflow("train", "train", self.overlays, dataset_dir=self.dataset_dir).parser
+        folders = {"dataset_dir": self.dataset_dir, "cache_dir": self.output_dir / "alignments"}
+        return make_workflow("train", "train", self.overlays, **folders).parser
 
     @cached_property
     def _evaluation(self) -> ConfigParser:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from ..intensities import CT_MODALITIES
+from ..intensities import in_hounsfield_units
 from ..metrics import folding_percentage
 from ..ops import local_ncc
 from ..spatial import (
@@ -163,7 +163,7 @@ def lost_headers(grids: Mapping[str, Grid], modalities: Mapping[str, str], initi
     scales = np.linalg.svd(initial[:3, :3])[1]
     stretched = bool(scales[0] > LARGEST_STRETCH * scales[2])
     return {
-        f"{role}_header_lost": _is_assumed(grid) and (stretched or modalities[role] in CT_MODALITIES)
+        f"{role}_header_lost": _is_assumed(grid) and (stretched or in_hounsfield_units(modalities[role]))
         for role, grid in grids.items()
     }
 

@@ -22,6 +22,7 @@ class PrepareSubjectd(MonaiTransform):
 
     Args:
         subjects: all subjects, each with the path "image".
+        template_subjects: those whose mean all are aligned to, see `sacb_bundle.data.CommonGrid`.
         cache_dir: folder where alignments are kept for the next run.
         settings: further arguments of `sacb_bundle.data.CommonGrid`.
 
@@ -33,9 +34,16 @@ class PrepareSubjectd(MonaiTransform):
         InputError: as `CommonGrid`.
     """
 
-    def __init__(self, subjects: Sequence[Mapping[str, str]], cache_dir: str | Path, **settings: Any) -> None:
+    def __init__(
+        self,
+        subjects: Sequence[Mapping[str, str]],
+        template_subjects: Sequence[Mapping[str, str]],
+        cache_dir: str | Path,
+        **settings: Any,
+    ) -> None:
         self.settings = settings
-        self._common_grid = CommonGrid([subject["image"] for subject in subjects], cache_dir=cache_dir, **settings)
+        paths, template_paths = ([subject["image"] for subject in some] for some in (subjects, template_subjects))
+        self._common_grid = CommonGrid(paths, template_paths, cache_dir=cache_dir, **settings)
         self.spacing_mm = self._common_grid.spacing_mm
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -35,7 +35,7 @@ def corrupted(path: Path) -> None:
 
 def prepare_subject(subject: dict[str, str], others: Sequence[dict[str, str]] = ()) -> dict:
     """Read a training subject, alone or among others."""
-    prepare = PrepareSubjectd(others, initial="none", spacing_mm=2.0, size_divisor=16, cache_dir="nowhere")
+    prepare = PrepareSubjectd(others, others, initial="none", spacing_mm=2.0, size_divisor=16, cache_dir="nowhere")
     return prepare(subject)
 
 

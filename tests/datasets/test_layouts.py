@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,6 +16,7 @@ from scipy.ndimage import map_coordinates
 
 from sacb_bundle.data import labels_to_score, read_dataset
 from sacb_bundle.datasets import ixi, lpba40
+from sacb_bundle.datasets.prepared_folder import PreparedFolder
 from sacb_bundle.errors import InputError
 from sacb_bundle.metrics import dice
 from sacb_bundle.spatial import read_volume, volume_name
@@ -170,6 +173,31 @@ def test_scans_of_synapse_are_aligned_to_their_mean_and_interpolated_once(
     run("abdomen-ct", raw, out, size=(32, 32, 32))
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")} == written
     assert json.loads((out / "dataset.json").read_text())["labels"]["6"] == "liver"
+
+
+@pytest.mark.usefixtures("by_shift")
+def test_a_mean_of_other_scans_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, out = downloads.synapse(tmp_path / "raw"), tmp_path / "out"
+
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PreparedFolder, "add", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run("abdomen-ct", raw, out, size=(32, 32, 32))
+    template = (out / "template.nii.gz").read_bytes()
+    path = raw / "RawData" / "Training" / "img" / "img0002.nii.gz"
+    scan, affine = stored(path), nib.load(path).affine
+    downloads.write(path, np.where(scan > 0, 200, -1000).astype(np.int16), affine)
+    run("abdomen-ct", raw, out, size=(32, 32, 32))
+    fresh = run("abdomen-ct", raw, tmp_path / "fresh", size=(32, 32, 32))
+    assert (out / "template.nii.gz").read_bytes() == (fresh / "template.nii.gz").read_bytes() != template
+    # Subjects that are there were aligned to the mean as it was.
+    shutil.rmtree(out / "images")
+    downloads.write(path, scan, affine)
+    with pytest.raises(InputError, match=r"out: template\.nii\.gz was made from other subjects; choose another folder"):
+        run("abdomen-ct", raw, out, size=(32, 32, 32))
 
 
 def test_a_stated_split_of_abdomens_is_kept(tmp_path: Path) -> None:

@@ -41,20 +41,29 @@ def test_larger_gradients_are_scaled_down(study: Path, tmp_path: Path) -> None:
     assert norms(study, tmp_path / "wide", max_gradient_norm=10 * max(free))[0] == free
 
 
-def test_the_norm_is_that_without_the_scale_of_mixed_precision() -> None:
-    network = torch.nn.Linear(4, 1)
+@pytest.mark.parametrize(
+    "options", [{}, {"accumulation_steps": 4}, {"amp": True}, {"amp": True, "accumulation_steps": 2}]
+)
+def test_what_counts_is_the_gradient_of_the_step(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum of accumulated gradients, without the scale of mixed precision."""
+    # MONAI's scaler scales nothing without a GPU.
+    monkeypatch.setattr(torch.cuda.amp, "GradScaler", lambda: torch.amp.GradScaler("cpu"))
+    network = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(network.weight)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    # The gradient of the loss is the image; the mean of the large one and the small ones is above the limit.
     trainer = SupervisedTrainer(
         device=torch.device("cpu"),
         max_epochs=1,
-        train_data_loader=[{"image": torch.ones(2, 4), "label": torch.zeros(2, 1)}],
+        train_data_loader=[
+            {"image": torch.tensor([[value]]), "label": torch.zeros(1)} for value in (8.0, -1.0, -1.0, -1.0)
+        ],
         network=network,
-        loss_function=lambda predicted, label: 100 * (predicted - label - 1).abs().mean(),
-        optimizer=torch.optim.SGD(network.parameters(), lr=1.0),
-        train_handlers=[ClipGradients(network.parameters(), 0.5)],
-        amp=True,
+        loss_function=lambda predicted, label: predicted.float().mean(),
+        optimizer=optimizer,
+        train_handlers=[ClipGradients(optimizer, 0.5)],
+        **options,
     )
-    trainer.scaler = torch.amp.GradScaler("cpu")  # MONAI's scales nothing without a GPU
-    before = network.weight.detach().clone(), network.bias.detach().clone()
     trainer.run()
-    moved = [new.detach() - old for new, old in zip((network.weight, network.bias), before, strict=True)]
-    assert torch.cat([step.flatten() for step in moved]).norm().item() == pytest.approx(0.5, rel=1e-3)
+    steps = {1: [-0.5, 0.5, 0.5, 0.5], 2: [-0.5, 0.5], 4: [-0.5]}[options.get("accumulation_steps", 1)]
+    assert network.weight.item() == pytest.approx(sum(steps), abs=1e-3)

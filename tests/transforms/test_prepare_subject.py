@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import nibabel as nib
@@ -7,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from sacb_bundle.data import phantom_pair
+from sacb_bundle.data import Template, common_grid, phantom_pair
 from sacb_bundle.errors import InputError
 from sacb_bundle.metrics import dice
-from sacb_bundle.spatial import alignment_cache
+from sacb_bundle.spatial import Grid, Volume, alignment_cache
 from sacb_bundle.transforms import PrepareSubjectd
 from tests.conftest import write
 
@@ -26,7 +27,9 @@ def subject(folder: Path, name: str, affine: np.ndarray | None, axes: tuple[int,
 
 
 def prepared(subjects: list[dict[str, str]], initial: str, cache_dir: Path) -> tuple[PrepareSubjectd, list[dict]]:
-    transform = PrepareSubjectd(subjects, initial=initial, spacing_mm=2.0, size_divisor=16, cache_dir=cache_dir)
+    transform = PrepareSubjectd(
+        subjects, subjects, initial=initial, spacing_mm=2.0, size_divisor=16, cache_dir=cache_dir
+    )
     return transform, [transform(paths) for paths in subjects]
 
 
@@ -73,6 +76,29 @@ def test_all_subjects_are_aligned_to_their_mean(tmp_path: Path, monkeypatch: pyt
     assert (mean.values.min(), mean.values.max()) == pytest.approx((0, 1), abs=0.1)
 
 
+def test_the_mean_is_that_of_the_chosen_subjects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once each and not too many; a single one is taken as it is."""
+    subjects = [subject(tmp_path, name, TURNED if name == "b" else None) for name in "abcd"]
+    averaged: list[str] = []
+    mean = Template.mean
+
+    def note(template: Template, images: Iterable[tuple[Volume, str]], grid: Grid) -> Volume:
+        given = list(images)
+        averaged.extend(name for _, name in given)
+        return mean(template, given, grid)
+
+    monkeypatch.setattr(Template, "mean", note)
+    monkeypatch.setattr(common_grid, "MOST_AVERAGED", 2)
+    settings: dict = {"initial": "center", "spacing_mm": 2.0, "size_divisor": 16, "cache_dir": tmp_path / "aligned"}
+    for chosen, names in (([2, 2, 1, 0], "cb"), ([0, 1], "ab"), ([3], "")):
+        transform = PrepareSubjectd(subjects, [subjects[number] for number in chosen], **settings)
+        assert not averaged  # nothing is aligned before it is needed
+        for paths in subjects:
+            transform(paths)
+        assert [Path(path).name[0] for path in averaged] == list(names)
+        averaged.clear()
+
+
 def test_a_stranger_among_subjects_that_are_aligned(tmp_path: Path) -> None:
     subjects = [subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED)]
     with pytest.raises(InputError, match=r"b\.nii\.gz has .* resample one onto the other"):
@@ -93,7 +119,7 @@ def test_a_stranger_among_subjects_that_are_aligned(tmp_path: Path) -> None:
 def test_wrong_settings_are_refused_on_any_grid(change: dict, message: str, tmp_path: Path) -> None:
     settings: dict = {"initial": "affine", "spacing_mm": 2.0, "size_divisor": 16, "cache_dir": tmp_path}
     with pytest.raises(InputError, match=message):
-        PrepareSubjectd([], **settings | change)
+        PrepareSubjectd([], [], **settings | change)
 
 
 def test_a_shared_grid_that_the_weights_could_not_be_used_on_is_refused(tmp_path: Path) -> None:
