@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import check_spacing
+from ..errors import InputError
 from ..intensities import check_modality
 from ..spatial import (
     AlignmentCache,
@@ -20,7 +21,6 @@ from ..spatial import (
     averaged,
     canonical,
     check_initial,
-    check_same_grid,
     foreground,
     read_grid,
     read_image,
@@ -81,8 +81,11 @@ class CommonGrid:
                 check_spacing(self.spacing_mm, f"{paths[0]}: the mean spacing")
             return
         if initial == "none":
-            for path, grid in zip(paths, grids, strict=True):
-                check_same_grid(path, grid, paths[0], grids[0])
+            stranger = next(path for path, grid in zip(paths, grids, strict=True) if not grid.coincides_with(grids[0]))
+            raise InputError(
+                f"{stranger} and {paths[0]} do not share a grid, as they must with initial none; set initial to "
+                "affine, or prepare the data set (sacb prepare)."
+            )
         self._averaged = list(dict.fromkeys(template_paths))[:MOST_AVERAGED]
         first, alignments = self._averaged[0], AlignmentCache(cache_dir)
         self._first = Template.of(read_image(first), first, initial, self.spacing_mm, alignments, modality)

@@ -81,7 +81,9 @@ def read_dataset(dataset_dir: str | Path, atlas: str | None = None) -> DatasetFo
         )
     for name in (*train, *val, *test):
         if name not in images:
-            raise InputError(f"{root / 'images'}: has no image {name}, though the data set names it.")
+            stopped = os.path.isfile(root / "prepared.json")
+            remedy = "its preparation was stopped, and the same call continues" if stopped else "add it"
+            raise InputError(f"{root / 'images'}: has no image {name}, though the data set names it; {remedy}.")
     for what, names in (("train on", train), ("validate on", val)):
         if len(names) < 2:
             raise InputError(f"{root}: {len(names)} subject to {what}; pairs need at least two.")

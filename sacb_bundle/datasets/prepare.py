@@ -40,6 +40,8 @@ from .prepared_folder import DESCRIPTION, RECORD, TEMPLATE, PreparedFolder
 _MOST_VOXELS_LOOKED_AT = 96
 # Shares of labelled voxels within the grid below the first are mentioned, and below the second doubtful.
 _WORTH_MENTIONING, _LEAST_INSIDE = 0.995, 0.9
+# Larger rotations are doubtful: a header, or an alignment, is wrong.
+_LARGEST_TURN_DEGREES = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -136,8 +138,9 @@ def prepare(
     logger.info("%s: %d subjects (%s), %d of them kept from before.", out, len(download.subjects), parts, kept)
     if doubtful := [name for name, facts in folder.record["subjects"].items() if _is_doubtful(facts, plan.grid)]:
         logger.warning(
-            "Look at %s: the alignment scales by more than %.1f, or labels lie outside the grid.",
-            ", ".join(doubtful), LARGEST_SCALE,
+            "Look at %s: the alignment turns by more than %.0f degrees or scales by more than %.1f, or labels lie "
+            "outside the grid.",
+            ", ".join(doubtful), _LARGEST_TURN_DEGREES, LARGEST_SCALE,
         )  # fmt: skip
 
 
@@ -175,7 +178,10 @@ def _plan(
         grid = shared_grid(image.grid, spacing_mm, size)
         return _Plan(grid, image.grid, None, name, min(grid.spacing))
     spacing_mm = spacing_mm or DEFAULT_SPACING_MM
-    aligned_to = Template.of(image, path, initial, spacing_mm, AlignmentCache(out / "alignments"), download.modality)
+    # A chosen template may have other intensities than the subjects, such as those of a mean.
+    looks = "auto" if template else download.modality
+    own = Template.of(image, path, initial, spacing_mm, AlignmentCache(out / "alignments"), looks)
+    aligned_to = replace(own, modality=download.modality)
     grid = grid_around_body(image.grid, aligned_to, size)
     return _Plan(grid, image.grid, aligned_to, name, spacing_mm, is_first_round=name in download.split["train"])
 
@@ -237,8 +243,9 @@ def _label_facts(before: Volume, after: Volume, matrix: np.ndarray) -> dict[str,
 
 def _is_doubtful(facts: Mapping[str, Any], grid: Grid) -> bool:
     """Return whether a subject should be looked at, from the facts of the record."""
-    scale = motion(np.array(facts["alignment"]), grid)["scale"]
-    return scales_too_much(scale) or facts.get("labels_inside", 1) < _LEAST_INSIDE
+    moved = motion(np.array(facts["alignment"]), grid)
+    turns = moved["turn_degrees"] > _LARGEST_TURN_DEGREES
+    return turns or scales_too_much(moved["scale"]) or facts.get("labels_inside", 1) < _LEAST_INSIDE
 
 
 def _in_words(facts: Mapping[str, Any], grid: Grid) -> str:

@@ -103,9 +103,10 @@ class PreparedFolder:
         if facts is None:
             return False
         if facts.get("sources") != sources:
+            files = ", ".join(dict.fromkeys([*facts.get("sources", {}), *sources]))
             raise InputError(
-                f"{self.path}: {name} was prepared from other files than {', '.join(sources)} as they are now; choose "
-                "another folder."
+                f"{self.path}: {name} was prepared from {files}, which are not what they were; put them back, or "
+                "choose another folder."
             )
         return all(self.file(name, key).is_file() for key in keys)
 

@@ -106,6 +106,8 @@ class Ablation:
         own = self.runs.network()
         names = []
         for variant in self.variants:
+            if not variant.is_of_network:
+                self.runs.check(**variant.changes)
             network = self.runs.network(**variant.changes)
             changes = {key: value for key, value in network.items() if own.get(key) != value}
             names.append(folder_name(changes if variant.is_of_network else variant.changes))

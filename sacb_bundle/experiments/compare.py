@@ -23,6 +23,7 @@ from .tables import SCORE_COLUMNS, Column, Row, write_tables
 NAME = "comparison"
 COLUMNS = (
     Column("method", "method"),
+    Column("spacing (mm)", "spacing_mm", 1),
     *SCORE_COLUMNS,
     Column("seconds", "seconds", 3),
     Column("peak memory (MB)", "peak_megabytes", 0),
@@ -55,6 +56,7 @@ class Comparison:
                 "{'sacb-net': 'model.pt'}."
             )
         self.weights = {name: Path(path) for name, path in weights.items()}
+        self.notes: list[str] = []
         self.left_out: dict[str, str] = {}
 
     def run(self) -> list[Row]:
@@ -83,18 +85,20 @@ class Comparison:
         folder = self.runs.output_dir
         rows: list[Row] = []
         for name, method in self.methods.items():
-            if not method.is_installed:
-                self._leave_out(name, f"it needs {method.package}; pip install {method.package}")
+            if obstacle := method.obstacle:
+                self._leave_out(name, obstacle)
                 continue
             kept = self._score(name, method)
             # The seconds of making zeros say nothing.
             untimed = {"seconds": None} if method.untrained == ZERO_FIELD else {}
-            rows.append({"method": name} | summary_of(folder / name) | untimed)
+            row = summary_of(folder / name)
+            spacing = row["spacing_mm"] or self.runs.settings["spacing"]
+            rows.append({"method": name} | row | {"spacing_mm": spacing} | untimed)
             logger.info("%s: %s", name, "kept from before" if kept else _in_words(rows[-1]))
         if not rows:
             raise InputError(f"No method is left to compare: {'; '.join(self.left_out.values())}.")
         write_tables(folder / NAME, COLUMNS, rows)
-        notes = [*self.left_out.values(), *warn_of_pairs({row["method"]: row for row in rows})]
+        notes = [*self.notes, *self.left_out.values(), *warn_of_pairs({row["method"]: row for row in rows})]
         write_comparison_page(folder, self._drawn, self.runs.dataset_dir, COLUMNS, rows, notes)
         logger.info("comparison written to %s", folder / PAGE)
         return rows
@@ -113,7 +117,7 @@ class Comparison:
         for name, description in trained.items():
             self._check_network(name, description)
         if trained.keys() - self.weights:
-            self.runs.check_held_out()
+            self.notes += self.runs.check_held_out()
         results = [f"{NAME}.csv", f"{NAME}.md", PAGE, PLOT]
         check_results([self.runs.output_dir / file for file in results], [])
         claim_folder(self.runs.output_dir, self.runs.settings)

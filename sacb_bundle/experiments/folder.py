@@ -12,6 +12,8 @@ from ..files import make_folder, read_json, write_json
 from ..results.result_folder import lock
 
 SETTINGS, LOCK = "settings.json", ".lock"
+# What a folder holds before the first result.
+_WITHOUT_RESULTS = {SETTINGS, LOCK, "alignments"}
 # Seconds to wait for another process that writes the settings or the tables.
 WAIT_S = 60
 
@@ -43,6 +45,8 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
             raise InputError(
                 f"{folder}: holds other files, such as {strangers[0]}, but no {SETTINGS}; choose an empty folder."
             )
+        return
+    if set(os.listdir(folder)) <= _WITHOUT_RESULTS:
         return
     earlier = read_json(path)
     if not isinstance(earlier, dict):

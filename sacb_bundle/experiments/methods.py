@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -36,9 +37,17 @@ class Method:
     module: str = ""
 
     @property
-    def is_installed(self) -> bool:
-        """Whether the package that the method needs is there."""
-        return not self.module or find_spec(self.module) is not None
+    def obstacle(self) -> str:
+        """Why the package that the method needs cannot be used; "" if it can."""
+        if not self.module:
+            return ""
+        if find_spec(self.module) is None:
+            return f"it needs {self.package}; pip install {self.package}"
+        try:
+            import_module(self.module)
+        except Exception as error:  # whatever the package raises
+            return f"{self.package} is installed, but its import fails: {error}"
+        return ""
 
 
 ZERO_FIELD = "sacb_bundle.experiments.ZeroField"

@@ -123,10 +123,13 @@ class Runs:
         items: list[dict[str, str]] = self._training.get_parsed_content(f"{part}#dataset#data")
         return items
 
-    def check_held_out(self) -> None:
+    def check_held_out(self) -> list[str]:
         """Check that the pairs to score are of no training subjects, and warn if they are of validation subjects.
 
         An atlas, to which all subjects are registered, is none of them.
+
+        Returns:
+            The warning, which is also logged; nothing if they are of test subjects.
 
         Raises:
             InputError: if the image of a pair is also for training.
@@ -138,11 +141,41 @@ class Runs:
                 f"{self.dataset_dir}: {os.path.basename(both[0])} is both to train on and to score, and a network must "
                 'not be scored on its own training data; name other subjects as "test" under "split" in dataset.json.'
             )
-        if scored & image_files(self._items("validate"), atlas):
-            logger.warning(
-                "The pairs are of validation subjects, which also choose the best weights of a training; name others "
-                'as "test" under "split" in dataset.json.'
-            )
+        if not scored & image_files(self._items("validate"), atlas):
+            return []
+        note = (
+            "The pairs are of validation subjects, which also choose the best weights of a training; name others as "
+            '"test" under "split" in dataset.json.'
+        )
+        logger.warning("%s", note)
+        return [note]
+
+    def check(self, **changes: Any) -> None:
+        """Check the options of a training before it starts.
+
+        Args:
+            changes: keys of train.json and their values.
+
+        Raises:
+            InputError: if one is invalid.
+        """
+        self._parsed("checks", **changes)
+
+    def _parsed(self, key: str, **changes: Any) -> Any:
+        """Return the content of a key of train.json.
+
+        Raises:
+            InputError: as what the key makes.
+        """
+        folders = {"dataset_dir": self.dataset_dir, "cache_dir": self.output_dir / "alignments"}
+        workflow = make_workflow("train", "train", self.overlays, **folders | changes)
+        try:
+            return workflow.parser.get_parsed_content(key)
+        except Exception as error:  # MONAI wraps an InputError in its own
+            reason = reason_of(error)
+            if reason is None:
+                raise
+            raise reason from error
 
     def network(self, **changes: Any) -> dict[str, Any]:
         """Build the network of a training, and describe it.
@@ -156,14 +189,7 @@ class Runs:
         Raises:
             InputError: if the network cannot be built, or has no options.
         """
-        workflow = make_workflow("train", "train", self.overlays, dataset_dir=self.dataset_dir, **changes)
-        try:
-            network = workflow.parser.get_parsed_content("network_def")
-        except Exception as error:  # MONAI wraps an InputError in its own
-            reason = reason_of(error)
-            if reason is None:
-                raise
-            raise reason from error
+        network = self._parsed("network_def", **changes)
         if not isinstance(getattr(network, "options", None), dict):
             raise InputError(
                 f"network_def makes {network!r:.80}; it must make a network with the attribute options, see "
@@ -264,23 +290,29 @@ def summary_of(folder: Path) -> dict[str, Any]:
         folder: folder of its scores.
 
     Returns:
-        Means ("dice" and others of `SCORES`) and standard deviations ("dice_std") over the pairs; "pairs", how many
-        there are; "pairs_left_out", the ids of others; "seconds", the median over the pairs; "peak_megabytes", the most
-        of a pair; and "parameters_millions" of the network.
+        "spacing_mm" of the weights; means ("dice" and others of `SCORES`) and standard deviations ("dice_std") over the
+        pairs; "pairs", how many there are; "pairs_left_out", the ids of others; "seconds", the median over the pairs;
+        "peak_megabytes", the most of a pair; and "parameters_millions" of the network.
 
     Raises:
         InputError: if the files cannot be read.
     """
     summary, path = read_json(folder / SUMMARY), folder / PAIR_TABLE
     pairs = [cells for _, cells in parse_table(read_text(path), COSTS, path).rows]
-    row: dict[str, Any] = {"pairs": summary["pairs"], LEFT_OUT: sorted(summary[LEFT_OUT])}
+    record = read_json(folder / RECORD)
+    info = record["settings"]["info"] or {}
+    row: dict[str, Any] = {
+        "spacing_mm": info.get("spacing_mm"),
+        "pairs": summary["pairs"],
+        LEFT_OUT: sorted(summary[LEFT_OUT]),
+    }
     for key, score in SCORES.items():
         row |= {key: summary[score]["mean"], f"{key}_std": summary[score]["std"]}
     memory = [float(cells["peak_megabytes"]) for cells in pairs if cells["peak_megabytes"]]
     return row | {
         "seconds": median(float(cells["seconds"]) for cells in pairs),
         "peak_megabytes": max(memory, default=None),
-        "parameters_millions": read_json(folder / RECORD)["parameters"] / 1e6 or None,
+        "parameters_millions": record["parameters"] / 1e6 or None,
     }
 
 

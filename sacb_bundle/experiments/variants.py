@@ -23,8 +23,9 @@ TABLES: dict[str, dict[str, list[Any]]] = {
 }
 # Keys that an ablation sets itself.
 _OWN_KEYS = {
-    "accept_changes", "bundle_root", "cache_dir", "ckpt_dir", "data_list", "dataset_dir", "device", "finalize",
-    "imports", "initialize", "output_dir", "rank", "replace", "resume", "run", "seed", "training", "world_size",
+    "accept_changes", "bundle_root", "cache_dir", "checks", "ckpt_dir", "data_list", "dataset_dir", "device",
+    "finalize", "imports", "initialize", "output_dir", "rank", "replace", "resume", "run", "seed", "training",
+    "world_size",
 }  # fmt: skip
 # Keys of the preprocessing that evaluation has, too; the spacing is in the description of the weights.
 _PREPROCESSING = ("initial", "modality")

@@ -99,10 +99,11 @@ def test_other_grid_is_refused(shape: tuple[int, ...], affine: np.ndarray | None
         (as_pair, ({"moving": fixed, "fixed": fixed, "moving_labels": labels},)),
         (as_pair, ({"moving": fixed, "fixed": fixed, "fixed_mask": labels},)),
         (prepare_subject, ({"image": fixed, "label": labels},)),
-        (prepare_subject, ({"image": fixed}, [{"image": fixed}, {"image": other}])),
     ):
         with pytest.raises(InputError, match="resample one onto the other"):
             check(*data)
+    with pytest.raises(InputError, match="do not share a grid, as they must with initial none; set initial to affine"):
+        prepare_subject({"image": fixed}, [{"image": fixed}, {"image": other}])
 
 
 def test_labels_and_items_that_cannot_be_used(tmp_path: Path) -> None:

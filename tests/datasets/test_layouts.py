@@ -19,7 +19,7 @@ from sacb_bundle.datasets import ixi, lpba40
 from sacb_bundle.datasets.prepared_folder import PreparedFolder
 from sacb_bundle.errors import InputError
 from sacb_bundle.metrics import dice
-from sacb_bundle.spatial import read_volume, volume_name
+from sacb_bundle.spatial import alignment_cache, read_volume, volume_name
 from tests.datasets import downloads
 from tests.datasets.downloads import run, stored
 from tests.engine.workflows import ROOT
@@ -173,6 +173,22 @@ def test_scans_of_synapse_are_aligned_to_their_mean_and_interpolated_once(
     run("abdomen-ct", raw, out, size=(32, 32, 32))
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")} == written
     assert json.loads((out / "dataset.json").read_text())["labels"]["6"] == "liver"
+
+
+@pytest.mark.usefixtures("by_shift")
+def test_a_template_keeps_its_own_intensities(tmp_path: Path) -> None:
+    """The mean of a folder from 0 to 1 serves for CT, whose intensities it does not have."""
+    raw = downloads.synapse(tmp_path / "raw")
+    scan = nib.load(raw / "RawData" / "Training" / "img" / "img0001.nii.gz")
+    scaled = ((stored(Path(scan.get_filename())).astype(np.float32) + 160) / 460).clip(0, 1)
+    template = downloads.write(tmp_path / "template.nii.gz", scaled, scan.affine)
+    given: list[Any] = []
+    align = alignment_cache.align
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alignment_cache, "align", lambda *images: given.append(images) or align(*images))
+        run("abdomen-ct", raw, tmp_path / "out", template=template, size=(32, 32, 32))
+    assert all(0 <= fixed.values.min() < 0.1 and fixed.values.max() <= 1 for fixed, *_ in given)
+    assert all(moving.values.min() == -160 for _, moving, *_ in given)
 
 
 @pytest.mark.usefixtures("by_shift")

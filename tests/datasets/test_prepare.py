@@ -123,7 +123,20 @@ def test_subjects_to_look_at_are_named_in_the_end(raw: Path, tmp_path: Path, cap
         caplog.clear()
         run("folder", raw, tmp_path / "out", size=(32, 32, 4))
         assert "No label map was found of s4." in caplog.messages
-        assert caplog.messages[-1].startswith("Look at s0, s1, s2, s3, s5: the alignment scales by more than 1.8, or")
+        assert caplog.messages[-1].startswith("Look at s0, s1, s2, s3, s5: the alignment turns by more than 60 degrees")
+
+
+@pytest.mark.parametrize("degrees", [50, 80])
+def test_a_subject_that_was_turned_far_is_to_be_looked_at(
+    degrees: int, tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = downloads.images(tmp_path / "raw", labelled=False)
+    downloads.write(raw / "images" / "s1.nii.gz", downloads.abdomen(1)[0], np.diag([3.0, 2, 2, 1]))
+    turned, angle = np.eye(4), np.radians(degrees)
+    turned[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    monkeypatch.setattr("sacb_bundle.spatial.alignment_cache.align", lambda *given: turned)
+    run("folder", raw, tmp_path / "out")
+    assert any(message.startswith("Look at s0, s1, s2") for message in caplog.messages) == (degrees > 60)
 
 
 def test_what_is_prepared_is_never_mixed(raw: Path, tmp_path: Path) -> None:
@@ -147,7 +160,7 @@ def test_what_is_prepared_is_never_mixed(raw: Path, tmp_path: Path) -> None:
     (raw / "dataset.json").unlink()
     downloads.write(raw / "labels" / "s4.nii.gz", downloads.abdomen(9)[1])
     with pytest.raises(
-        InputError, match=r"s4 was prepared from other files than images/s4\.nii\.gz, labels/s4\.nii\.gz"
+        InputError, match=r"s4 was prepared from images/s4\.nii\.gz, labels/s4\.nii\.gz, which are not what they were"
     ):
         run("folder", raw, out)
     assert contents(out) == before

@@ -110,6 +110,8 @@ def test_rows_with_the_same_network_are_trained_once(study: Path, tmp_path: Path
         (("network_def", {"_target_": "os.mkdir", "path": "ran"}), "the key '_target_' may not begin and end with"),
         (("network_def#_target_", "os.mkdir"), "the key '_target_' may not begin and end with"),
         (("network_def", 5), "network_def makes 5; it must make a network with the attribute options"),
+        (("smoothness_weight", 1, -1), "smoothness_weight is -1; it must be a finite, non-negative number."),
+        (("modality", "ct", "cte"), "modality is 'cte'; it must be one of auto, mr, ct"),
         (("network_def#width",), "vary needs a key of train.json and its values"),
     ],
 )

@@ -19,6 +19,7 @@ from sacb_bundle.data.dataset_folder import DatasetFolder, read_dataset
 from sacb_bundle.errors import InputError
 from sacb_bundle.experiments import METHODS, Comparison, Method
 from sacb_bundle.experiments.compare import COLUMNS
+from sacb_bundle.experiments.folder import claim_folder
 from sacb_bundle.experiments.methods import methods_of
 from sacb_bundle.experiments.page import write_comparison_page
 from sacb_bundle.files import file_hash
@@ -69,7 +70,7 @@ def test_the_rows_hold_the_scores(study: Path, compared: Path) -> None:
 def test_the_table_in_markdown_has_no_empty_columns(compared: Path) -> None:
     head, _, *rows = (compared / "comparison.md").read_text().splitlines()
     assert head.startswith(
-        "| method | Dice | HD95 (mm) | ASSD (mm) | similarity | folding (%) | SD log J | parameters (M)"
+        "| method | spacing (mm) | Dice | HD95 (mm) | ASSD (mm) | similarity | folding (%) | SD log J | parameters (M)"
     )
     assert "memory" not in head  # on the CPU
     assert [row.split(" | ")[0] for row in rows] == [f"| {name}" for name in MEMBERS]
@@ -176,6 +177,25 @@ def test_a_method_without_its_package_is_left_out(
         Comparison(runs(study, tmp_path / "out", config), ["syn"], {}).run()
 
 
+def test_a_method_whose_package_is_damaged_is_left_out(
+    study: Path, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "damaged_ants.py").write_text("raise OSError('libantscore.so: not found')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(METHODS, "syn", replace(METHODS["syn"], module="damaged_ants"))
+    rows = Comparison(runs(study, tmp_path / "out", config), ["syn", "none"], {}).run()
+    assert [row["method"] for row in rows] == ["none"]
+    line = "syn is left out: antspyx is installed, but its import fails: libantscore.so: not found"
+    assert line in caplog.text
+
+
+def test_a_folder_without_results_takes_other_settings(study: Path, config: str, tmp_path: Path) -> None:
+    claim_folder(tmp_path / "out", {"labels": [1]})
+    assert Comparison(runs(study, tmp_path / "out", config), ["none"], {}).run()[0]["spacing_mm"] == 2
+    with pytest.raises(InputError, match="holds results of other settings"):
+        claim_folder(tmp_path / "out", {"labels": [1]})
+
+
 def test_weights_belong_to_a_method(
     study: Path, config: str, compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,7 +240,11 @@ def test_data_without_labels_and_on_different_grids(study: Path, tmp_path: Path)
     rows = Comparison(runs(root, tmp_path / "out", pairing="consecutive"), ["none", "affine"], {}).run()
     assert [(row["pairs"], row["dice"], row["folding_percent"]) for row in rows] == [(2, None, 0), (2, None, 0)]
     assert rows[1]["similarity"] > rows[0]["similarity"] + 0.02
-    assert (tmp_path / "out" / "comparison.md").read_text().startswith("| method | similarity | folding (%) |")
+    assert (
+        (tmp_path / "out" / "comparison.md")
+        .read_text()
+        .startswith("| method | spacing (mm) | similarity | folding (%) |")
+    )
     assert not (tmp_path / "out" / "dice_per_label.png").exists()
 
 

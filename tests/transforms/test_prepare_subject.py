@@ -101,7 +101,7 @@ def test_the_mean_is_that_of_the_chosen_subjects(tmp_path: Path, monkeypatch: py
 
 def test_a_stranger_among_subjects_that_are_aligned(tmp_path: Path) -> None:
     subjects = [subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED)]
-    with pytest.raises(InputError, match=r"b\.nii\.gz has .* resample one onto the other"):
+    with pytest.raises(InputError, match=r"b\.nii\.gz and .*a\.nii\.gz do not share a grid, as they must"):
         prepared(subjects, "none", tmp_path)
 
 
