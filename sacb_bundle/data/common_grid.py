@@ -22,6 +22,7 @@ from ..spatial import (
     canonical,
     check_initial,
     foreground,
+    motion,
     read_grid,
     read_image,
     resample,
@@ -123,5 +124,7 @@ class CommonGrid:
         if self.grid is None:
             return [image, *label_maps]
         image = averaged(image, self.spacing_mm)
-        placed = resample(Transform(self._template.align(image, name)), self.grid, [image], label_maps)
+        initial = self._template.align(image, name)
+        logger.info("%s: shift %.1f mm, rotation %.1f degrees, scale %.3f", name, *motion(initial, self.grid).values())
+        placed = resample(Transform(initial), self.grid, [image], label_maps)
         return [*placed.images, *placed.labels]

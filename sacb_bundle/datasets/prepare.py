@@ -17,7 +17,6 @@ from ..checks import check_counts, check_spacing
 from ..data import Template
 from ..errors import InputError
 from ..files import check_results, real_path
-from ..quality import motion
 from ..quality.trust import LARGEST_SCALE, scales_too_much
 from ..spatial import (
     AlignmentCache,
@@ -26,6 +25,7 @@ from ..spatial import (
     Volume,
     averaged,
     check_same_grid,
+    motion,
     read_image,
     resample,
     result_dtype,

@@ -3,7 +3,7 @@
 from .contrast import have_one_contrast
 from .flags import flags_of
 from .label_scores import score_label_maps, summary_of_labels
-from .measures import displacement, in_view, lost_headers, motion, round_trip, similarity
+from .measures import displacement, in_view, lost_headers, round_trip, similarity
 from .picture import Views, draw, draw_slices
 from .trust import VERDICTS, doubts_of, evidence_of, field_helps, verdict_of
 
@@ -20,7 +20,6 @@ __all__ = [
     "have_one_contrast",
     "in_view",
     "lost_headers",
-    "motion",
     "round_trip",
     "score_label_maps",
     "similarity",

@@ -173,22 +173,3 @@ def _is_assumed(grid: Grid) -> bool:
     if not np.allclose(np.abs(grid.affine[:3, :3]), np.eye(3)):
         return False
     return any(np.allclose(place, 0) for place in (grid.affine[:3, 3], grid.corners.mean(axis=0)))
-
-
-def motion(initial: np.ndarray, grid: Grid) -> dict[str, float]:
-    """Measure the motion of an alignment.
-
-    Args:
-        initial: 4x4 matrix from fixed to moving world coordinates in mm, RAS.
-        grid: grid whose centre is shifted.
-
-    Returns:
-        "shift_mm" of the centre, "turn_degrees" and "scale".
-    """
-    centre = grid.corners.mean(axis=0)
-    left, sizes, right = np.linalg.svd(initial[:3, :3])
-    return {
-        "shift_mm": float(np.linalg.norm(initial[:3, :3] @ centre + initial[:3, 3] - centre)),
-        "turn_degrees": float(np.degrees(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1)))),
-        "scale": float(np.prod(sizes) ** (1 / 3)),
-    }

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from ..ops import self_similarity
-from ..spatial import Grid, MutualInformation, StartSearch, Volume
-from .measures import FOREGROUND, motion
+from ..spatial import Grid, MutualInformation, StartSearch, Volume, motion
+from .measures import FOREGROUND
 from .mirror import mirror_evidence
 
 NUM_POINTS = 60_000

@@ -14,7 +14,6 @@ from scipy.ndimage import distance_transform_edt
 from ..checks import LARGEST_SPACING_MM, LEAST_SPACING_MM
 from ..errors import InputError
 from ..intensities import Appearance, appearance_of, check_modality, scale
-from ..quality import motion
 from ..spatial import (
     INITIAL,
     Body,
@@ -29,6 +28,7 @@ from ..spatial import (
     common_part,
     fitting_spacing,
     foreground,
+    motion,
     resample,
     thinned,
     working_grid,

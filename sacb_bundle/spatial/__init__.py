@@ -1,7 +1,7 @@
 """Coordinates: the only package that relates voxels, world coordinates (RAS, mm) and ITK's coordinates (LPS, mm)."""
 
 from .affine_fit import COARSE_FIT, AffineFit
-from .alignment import INITIAL, align, check_initial
+from .alignment import INITIAL, align, check_initial, motion
 from .alignment_cache import AlignmentCache
 from .alignment_start import Start, StartSearch
 from .body import Body, body_of, foreground
@@ -77,6 +77,7 @@ __all__ = [
     "invert",
     "is_label",
     "made_diffeomorphic",
+    "motion",
     "read_grid",
     "read_image",
     "read_label_map",

@@ -180,3 +180,22 @@ def widened(mask: Volume, margin: float) -> Volume:
     """
     distance = distance_transform_edt(mask.values == 0, sampling=mask.grid.spacing)
     return Volume(distance <= margin, mask.grid)
+
+
+def motion(initial: np.ndarray, grid: Grid) -> dict[str, float]:
+    """Measure the motion of an alignment.
+
+    Args:
+        initial: 4x4 matrix from fixed to moving world coordinates in mm, RAS.
+        grid: grid whose centre is shifted.
+
+    Returns:
+        "shift_mm" of the centre, "turn_degrees" and "scale".
+    """
+    centre = grid.corners.mean(axis=0)
+    left, sizes, right = np.linalg.svd(initial[:3, :3])
+    return {
+        "shift_mm": float(np.linalg.norm(initial[:3, :3] @ centre + initial[:3, 3] - centre)),
+        "turn_degrees": float(np.degrees(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1)))),
+        "scale": float(np.prod(sizes) ** (1 / 3)),
+    }

@@ -12,12 +12,12 @@ from PIL import Image
 from sacb_bundle.intensities import appearance_of
 from sacb_bundle.metrics import dice
 from sacb_bundle.ops import warp
-from sacb_bundle.quality import evidence_of, flags_of, in_view, lost_headers, motion, verdict_of
+from sacb_bundle.quality import evidence_of, flags_of, in_view, lost_headers, verdict_of
 from sacb_bundle.registration.outputs import write_picture
 from sacb_bundle.registration.pair import Pair
 from sacb_bundle.registration.prepare import Prepared
 from sacb_bundle.registration.result import Registration
-from sacb_bundle.spatial import Grid, Volume, body_of
+from sacb_bundle.spatial import Grid, Volume, body_of, motion
 
 SHAPE = (32, 40, 24)
 GRID = Grid(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -52,9 +53,12 @@ def test_axes_of_a_shared_grid_come_closest_to_ras(tmp_path: Path) -> None:
     assert transform.spacing_mm == pytest.approx(3.0)
 
 
-def test_another_geometry_comes_to_the_grid_of_the_first(tmp_path: Path) -> None:
+def test_another_geometry_comes_to_the_grid_of_the_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, second = subject(tmp_path, "a", None), subject(tmp_path, "b", TURNED, (2, 1, 0))
+    caplog.set_level("INFO")
     _, results = prepared([first, second], "affine", tmp_path / "aligned")
+    moved = r"b\.nii\.gz: shift \d+\.\d mm, rotation \d+\.\d degrees, scale 1\.0"
+    assert any(re.search(moved, message) for message in caplog.messages)
     for result in results:
         assert result["image"].shape == result["label"].shape == (1, 48, 64, 48)
     # The same phantom, stretched by a quarter along one axis in its file; the affine alignment undoes this.
