@@ -12,7 +12,7 @@ from ..files import make_folder, read_json, write_json
 from ..results.result_folder import lock
 
 SETTINGS, LOCK = "settings.json", ".lock"
-# What a folder holds before the first result.
+# Files that are there before any result.
 _WITHOUT_RESULTS = {SETTINGS, LOCK, "alignments"}
 # Seconds to wait for another process that writes the settings or the tables.
 WAIT_S = 60
