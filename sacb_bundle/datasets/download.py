@@ -254,8 +254,7 @@ def split_in_shares(names: Sequence[str], shares: Sequence[int]) -> dict[str, li
     train = len(names) - val - test
     if train < 2:
         raise InputError(
-            f"{len(names)} subjects were found; at least {2 * sum(share > 0 for share in shares)} are needed, two per "
-            "part."
+            f"Subjects found: {len(names)}; at least {2 * sum(share > 0 for share in shares)} are needed, two per part."
         )
     ordered = sorted(names)
     return dict(zip(PARTS, (ordered[:train], ordered[train : train + val], ordered[train + val :]), strict=True))

@@ -257,5 +257,5 @@ def _in_words(facts: Mapping[str, Any], grid: Grid) -> str:
     if facts.get("labels_inside", 1) < _WORTH_MENTIONING:
         words += f"; {1 - facts['labels_inside']:.1%} of its labelled voxels lie outside the grid"
     if facts.get("labels_lost"):
-        words += f"; no voxel is left of the labels {', '.join(map(str, facts['labels_lost']))}"
+        words += f"; labels without a voxel left: {', '.join(map(str, facts['labels_lost']))}"
     return words

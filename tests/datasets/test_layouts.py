@@ -336,7 +336,7 @@ def test_what_is_missing_is_named_and_nothing_is_written(
 
 
 def test_too_few_subjects(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="5 subjects were found; at least 6 are needed"):
+    with pytest.raises(InputError, match="Subjects found: 5; at least 6 are needed"):
         run("folder", downloads.images(tmp_path / "raw", subjects=5), tmp_path / "out")
 
 

@@ -111,7 +111,7 @@ def test_the_record_says_what_was_done(raw: Path, tmp_path: Path, caplog: Any) -
     assert facts["labels_inside"] == round(labels[:, :, 14:18].sum() / labels.sum(), 3)
     assert any(
         re.fullmatch(
-            r"4 of 6: s3; \d\d\.\d% of its labelled .* outside the grid; no voxel is left of the labels .*", line
+            r"4 of 6: s3; \d\d\.\d% of its labelled .* outside the grid; labels without a voxel left: .*", line
         )
         for line in caplog.messages
     )
