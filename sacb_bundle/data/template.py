@@ -69,10 +69,11 @@ class Template:
         Raises:
             InputError: if the image cannot be aligned, see `sacb_bundle.spatial.align`.
         """
-        if name == self.name:
-            return np.eye(4)
-        cleaned, _ = _cleaned(image, name, self.spacing_mm, self.modality)
-        return self.alignments.align(self.image, cleaned, self.initial)
+        return self._align_cleaned(_cleaned(image, name, self.spacing_mm, self.modality)[0], name)
+
+    def _align_cleaned(self, image: Volume, name: str) -> np.ndarray:
+        """Align an image that is cleaned as the template is; the template itself stays where it is."""
+        return np.eye(4) if name == self.name else self.alignments.align(self.image, image, self.initial)
 
     def mean(self, images: Iterable[tuple[Volume, str]], grid: Grid) -> Volume:
         """Align images to the template, and average them.
@@ -95,7 +96,8 @@ class Template:
             cleaned, modality = _cleaned(image, name, self.spacing_mm, self.modality)
             modalities.append("soft-tissue-ct" if in_hounsfield_units(modality) else modality)
             scaled = Volume(scale(cleaned.values, modalities[-1], name), cleaned.grid)
-            total += resample(Transform(self.align(image, name)), grid, [scaled]).images[0].values
+            initial = self._align_cleaned(cleaned, name)
+            total += resample(Transform(initial), grid, [scaled]).images[0].values
             logger.info("template, subject %d: %s", number, name)
         mean = total / len(modalities)
         if set(modalities) == {"soft-tissue-ct"}:

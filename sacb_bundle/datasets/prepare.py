@@ -124,10 +124,12 @@ def prepare(
         logger.warning("No label map was found of %s.", others)
     kept = 0
     with folder.writing({"split": download.split} | dict(download.description)):
+        known: dict[str, dict[str, str]] = {}
         if plan.is_first_round:
-            plan = _second_round(plan, download, source, folder)
+            known = {subject.name: subject.hashes(source) for subject in _training_subjects(download)}
+            plan = _second_round(plan, download, known, folder)
         for number, subject in enumerate(download.subjects, start=1):
-            hashes = subject.hashes(source)
+            hashes = known.get(subject.name) or subject.hashes(source)
             if folder.holds(subject.name, hashes, subject.files):
                 kept += 1
                 continue
@@ -186,12 +188,18 @@ def _plan(
     return _Plan(grid, image.grid, aligned_to, name, spacing_mm, is_first_round=name in download.split["train"])
 
 
-def _second_round(plan: _Plan, download: Download, source: Path, folder: PreparedFolder) -> _Plan:
-    """Return the plan with the mean of the training subjects as template."""
+def _training_subjects(download: Download) -> list[Subject]:
+    """Return the subjects to train on."""
+    return [subject for subject in download.subjects if subject.name in download.split["train"]]
+
+
+def _second_round(
+    plan: _Plan, download: Download, sources: Mapping[str, Mapping[str, str]], folder: PreparedFolder
+) -> _Plan:
+    """Return the plan with the mean of the training subjects, whose source files have these hashes, as template."""
     first: Any = plan.template
-    training = [subject for subject in download.subjects if subject.name in download.split["train"]]
-    sources = {subject.name: subject.hashes(source) for subject in training}
     if not folder.holds_template(sources):
+        training = _training_subjects(download)
         images = ((download.read(subject)["image"], str(subject.files["image"])) for subject in training)
         folder.add_template(first.mean(images, plan.grid), sources)
     mean = replace(first, image=read_image(folder.path / TEMPLATE), name=TEMPLATE)

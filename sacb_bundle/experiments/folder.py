@@ -11,9 +11,9 @@ from ..errors import InputError
 from ..files import make_folder, read_json, write_json
 from ..results.result_folder import lock
 
-SETTINGS, LOCK = "settings.json", ".lock"
+SETTINGS, LOCK, ALIGNMENTS = "settings.json", ".lock", "alignments"
 # Files that are there before any result.
-_WITHOUT_RESULTS = {SETTINGS, LOCK, "alignments"}
+_WITHOUT_RESULTS = {SETTINGS, LOCK, ALIGNMENTS}
 # Seconds to wait for another process that writes the settings or the tables.
 WAIT_S = 60
 

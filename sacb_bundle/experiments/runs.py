@@ -27,6 +27,7 @@ from ..networks import WeightsInfo, describe, info_path, read_info
 from ..study import versions
 from ..study.fingerprint import described, scan_hash, settings_hash
 from ..tables import parse_table
+from .folder import ALIGNMENTS
 
 TRAINING, RECORD = "training", "scored.json"
 COST = "cost.json"
@@ -110,8 +111,12 @@ class Runs:
     @cached_property
     def _training(self) -> ConfigParser:
         """The config of the trainings."""
-        folders = {"dataset_dir": self.dataset_dir, "cache_dir": self.output_dir / "alignments"}
-        return make_workflow("train", "train", self.overlays, **folders).parser
+        return self._config_of_training()
+
+    def _config_of_training(self, **changes: Any) -> ConfigParser:
+        """Return the config of a training with other values of some keys."""
+        options = {"dataset_dir": self.dataset_dir, "cache_dir": self.output_dir / ALIGNMENTS} | changes
+        return make_workflow("train", "train", self.overlays, **options).parser
 
     @cached_property
     def _evaluation(self) -> ConfigParser:
@@ -167,10 +172,9 @@ class Runs:
         Raises:
             InputError: as what the key makes.
         """
-        folders = {"dataset_dir": self.dataset_dir, "cache_dir": self.output_dir / "alignments"}
-        workflow = make_workflow("train", "train", self.overlays, **folders | changes)
+        config = self._config_of_training(**changes)
         try:
-            return workflow.parser.get_parsed_content(key)
+            return config.get_parsed_content(key)
         except Exception as error:  # MONAI wraps an InputError in its own
             reason = reason_of(error)
             if reason is None:
@@ -220,7 +224,7 @@ class Runs:
         if not weights.is_file():
             options: dict[str, Any] = {"dataset_dir": self.dataset_dir, "output_dir": training, "device": self.device}
             options |= {} if self.max_epochs is None else {"max_epochs": self.max_epochs}
-            options |= {"cache_dir": self.output_dir / "alignments", "resume": (training / STATE).is_file()}
+            options |= {"cache_dir": self.output_dir / ALIGNMENTS, "resume": (training / STATE).is_file()}
             run_workflow("train", "train", self.overlays, replace=True, **options | changes)
             gc.collect()  # the network and the data, whose memory would count for the next run
             for name in (info_path(weights).name, WEIGHTS):
@@ -254,7 +258,7 @@ class Runs:
             return True
         (folder / RECORD).unlink(missing_ok=True)
         options: dict[str, Any] = {"output_dir": folder, "device": self.device, "jobs": self.jobs}
-        options |= {"cache_dir": self.output_dir / "alignments"}
+        options |= {"cache_dir": self.output_dir / ALIGNMENTS}
         options |= self._without_weights() if weights is None or info is None else _with_weights(weights, info)
         workflow = run_workflow("evaluate", "infer", self.overlays, **self._of_evaluation | options | changes)
         network = workflow.parser.get_parsed_content("network_def")
