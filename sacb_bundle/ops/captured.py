@@ -21,7 +21,7 @@ EAGER_CALLS = 3
 # Number of signatures that are remembered; a graph keeps memory.
 MOST_SIGNATURES = 4
 # Size of the largest input, in values: a larger one keeps the GPU busy for longer than the host needs to launch.
-MOST_VALUES = 2**24
+MOST_VALUES = 2**25
 
 logger = logging.getLogger(__name__)
 # PyTorch captures one graph at a time, and replays of one memory pool must not overlap.

@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from .fused import runs_fused
 from .warp import voxel_index
 
 # Weights are summed in integer multiples of a small unit: such a sum does not depend on the order of its parts, so a
 # GPU repeats it to the byte. 63 bits hold the sum over 2^33 voxels.
 UNITS = 2.0**30
+# Number of sums of each label, which are added up at the end: threads of a GPU that add to one number wait in line.
+LANES = 1024
 
 
 def warped_label_sums(
@@ -46,9 +49,16 @@ def warped_label_sums(
         [[0.5, 2.0, 1.0]]
         [[0.5, 1.5, 0.5]]
     """
-    voxels, goals = moving.flatten(1), fixed.flatten(1)
     # NaN if the field is not finite: integers, which hold the sums, have no NaN.
-    whole = shared = 0 * field.detach().sum()
+    undefined = 0 * field.detach().sum()
+    if runs_fused(field):
+        from .triton.label_sums import WarpedLabelSums
+
+        with torch.cuda.device_of(field):
+            whole, shared = WarpedLabelSums.apply(field, moving, fixed, mask, num_labels)
+        return whole + undefined, shared + undefined
+    voxels, goals = moving.flatten(1), fixed.flatten(1)
+    whole = shared = undefined
     field = field.nan_to_num(posinf=0, neginf=0)
     for places, weights in _corners(field):
         counted = (weights if mask is None else weights * mask).flatten(1)
@@ -101,9 +111,10 @@ class _LabelSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: torch.Tensor, labels: torch.Tensor, num_labels: int) -> torch.Tensor:
         ctx.save_for_backward(labels)
-        sums = torch.zeros(len(weights), num_labels, dtype=torch.int64, device=weights.device)
-        sums.scatter_add_(1, labels, (weights * UNITS).round().long())
-        return sums.to(weights.dtype) / UNITS
+        sums = torch.zeros(len(weights), num_labels * LANES, dtype=torch.int64, device=weights.device)
+        lanes = torch.arange(labels.shape[1], device=labels.device) % LANES
+        sums.scatter_add_(1, labels * LANES + lanes, (weights * UNITS).round().long())
+        return sums.unflatten(1, (num_labels, LANES)).sum(dim=2).to(weights.dtype) / UNITS
 
     @staticmethod
     @once_differentiable

@@ -16,7 +16,7 @@ compiled = triton.jit(
     do_not_specialize=[
         *("depth", "height", "width", "stride", "size_along", "window", "volume", "count", "units", "workers"),
         *("num_clusters", "total", "in_channels", "out_channels", "planes", "rows", "chunks", "groups"),
-        *("block_in", "block_out"),
+        *("block_in", "block_out", "num_labels"),
     ]
 )
 

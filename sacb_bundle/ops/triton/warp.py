@@ -17,8 +17,20 @@ from .tiles import block_size, cdiv, channels_last, compiled, next_power_of_2
 
 
 @compiled
-def _displaced(field, voxel, inside, depth, height, width):
-    """Return the position, in voxels, at which each voxel samples the image."""
+def displaced(field, voxel, inside, depth, height, width):
+    """Return the position, in voxels, at which each voxel samples the image.
+
+    Args:
+        field: displacement field (3, D, H, W), in voxels.
+        voxel: indices of voxels in the flat image.
+        inside: mask of the indices that lie in the image.
+        depth: D, number of voxels along the first axis.
+        height: H, number of voxels along the second axis.
+        width: W, number of voxels along the third axis.
+
+    Returns:
+        Positions along D, H and W.
+    """
     num_voxels = depth * height * width
     d = (voxel // (height * width)).to(tl.float32) + tl.load(field + voxel, mask=inside, other=0)
     h = (voxel // width % height).to(tl.float32) + tl.load(field + num_voxels + voxel, mask=inside, other=0)
@@ -27,8 +39,18 @@ def _displaced(field, voxel, inside, depth, height, width):
 
 
 @compiled
-def _corner_weight(position, side: tl.constexpr, size):
-    """Return a lower (0) or upper (1) neighbour along one axis: index, weight, slope of the weight, and existence."""
+def corner_weight(position, side: tl.constexpr, size):
+    """Return a lower (0) or upper (1) neighbour of positions along one axis.
+
+    Args:
+        position: positions, in voxels.
+        side: 0 for the lower neighbour, 1 for the upper one.
+        size: number of voxels along the axis.
+
+    Returns:
+        Its index (0 outside the image), its linear weight (0 outside), the slope of the weight, and a mask of those
+        that lie in the image.
+    """
     lower = tl.floor(position)
     index = lower + side
     exists = (index >= 0) & (index <= size - 1)
@@ -70,14 +92,14 @@ def _warp_kernel(
     in_image, in_channels = voxel < num_voxels, channel < CHANNELS
     image += batch * num_voxels * CHANNELS
     field += batch * num_voxels * 3
-    d, h, w = _displaced(field, voxel, in_image, depth, height, width)
+    d, h, w = displaced(field, voxel, in_image, depth, height, width)
     result = tl.zeros((BLOCK, BLOCK_C), dtype=tl.float32)
     for side_d in tl.static_range(2):
-        index_d, weight_d, _, exists_d = _corner_weight(d, side_d, depth)
+        index_d, weight_d, _, exists_d = corner_weight(d, side_d, depth)
         for side_h in tl.static_range(2):
-            index_h, weight_h, _, exists_h = _corner_weight(h, side_h, height)
+            index_h, weight_h, _, exists_h = corner_weight(h, side_h, height)
             for side_w in tl.static_range(2):
-                index_w, weight_w, _, exists_w = _corner_weight(w, side_w, width)
+                index_w, weight_w, _, exists_w = corner_weight(w, side_w, width)
                 corner = (index_d * height + index_h) * width + index_w
                 exists = in_image & exists_d & exists_h & exists_w
                 values = tl.load(
@@ -123,7 +145,7 @@ def _warp_gradient_kernel(
     image += batch * num_voxels * CHANNELS
     upstream += batch * num_voxels * CHANNELS
     field += batch * num_voxels * 3
-    d, h, w = _displaced(field, voxel, in_image, depth, height, width)
+    d, h, w = displaced(field, voxel, in_image, depth, height, width)
     gradient = tl.load(upstream + _offset_of(voxel, channel, num_voxels, CHANNELS, LAST), mask=here, other=0).to(
         tl.float32
     )
@@ -133,11 +155,11 @@ def _warp_gradient_kernel(
         grad_image += batch * num_voxels * CHANNELS
         unit = tl.load(units + batch)
     for side_d in tl.static_range(2):
-        index_d, weight_d, slope_d, exists_d = _corner_weight(d, side_d, depth)
+        index_d, weight_d, slope_d, exists_d = corner_weight(d, side_d, depth)
         for side_h in tl.static_range(2):
-            index_h, weight_h, slope_h, exists_h = _corner_weight(h, side_h, height)
+            index_h, weight_h, slope_h, exists_h = corner_weight(h, side_h, height)
             for side_w in tl.static_range(2):
-                index_w, weight_w, slope_w, exists_w = _corner_weight(w, side_w, width)
+                index_w, weight_w, slope_w, exists_w = corner_weight(w, side_w, width)
                 corner = (index_d * height + index_h) * width + index_w
                 exists = (in_image & exists_d & exists_h & exists_w)[:, None] & in_channels[None, :]
                 offset = _offset_of(corner, channel, num_voxels, CHANNELS, LAST)
