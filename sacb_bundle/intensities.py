@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,6 @@ AIR_HU = -1000.0
 # Air of a CT, with noise, and soft tissue with fat and contrast agent.
 AIR_RANGE_HU = (-1150.0, -850.0)
 TISSUE_RANGE_HU = (-200.0, 300.0)
-# Window that shows soft tissue with contrast agent; fat, at its lower end, is darker, and bones are bright.
-SOFT_TISSUE_HU = (-160.0, 300.0)
 LEAST_AIR_SHARE, LEAST_TISSUE_SHARE = 0.02, 0.1
 # A background of a CT lies below this: it is air, or the padding around the field of view.
 HIGHEST_CT_BACKGROUND_HU = -500.0
@@ -153,46 +151,45 @@ def _connected_to_faces(mask: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Window:
-    """Rule that maps low to 0 and high to 1, and clips values outside.
+class Curve:
+    """Rule that maps given intensities to given values, is linear between them, and constant beyond the outermost.
 
     Attributes:
-        low: intensity that becomes 0.
-        high: intensity that becomes 1.
+        knots: value of each given intensity.
         hounsfield: whether the intensities are Hounsfield units, so that the background counts as air.
 
     Raises:
-        ValueError: if `high` is not above `low`.
+        ValueError: if there are fewer than two knots.
     """
 
-    low: float
-    high: float
+    knots: Mapping[float, float]
     hounsfield: bool = False
 
     def __post_init__(self) -> None:
-        if not self.high > self.low:
-            raise ValueError(f"the window from {self.low} to {self.high} is empty")
+        if len(self.knots) < 2:
+            raise ValueError(f"the curve through {dict(self.knots)} needs two knots or more")
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Scale an image of any shape."""
-        return _linear(image, self.low, self.high)
-
-
-def _linear(image: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Map low to 0 and high to 1, and clip values outside."""
-    return np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
+        """Scale an image of any shape, to fp32."""
+        intensities, values = zip(*sorted(self.knots.items()), strict=True)
+        return np.interp(image, intensities, values).astype(np.float32)
 
 
 def _from_minimum(percentile: float) -> Callable[[np.ndarray], np.ndarray]:
     """Return the rule that maps the minimum to 0 and a percentile to 1, and clips values above."""
-    return lambda image: _linear(image, float(image.min()), float(np.percentile(image, percentile)))
+
+    def rule(image: np.ndarray) -> np.ndarray:
+        low, high = float(image.min()), float(np.percentile(image, percentile))
+        return np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
+
+    return rule
 
 
-# Add yours: RULES["abdomen"] = Window(-200, 400, hounsfield=True).
+# Add yours: RULES["abdomen"] = Curve({-200: 0, 400: 1}, hounsfield=True).
 RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mr": _from_minimum(BRIGHTEST_PERCENTILE),
-    "ct": Window(-1000, 1000, hounsfield=True),
-    "soft-tissue-ct": Window(*SOFT_TISSUE_HU, hounsfield=True),
+    # Organs differ by a few tens of HU, so that soft tissue takes most of the range; lungs and bones stay visible.
+    "ct": Curve({-1000: 0, -160: 0.15, 300: 0.85, 1000: 1}, hounsfield=True),
 }
 
 
@@ -203,10 +200,10 @@ def in_hounsfield_units(modality: str) -> bool:
         modality: key of `RULES`.
 
     Returns:
-        True for the rules of CT.
+        True if its rule is a `Curve` of Hounsfield units.
     """
     rule = RULES[modality]
-    return isinstance(rule, Window) and rule.hounsfield
+    return isinstance(rule, Curve) and rule.hounsfield
 
 
 def check_modality(modality: str, name: str = "modality") -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.intensities import RULES, Appearance, Window, appearance_of, scale
+from sacb_bundle.intensities import RULES, Appearance, Curve, appearance_of, in_hounsfield_units, scale
 
 SIZE = 32
 RADIUS = np.linalg.norm(np.indices((SIZE, SIZE, SIZE)) - (SIZE - 1) / 2, axis=0)
@@ -135,19 +135,19 @@ def test_padding_of_a_ct_is_air() -> None:
     assert cleaned[-3024].max() == 900
 
 
-def test_soft_tissue_fills_the_range_of_its_rule() -> None:
+def test_a_scaled_ct_shows_air_lungs_tissue_and_bone() -> None:
     image = ct()
-    appearance = appearance_of(image, "soft-tissue-ct", "mr", "fixed")
-    cleaned = appearance.cleaned(image)
-    assert np.array_equal(cleaned, appearance_of(image, "ct", "mr", "fixed").cleaned(image))
-    scaled = scale(cleaned, appearance.modality, "fixed")
-    assert (scaled[image < -160].max(), scaled[image > 300].min()) == (0, 1)  # air and lungs, and bones
+    scaled = scale(appearance_of(image, "auto", "mr", "fixed").cleaned(image), "ct", "fixed")
+    assert scaled[RADIUS > 18].max() < 0.15 * 1 / 840  # air, with noise of less than 1 HU
+    lungs, bones = 0.15 * 200 / 840, 0.85 + 0.15 * 600 / 700
+    np.testing.assert_allclose(scaled[image == -800], lungs, atol=1e-6)
+    np.testing.assert_allclose(scaled[image == 900], bones, atol=1e-6)
     tissue = (image > -60) & (image < 90)
-    np.testing.assert_allclose(scaled[tissue], (image[tissue] + 160) / 460, atol=1e-6)
-    # Padding that a clipped CT has is air, whose contrast to tissue is the same.
+    np.testing.assert_allclose(scaled[tissue], 0.15 + 0.7 * (image[tissue] + 160) / 460, atol=1e-6)
+    # Padding that a clipped CT has is air, too.
     clipped = image.clip(-125, 275)
-    padding = appearance_of(clipped, "soft-tissue-ct", "mr", "fixed").cleaned(clipped)
-    assert scale(padding, "soft-tissue-ct", "fixed")[RADIUS > 18].max() == 0
+    padding = appearance_of(clipped, "ct", "mr", "fixed").cleaned(clipped)
+    assert scale(padding, "ct", "fixed")[RADIUS > 18].max() == 0
 
 
 def test_the_background_of_a_clipped_ct_is_air() -> None:
@@ -171,16 +171,49 @@ def test_mr_goes_from_the_minimum_to_a_percentile() -> None:
     assert scaled.flat[500] == pytest.approx(5 / (0.999 * 10))
 
 
-def test_ct_is_a_window() -> None:
-    image = np.array([-2000, -1000, 0, 500, 3000], np.float32)
-    assert scale(image, "ct", "fixed").tolist() == [0, 0, 0.5, 0.75, 1]
+@pytest.mark.parametrize(
+    ("hounsfield", "value"),
+    [
+        *((-3000, 0), (-1000, 0), (-580, 0.075), (-160, 0.15)),  # air, and lungs
+        *((-45, 0.325), (70, 0.5), (185, 0.675), (300, 0.85)),  # fat, and organs
+        *((650, 0.925), (1000, 1), (3000, 1)),  # bones, and metal
+    ],
+)
+def test_ct_is_linear_between_air_soft_tissue_and_bone(hounsfield: float, value: float) -> None:
+    scaled = scale(np.array([hounsfield], np.float32), "ct", "fixed")
+    assert scaled.dtype == np.float32
+    assert scaled[0] == np.float32(value)
+
+
+def test_ct_keeps_the_order_of_intensities() -> None:
+    whole = np.arange(-1100, 1101, dtype=np.float32)
+    # Neighbours in fp32 on both sides of each knot.
+    knots = [np.nextafter(np.float32(hu), np.float32(to)) for hu in (-1000, -160, 300, 1000) for to in (-2000, 2000)]
+    scaled = scale(np.sort(np.concatenate([whole, knots])), "ct", "fixed")
+    assert (scaled.min(), scaled.max(), scaled.dtype) == (0, 1, np.float32)
+    assert (np.diff(scaled) >= 0).all()
+    assert (np.diff(scale(whole, "ct", "fixed")[100:2101]) > 0).all()  # each HU counts
 
 
 def test_a_rule_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RULES, "abdomen", Window(-200, 400, hounsfield=True))
-    assert scale(np.array([-200, 100, 400], np.float32), "abdomen", "fixed").tolist() == [0, 0.5, 1]
+    monkeypatch.setitem(RULES, "abdomen", Curve({-200: 0, 400: 1}, hounsfield=True))
+    assert scale(np.array([-300, -200, 100, 400, 500], np.float32), "abdomen", "fixed").tolist() == [0, 0, 0.5, 1, 1]
     # Weights trained with a custom modality keep it.
     assert appearance_of(head(), "auto", "abdomen", "fixed").modality == "abdomen"
+
+
+def test_a_curve_may_be_of_hounsfield_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, "abdomen", Curve({-200: 0, 400: 1}, hounsfield=True))
+    monkeypatch.setitem(RULES, "ultrasound", Curve({0: 0, 255: 1}))
+    monkeypatch.setitem(RULES, "function", lambda image: image.clip(0, 1))
+    units = {rule: in_hounsfield_units(rule) for rule in ("ct", "abdomen", "mr", "ultrasound", "function")}
+    assert units == {"ct": True, "abdomen": True, "mr": False, "ultrasound": False, "function": False}
+
+
+def test_the_order_of_knots_does_not_matter() -> None:
+    image = np.array([-5, 0, 5, 10, 15, 20, 25], np.float32)
+    for curve in (Curve({0: 0, 10: 0.5, 20: 1}), Curve({20: 1, 0: 0, 10: 0.5})):
+        assert curve(image).tolist() == [0, 0, 0.25, 0.5, 0.75, 1, 1]
 
 
 def test_an_image_that_shows_next_to_nothing_is_refused() -> None:
@@ -207,6 +240,6 @@ def test_a_rule_must_give_values_from_0_to_1(
         scale(np.array([[[0.0, 118.0, 236.0]]], np.float32), "own", "fixed")
 
 
-def test_a_window_is_not_empty() -> None:
-    with pytest.raises(ValueError, match="the window from 400 to -200 is empty"):
-        Window(400, -200)
+def test_a_curve_has_two_knots() -> None:
+    with pytest.raises(ValueError, match=r"the curve through \{400: 1\} needs two knots or more"):
+        Curve({400: 1})

@@ -72,8 +72,8 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
         type=word,
         metavar="NAME",
         default="auto",
-        help="rule that scales intensities: mr, ct, soft-tissue-ct, or auto, which chooses mr or ct by the "
-        "distribution of the intensities (default: auto)",
+        help="rule that scales intensities: mr, ct, or auto, which chooses by the distribution of the intensities "
+        "(default: auto)",
     )
     verb.add_argument(
         "--spacing",

@@ -43,7 +43,7 @@ def add_options(verb: argparse.ArgumentParser) -> None:
         "--modality",
         type=word,
         metavar="NAME",
-        help="rule that scales intensities: mr, ct, soft-tissue-ct or auto (default: auto)",
+        help="rule that scales intensities: mr, ct or auto (default: auto)",
     )
     verb.add_argument(
         "--resume",

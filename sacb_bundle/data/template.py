@@ -8,10 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..intensities import SOFT_TISSUE_HU, appearance_of, in_hounsfield_units, scale
+from ..intensities import appearance_of, in_hounsfield_units, scale
 from ..spatial import AlignmentCache, Grid, Transform, Volume, averaged, canonical, resample
 
 logger = logging.getLogger(__name__)
+
+# CT is aligned and averaged within these limits, from fat to tissue with contrast agent: with more, air would take up
+# most of the histogram.
+SOFT_TISSUE_HU = (-160.0, 300.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,13 +98,13 @@ class Template:
         total, modalities = np.zeros(grid.shape), []
         for number, (image, name) in enumerate(images, start=1):
             cleaned, modality = _cleaned(image, name, self.spacing_mm, self.modality)
-            modalities.append("soft-tissue-ct" if in_hounsfield_units(modality) else modality)
-            scaled = Volume(scale(cleaned.values, modalities[-1], name), cleaned.grid)
+            modalities.append(modality)
+            scaled = Volume(_scaled(cleaned.values, modality, name), cleaned.grid)
             initial = self._align_cleaned(cleaned, name)
             total += resample(Transform(initial), grid, [scaled]).images[0].values
             logger.info("template, subject %d: %s", number, name)
         mean = total / len(modalities)
-        if set(modalities) == {"soft-tissue-ct"}:
+        if all(map(in_hounsfield_units, modalities)):
             mean = np.interp(mean, (0, 1), SOFT_TISSUE_HU)
         return Volume(mean.astype(np.float32), grid)
 
@@ -110,6 +114,13 @@ def _cleaned(scan: Volume, name: str, spacing_mm: float, modality: str) -> tuple
     image = averaged(canonical(scan), spacing_mm)
     appearance = appearance_of(image.values, modality, "auto", name)
     values = appearance.cleaned(image.values)
-    if in_hounsfield_units(appearance.modality):  # air would take up most of the histogram
+    if in_hounsfield_units(appearance.modality):
         values = values.clip(*SOFT_TISSUE_HU)
     return Volume(values, image.grid), appearance.modality
+
+
+def _scaled(values: np.ndarray, modality: str, name: str) -> np.ndarray:
+    """Scale a cleaned image to [0, 1], fp32, so that images of different kinds count alike in a mean."""
+    if in_hounsfield_units(modality):
+        return np.interp(values, SOFT_TISSUE_HU, (0, 1)).astype(np.float32)
+    return scale(values, modality, name)

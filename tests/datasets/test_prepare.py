@@ -58,8 +58,9 @@ def test_training_takes_a_prepared_folder(raw: Path, tmp_path: Path) -> None:
     made = workflow("train", "abdomen_ct", dataset_dir=str(out), initialize=[], **{"crop#roi_size": [16, 32, 32]})
     pair = made.train_dataset[0]["image"]
     assert pair.shape == (2, 16, 32, 32)
-    # -160 to 300 HU are 0 to 1. The fixed image is the second of the two for training.
-    np.testing.assert_allclose(pair[1], ((downloads.abdomen(1)[0][8:24] + 160) / 460).clip(0, 1), atol=1e-6)
+    # The fixed image is the second of the two for training.
+    expected = np.interp(downloads.abdomen(1)[0][8:24], (-1000, -160, 300, 1000), (0, 0.15, 0.85, 1))
+    np.testing.assert_allclose(pair[1], expected, atol=1e-6)
     assert len(made.train_dataset) == 2
 
 
