@@ -18,6 +18,7 @@ from .data_list import read_data_list
 from .dataset_folder import DatasetFolder, labels_to_score, read_dataset
 from .epoch_sampler import EpochSampler
 from .folder_pairs import atlas_pairs, pairs_by_name, study_pairs
+from .pair_mixture import PairMixture, read_datasets
 from .pairs import PairFiles, image_files, list_pairs, pair_indices, training_data
 from .phantom import phantom_images, phantom_pair
 from .template import Template
@@ -28,6 +29,7 @@ __all__ = [
     "DatasetFolder",
     "EpochSampler",
     "PairFiles",
+    "PairMixture",
     "Template",
     "atlas_names",
     "atlas_pairs",
@@ -51,6 +53,7 @@ __all__ = [
     "read_atlas",
     "read_data_list",
     "read_dataset",
+    "read_datasets",
     "study_pairs",
     "training_data",
 ]

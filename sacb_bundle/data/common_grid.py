@@ -82,11 +82,7 @@ class CommonGrid:
                 check_spacing(self.spacing_mm, f"{paths[0]}: the mean spacing")
             return
         if initial == "none":
-            stranger = next(path for path, grid in zip(paths, grids, strict=True) if not grid.coincides_with(grids[0]))
-            raise InputError(
-                f"{stranger} and {paths[0]} do not share a grid, as they must with initial none; set initial to "
-                "affine, or prepare the data set (sacb prepare)."
-            )
+            check_shared_grid(paths)
         self._averaged = list(dict.fromkeys(template_paths))[:MOST_AVERAGED]
         first, alignments = self._averaged[0], AlignmentCache(cache_dir)
         self._first = Template.of(read_image(first), first, initial, self.spacing_mm, alignments, modality)
@@ -128,3 +124,21 @@ class CommonGrid:
         logger.info("%s: shift %.1f mm, rotation %.1f degrees, scale %.3f", name, *motion(initial, self.grid).values())
         placed = resample(Transform(initial), self.grid, [image], label_maps)
         return [*placed.images, *placed.labels]
+
+
+def check_shared_grid(paths: Sequence[str]) -> None:
+    """Check that images share a grid, by their headers.
+
+    Args:
+        paths: images.
+
+    Raises:
+        InputError: if they do not; names the first that differs.
+    """
+    grids = [read_grid(path) for path in paths]
+    for path, grid in zip(paths, grids, strict=True):
+        if not grid.coincides_with(grids[0]):
+            raise InputError(
+                f"{path} and {paths[0]} do not share a grid, as they must with initial none; set initial to affine, or "
+                "prepare the data set (sacb prepare)."
+            )

@@ -15,7 +15,11 @@ from .checks import check_masks, has_masks
 from .pairs import pair_indices
 
 # Items of a pair that hold both images, and the names of their parts in an augmentation.
-PARTS = {"image": ("moving", "fixed"), "masks": ("moving_mask", "fixed_mask")}
+PARTS = {
+    "image": ("moving", "fixed"),
+    "masks": ("moving_mask", "fixed_mask"),
+    "target": ("moving_target", "fixed_target"),
+}
 
 # Share of the free memory of a GPU that the tensors of a data set may take: there is one for validation, too.
 LARGEST_SHARE = 0.25
@@ -38,7 +42,8 @@ class PairDataset(Dataset):
         pairing: rule that pairs the subjects, see `pair_indices`; ignored for pairs.
         mirror: whether to add the mirror image of each subject or pair, with left and right (axis D) swapped.
         augmentation: random transform of {"moving": (1, D, H, W), "fixed": (1, D, H, W)} for training, with
-            "moving_labels", "moving_mask" and the same of the fixed image, if there are any.
+            "moving_labels", "moving_mask" and the same of the fixed image, if there are any. If it adds "moving_target"
+            and "fixed_target", the loss compares these, and the item has "target" (2, D, H, W).
         num_workers: number of loading threads.
         device: device that keeps the tensors; main memory if they would take more than a quarter of its free memory.
     """

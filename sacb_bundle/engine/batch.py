@@ -44,16 +44,17 @@ class TrainingBatch:
         """Return the input and target of a training step.
 
         Args:
-            batch: batch with "image" (B, 2, D, H, W), moving and fixed; with "moving_labels" and "fixed_labels" (B, 1,
-                D, H, W) if they are asked for; and with "masks" (B, 2, D, H, W) if there are any.
+            batch: batch with "image" (B, 2, D, H, W), moving and fixed; with "target", likewise, if the loss compares
+                other images than the network sees; with "moving_labels" and "fixed_labels" (B, 1, D, H, W) if they are
+                asked for; and with "masks" (B, 2, D, H, W) if there are any.
             device: device to compute on.
             non_blocking: whether the copy to the device is asynchronous, as in `torch.Tensor.to`.
 
         Returns:
-            The images (B, 2, D, H, W) or, in both directions, (2B, 2, D, H, W); and the images, label maps and masks in
-            this order, stacked along the channels, as plain tensors.
+            The images (B, 2, D, H, W) or, in both directions, (2B, 2, D, H, W); and the images to compare, label maps
+            and masks in this order, stacked along the channels, as plain tensors.
         """
-        parts = [batch["image"]]
+        parts = [batch["image"], batch.get("target", batch["image"])]
         if self.with_labels:
             parts.append(torch.cat([batch["moving_labels"], batch["fixed_labels"]], dim=1))
         if "masks" in batch:
@@ -61,7 +62,8 @@ class TrainingBatch:
         parts = [part.as_subclass(torch.Tensor).to(device, non_blocking=non_blocking) for part in parts]
         if self.both_directions:
             parts = [torch.cat([part, part.flip(1)]) for part in parts]
-        return parts[0], torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        image, *target = parts
+        return image, torch.cat(target, dim=1) if len(target) > 1 else target[0]
 
 
 def prepare_case(

@@ -19,7 +19,7 @@ from .tracing import is_traced
 # Number of calls that run the function itself, which loads its kernels.
 EAGER_CALLS = 3
 # Number of signatures that are remembered; a graph keeps memory.
-MOST_SIGNATURES = 4
+MOST_SIGNATURES = 8
 # Size of the largest input, in values: a larger one keeps the GPU busy for longer than the host needs to launch.
 MOST_VALUES = 2**25
 

@@ -6,6 +6,7 @@ from .labels_on_working_grid import LabelsOnWorkingGridd
 from .measure_registration import MeasureRegistrationd
 from .prepare_pair import PreparePaird
 from .prepare_subject import PrepareSubjectd
+from .rand_contrast import RandContrastd, RandLabelIntensitiesd
 from .request_refinement import RequestRefinementd
 from .save_registration import SaveRegistrationd
 from .save_slices import SaveSlicesd
@@ -22,6 +23,8 @@ __all__ = [
     "MeasureRegistrationd",
     "PreparePaird",
     "PrepareSubjectd",
+    "RandContrastd",
+    "RandLabelIntensitiesd",
     "RequestRefinementd",
     "SaveRegistrationd",
     "SaveSlicesd",
