@@ -50,6 +50,20 @@ def shipped_weights() -> Path:
     return bundle_root() / "models" / "model.pt"
 
 
+def weights_path(weights: str | Path) -> Path:
+    """Return the path of weights that are given by their file, or by the name of shipped ones.
+
+    Args:
+        weights: path; or name of a file in models/ without its ending, such as "brain_t1".
+
+    Returns:
+        The path, which is the given one if there are no shipped weights of this name.
+    """
+    path = Path(weights)
+    shipped = shipped_weights().with_name(f"{path.name}.pt")
+    return shipped if shipped.is_file() and path == Path(path.name) and not path.exists() else path
+
+
 def file_hash(path: str | Path) -> str:
     """Compute the SHA-256 of a file.
 

@@ -46,6 +46,7 @@ def add_options(parser: argparse.ArgumentParser, steps: Sequence[int]) -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=steps, help=f"numbers of steps (default: {shown})")
     parser.add_argument("--similarity", choices=("auto", *METHODS), default="auto", help="default: auto")
     parser.add_argument("--smoothness", type=float, metavar="W", help="default: that of the similarity")
+    parser.add_argument("--model", metavar="WEIGHTS", help="weights, or the name of shipped ones, such as brain_t1")
     parser.add_argument("--device", help="default: the first GPU, or else the CPU")
 
 
@@ -60,7 +61,7 @@ def registrars(options: argparse.Namespace) -> dict[str, Registrar]:
     """
     refinement = {"similarity": options.similarity, "smoothness": options.smoothness}
     return {
-        f"{steps} steps": Registrar(device=options.device, refine=steps, **refinement if steps else {})
+        f"{steps} steps": Registrar(options.model, device=options.device, refine=steps, **refinement if steps else {})
         for steps in options.steps
     }
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..config_text import check_plain_text
 from ..errors import InputError
-from ..files import check_file, check_name
+from ..files import check_file, check_name, weights_path
 from ..registration.outputs import OUTPUTS, formats
 
 # Steps of a bare --refine, their largest number, and similarities, as in `sacb_bundle.registration.refine`, which loads
@@ -94,8 +94,10 @@ def add_registration_options(verb: argparse.ArgumentParser) -> None:
     _add_refinement(verb)
     verb.add_argument(
         "--model",
-        type=file,
-        help="weights, with a JSON file beside them that describes them (default: the shipped weights)",
+        type=weights,
+        metavar="WEIGHTS",
+        help="weights, with a JSON file beside them that describes them; or shipped ones by name: brain_t1, abdomen_ct "
+        "(default: the shipped ones for all kinds of images)",
     )
     add_device(verb)
 
@@ -213,6 +215,21 @@ def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
         The value of each option that is not None, by its name.
     """
     return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def weights(text: str) -> Path:
+    """Return the path of weights.
+
+    Args:
+        text: value of the option: a file, or the name of shipped weights.
+
+    Returns:
+        The path.
+
+    Raises:
+        ArgumentTypeError: if there are no such weights.
+    """
+    return file(str(weights_path(text)))
 
 
 def file(text: str) -> Path:

@@ -6,20 +6,24 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from statistics import median
 
 import numpy as np
 
+from ..data import PairMixture
 from ..data.pair_dataset import PairDataset
 from ..errors import InputError
 from ..networks import RegistrationNetwork, WeightsInfo, describe
 from ..spatial import Grid, Volume, body_of
 
-# Number of subjects or pairs that are measured; more change the median little.
+# Number of subjects or pairs that are measured; more change the range little.
 MOST_MEASURED = 50
+# Percentiles of the sizes of bodies.
+SMALL_AND_LARGE = (5, 95)
 
 
-def training_info(network: RegistrationNetwork, spacing_mm: float, dataset: PairDataset, data: str) -> WeightsInfo:
+def training_info(
+    network: RegistrationNetwork, spacing_mm: float, dataset: PairDataset | PairMixture, data: str
+) -> WeightsInfo:
     """Return the description of the weights of a training run.
 
     Args:
@@ -29,8 +33,8 @@ def training_info(network: RegistrationNetwork, spacing_mm: float, dataset: Pair
         data: path of the data set; its name is recorded.
 
     Returns:
-        The description. Its modality is "auto" if several rules scaled the images, and its size of the bodies is the
-        median over at most 50 subjects or pairs.
+        The description. Its modality is "auto" if several rules scaled the images, and its sizes of the bodies are the
+        5th and 95th percentile of at most 50 subjects or pairs.
     """
     modalities = {dataset.loaded[number]["modality"] for number in range(len(dataset.loaded))}
     kind = "subjects" if dataset.of_subjects else "pairs"
@@ -39,20 +43,24 @@ def training_info(network: RegistrationNetwork, spacing_mm: float, dataset: Pair
         spacing_mm=round(float(spacing_mm), 4),
         modality=modalities.pop() if len(modalities) == 1 else "auto",
         trained_on=f"{len(dataset.loaded)} {kind} of {os.path.basename(os.path.abspath(data))}",
-        body_mm=_size_of_bodies(dataset, spacing_mm),
+        body_mm=_sizes_of_bodies(dataset, spacing_mm),
     )
 
 
-def _size_of_bodies(dataset: PairDataset, spacing_mm: float) -> float | None:
-    """Return the median size of the bodies in mm; None if no image shows one."""
-    items = (dataset.item(number) for number in range(min(len(dataset.loaded), MOST_MEASURED)))
+def _sizes_of_bodies(dataset: PairDataset | PairMixture, spacing_mm: float) -> tuple[float, float] | None:
+    """Return the sizes of small and large bodies in mm; None if no image shows one."""
+    number = len(dataset.loaded)
+    items = (dataset.item(index) for index in np.linspace(0, number - 1, min(number, MOST_MEASURED)).astype(int))
     sizes = []
     for image in (channel.cpu().numpy() for item in items for channel in item["image"]):
         try:
             sizes.append(body_of(Volume(image, Grid(image.shape, np.diag([spacing_mm] * 3 + [1.0])))).size)
         except InputError:  # the image is empty
             continue
-    return round(median(sizes), 1) if sizes else None
+    if not sizes:
+        return None
+    smallest, largest = (round(float(size), 1) for size in np.percentile(sizes, SMALL_AND_LARGE))
+    return smallest, largest
 
 
 def data_names(items: Sequence[Mapping[str, str]]) -> str:

@@ -50,14 +50,15 @@ class WeightsInfo:
         spacing_mm: spacing of the grids that the network was trained on.
         modality: rule that scaled the intensities, see `sacb_bundle.intensities`.
         trained_on: description of the training data.
-        body_mm: size of the bodies in the training images, see `sacb_bundle.spatial.Body`; None if unknown.
+        body_mm: sizes of the smallest and the largest bodies in the training images, see `sacb_bundle.spatial.Body`;
+            None if unknown.
     """
 
     network: dict[str, Any] = field(default_factory=lambda: {"name": "SACBNet"})
     spacing_mm: float = 2.0
     modality: str = "mr"
     trained_on: str = ""
-    body_mm: float | None = None
+    body_mm: tuple[float, float] | None = None
 
 
 def info_path(weights: str | Path) -> Path:
@@ -98,6 +99,8 @@ def read_info(weights: str | Path) -> WeightsInfo:
     content = read_json(path)
     if not isinstance(content, dict) or not content.keys() <= WeightsInfo.__dataclass_fields__.keys():
         raise InputError(f"{path}: must hold an object with the keys {', '.join(WeightsInfo.__dataclass_fields__)}.")
+    if isinstance(content.get("body_mm"), list):  # JSON has no tuples
+        content["body_mm"] = tuple(content["body_mm"])
     info = WeightsInfo(**content)
     check_info(info, path)
     check_modality(info.modality, f"{path}: modality")
@@ -118,11 +121,18 @@ def check_info(info: WeightsInfo, path: Path) -> None:
     if not isinstance(name, str) or name not in NETWORKS:
         raise InputError(f"{path}: names the network {name!r}; the known networks are {', '.join(NETWORKS)}.")
     check_spacing(info.spacing_mm, f"{path}: spacing_mm")
-    if info.body_mm is not None and (type(info.body_mm) not in (int, float) or not 0 < info.body_mm < LARGEST_BODY_MM):
-        raise InputError(f"{path}: body_mm is {info.body_mm!r}; it must be a length in mm, or null.")
+    if info.body_mm is not None and not _are_sizes(info.body_mm):
+        raise InputError(f"{path}: body_mm is {info.body_mm!r}; it must be two lengths in mm, ascending, or null.")
     for key in ("modality", "trained_on"):
         if not isinstance(getattr(info, key), str):
             raise InputError(f"{path}: {key} is {getattr(info, key)!r}; it must be text.")
+
+
+def _are_sizes(value: object) -> bool:
+    """Return whether a value is a pair of lengths in mm, the smaller one first."""
+    if not isinstance(value, tuple) or len(value) != 2 or any(type(size) not in (int, float) for size in value):
+        return False
+    return 0 < value[0] <= value[1] < LARGEST_BODY_MM
 
 
 def write_info(info: WeightsInfo, weights: str | Path) -> None:

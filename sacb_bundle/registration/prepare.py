@@ -52,7 +52,8 @@ class Settings:
         trained_spacing_mm: spacing of the training grids.
         size_divisor: number by which each size must be divisible.
         trained_modality: modality of the training, see `intensities`.
-        trained_body_mm: size of the bodies in the training, see `sacb_bundle.spatial.Body`; None if unknown.
+        trained_body_mm: sizes of the smallest and largest bodies in the training, see `sacb_bundle.spatial.Body`; None
+            if unknown.
         spacing_mm: spacing of the working grid; "auto" for that of the training, unless the images are of another
             size, see `sacb_bundle.spatial.fitting_spacing`.
         initial: alignment before the network, see `sacb_bundle.spatial.align`; or "auto": "none" for images that
@@ -66,7 +67,7 @@ class Settings:
     trained_spacing_mm: float
     size_divisor: int
     trained_modality: str = "mr"
-    trained_body_mm: float | None = None
+    trained_body_mm: tuple[float, float] | None = None
     spacing_mm: float | str = "auto"
     initial: str = "affine"
     modality: str = "auto"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..checks import check_truth_values, chosen_device
-from ..files import check_path, shipped_weights
+from ..files import check_path, shipped_weights, weights_path
 from ..networks import hash_of_weights, load_network
 from ..ops import Captured
 from ..spatial import check_label_interpolation
@@ -24,8 +24,8 @@ class Registrar:
     """Register pairs of images with one network, whose weights are loaded once.
 
     Args:
-        weights: weights file, with a JSON file of the same name beside it that describes them; by default, the shipped
-            weights.
+        weights: weights file, with a JSON file of the same name beside it that describes them; or the name of shipped
+            weights, "brain_t1" or "abdomen_ct"; by default, those for all kinds of images.
         device: device to compute on; by default, a GPU if there is one.
         spacing: spacing of the working grid in mm; "auto" for that of the training, or one that fits the body if it is
             of another size.
@@ -74,7 +74,7 @@ class Registrar:
         check_truth_values(diffeomorphic=diffeomorphic)
         self.label_interpolation = label_interpolation
         self.diffeomorphic = diffeomorphic
-        self.weights = Path(weights) if weights is not None else shipped_weights()
+        self.weights = weights_path(weights) if weights is not None else shipped_weights()
         self.device = chosen_device(device)
         self.amp = self.device.type == "cuda" if amp is None else amp
         steps = default_steps(self.device) if refine is None else refine

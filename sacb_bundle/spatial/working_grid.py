@@ -12,24 +12,27 @@ from .volume import Volume
 
 # Margin around the foreground; rounding up the sizes adds to it.
 MARGIN_VOXELS = 2
-# Sizes of a body, relative to those of the training. From USUAL to LARGE, the spacing of the training is kept. At SMALL
-# and below, the body gets as many voxels as in the training; between SMALL and USUAL, the spacing changes steadily.
+# Sizes of a body, relative to the smallest and the largest of the training. From USUAL of the smallest to LARGE of the
+# largest, the spacing of the training is kept. At SMALL and below, the body gets as many voxels as the smallest of the
+# training; between SMALL and USUAL, the spacing changes steadily.
 SMALL_BODY, USUAL_BODY, LARGE_BODY = 0.6, 0.8, 1.25
 # Memory of preparation and network, measured on a CPU (docs/performance.md).
 BYTES_PER_VOXEL = 250.0
 
 
-def fitting_spacing(trained_mm: float, trained_body_mm: float | None, body_mm: float, voxels_mm: float) -> float:
+def fitting_spacing(
+    trained_mm: float, trained_body_mm: tuple[float, float] | None, body_mm: float, voxels_mm: float
+) -> float:
     """Choose the spacing of a working grid by the size of the body.
 
-    The spacing of the training is kept for bodies of 0.8 to 1.25 times the size of those in the training. Outside that
-    range, it follows the size, so that a mouse has the voxels of a small brain, and an abdomen those of a large one.
-    For a small body, the grid is not finer than the images.
+    The spacing of the training is kept for bodies from 0.8 times the smallest to 1.25 times the largest of the
+    training. Outside that range, it follows the size, so that a mouse has the voxels of a small brain. For a small
+    body, the grid is not finer than the images.
 
     Args:
         trained_mm: spacing of the training.
-        trained_body_mm: size of the bodies in the training, see `sacb_bundle.spatial.Body`; None if unknown, which
-            keeps the spacing of the training.
+        trained_body_mm: sizes of the smallest and the largest bodies in the training, see `sacb_bundle.spatial.Body`;
+            None if unknown, which keeps the spacing of the training.
         body_mm: size of the body in the fixed image.
         voxels_mm: smallest side of a voxel, of the coarser image.
 
@@ -38,11 +41,12 @@ def fitting_spacing(trained_mm: float, trained_body_mm: float | None, body_mm: f
     """
     if trained_body_mm is None:
         return trained_mm
-    ratio = body_mm / trained_body_mm
-    if USUAL_BODY <= ratio <= LARGE_BODY:
+    smallest, largest = trained_body_mm
+    if body_mm > LARGE_BODY * largest:
+        return float(f"{trained_mm * body_mm / largest / LARGE_BODY:.2g}")
+    ratio = body_mm / smallest
+    if ratio >= USUAL_BODY:
         return trained_mm
-    if ratio > LARGE_BODY:
-        return float(f"{trained_mm * ratio / LARGE_BODY:.2g}")
     share = ratio if ratio < SMALL_BODY else np.interp(ratio, (SMALL_BODY, USUAL_BODY), (SMALL_BODY, 1))
     return min(trained_mm, float(f"{max(trained_mm * share, voxels_mm):.2g}"))
 

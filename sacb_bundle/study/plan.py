@@ -69,7 +69,7 @@ class Planner:
     Attributes:
         spacing: spacing of the working grid in mm, or "auto".
         trained_spacing_mm: spacing of the training, for "auto".
-        trained_body_mm: size of the bodies in the training, or None, likewise.
+        trained_body_mm: sizes of the smallest and largest bodies in the training, or None, likewise.
         initial: alignment before the network.
         device: device to compute on.
         refine: number of steps that refine each pair.
@@ -78,7 +78,7 @@ class Planner:
 
     spacing: float | str
     trained_spacing_mm: float
-    trained_body_mm: float | None
+    trained_body_mm: tuple[float, float] | None
     initial: str
     device: str | torch.device
     refine: int

@@ -25,7 +25,7 @@ def scaled(factor: float) -> Pair:
 
 def spacing_of(pair: Pair, **settings: Any) -> float:
     """Return the spacing of the working grid of an aligned pair."""
-    usual = {"trained_spacing_mm": 2.0, "trained_body_mm": BODY_MM, "size_divisor": 16, "initial": "none"}
+    usual = {"trained_spacing_mm": 2.0, "trained_body_mm": (BODY_MM, BODY_MM), "size_divisor": 16, "initial": "none"}
     prepared = prepare(pair, Settings(**usual | settings))
     assert len(set(np.round(prepared.grid.spacing, 6))) == 1
     return float(prepared.grid.spacing[0])

@@ -16,7 +16,7 @@ def planner(
     return Planner(
         spacing=spacing,
         trained_spacing_mm=2.0,
-        trained_body_mm=120.0,
+        trained_body_mm=(120.0, 120.0),
         initial=initial,
         device=device,
         refine=refine,
