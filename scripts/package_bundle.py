@@ -22,6 +22,7 @@ PARTS = (
     "configs/*.json",
     "configs/logging.conf",
     "configs/datasets/*.json",
+    "configs/networks/*.json",
     "docs/**/*.jpg",
     "docs/**/*.md",
     "docs/**/*.png",

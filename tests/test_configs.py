@@ -17,6 +17,9 @@ from tests.conftest import write
 from tests.engine.workflows import ROOT, reason_of, workflow
 
 OVERLAYS = sorted(path.stem for path in (ROOT / "configs" / "datasets").glob("*.json"))
+# That of several data sets is tested apart.
+MIXTURE = "general"
+OF_ONE_SET = [name for name in OVERLAYS if name != MIXTURE]
 
 
 @pytest.mark.parametrize("name", ["train", "inference", "evaluate"])
@@ -27,7 +30,9 @@ def test_required_properties_are_there(name: str, study: Path, tmp_path: Path) -
 
 
 def test_all_data_sets_have_an_overlay() -> None:
-    assert OVERLAYS == ["abdomen_ct", "head_neck_ct", "hippocampus", "ixi", "lpba", "oasis"]
+    assert OVERLAYS == [
+        "abdomen_ct", "abdomen_ct_labels", "general", "head_neck_ct", "hippocampus", "ixi", "lpba", "oasis"
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +47,14 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", OF_ONE_SET)
 def test_every_overlay_trains_evaluates_and_registers(overlay: str, scans: Path, tmp_path: Path) -> None:
     """The weights of a run with an overlay, used with it and alone."""
     small = {"max_epochs": 1, "pairs_per_epoch": 1, "dataset_dir": str(scans), "output_dir": str(tmp_path / "run")}
     content = json.loads((ROOT / "configs" / "datasets" / f"{overlay}.json").read_text())
     if "crop" in content:
         small["crop#roi_size"] = [32, 32, 32]
-    if content.get("augmentation"):
+    if overlay == "oasis":
         small |= {
             "augmentation#transforms#1#spatial_size": [32, 32, 32],
             "augmentation#transforms#3#roi_size": [16] * 3,
@@ -79,7 +84,27 @@ def test_every_overlay_trains_evaluates_and_registers(overlay: str, scans: Path,
 def test_overlays_name_only_keys_of_training_and_inference(overlay: str) -> None:
     names = ("train.json", "inference.json", f"datasets/{overlay}.json")
     train, inference, content = (json.loads((ROOT / "configs" / name).read_text()).keys() for name in names)
-    assert content <= train | inference
+    own = {"folders", "kinds", "shares"} if overlay == MIXTURE else set()
+    assert {key.removeprefix("+").partition("#")[0] for key in content} - own <= train | inference
+
+
+@pytest.mark.slow
+def test_several_data_sets_train_one_network(scans: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("brains", "abdomens")):
+        for seed in range(4):
+            pair = phantom_pair((32, 32, 32 + 16 * number), seed=seed, amplitude=0.7)["fixed"]
+            for folder, values in zip(("images", "labels"), pair, strict=True):
+                write(tmp_path / name / folder / f"{seed}.nii.gz", values)
+    options = {"dataset_dir": str(tmp_path), "kinds": ["brains", "abdomens"], "shares": [1, 2]}
+    made = workflow(
+        "train", MIXTURE, **options, output_dir=str(tmp_path / "run"), max_epochs=1, pairs_per_epoch=6, val_interval=1
+    )
+    made.run()
+    info = read_info(tmp_path / "run" / "model.pt")
+    assert (info.spacing_mm, info.modality) == (2.0, "mr")
+    assert (info.network["scaled_matching"], info.network["integration_steps"]) == (True, 5)
+    assert len(made.trainer.state.metrics) == 0
+    assert made.evaluator.state.iteration == 4  # two pairs of each data set
 
 
 def test_ct_is_clamped_and_scaled_and_cropped(study: Path) -> None:

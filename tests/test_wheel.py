@@ -31,10 +31,10 @@ BUNDLE = (
     "configs/*.json",
     "configs/datasets/*.json",
     "configs/logging.conf",
+    "configs/networks/*.json",
     "docs/data_license.txt",
     "models/README.md",
-    "models/model.json",
-    "models/model.pt",
+    *(f"models/{name}.{ending}" for name in ("abdomen_ct", "brain_t1", "model") for ending in ("json", "pt")),
 )
 NOBODY = 65534
 INSTALLER = "who installed it"

@@ -161,13 +161,27 @@ def add_experiment_options(verb: argparse.ArgumentParser) -> None:
         "--dataset", type=folder, required=True, metavar="DIR", help="folder with images/ and, for Dice, labels/"
     )
     verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the results")
-    verb.add_argument(
-        "--config", type=word, metavar="NAME", help="config of a data set: a name in configs/datasets, or a JSON file"
-    )
+    add_config(verb)
     verb.add_argument(
         "--max-epochs", type=number, metavar="N", help="number of epochs of each training (default: that of the config)"
     )
     add_device(verb)
+
+
+def add_config(verb: argparse.ArgumentParser) -> None:
+    """Add the option of the configs on top of those of the bundle.
+
+    Args:
+        verb: parser of the verb.
+    """
+    verb.add_argument(
+        "--config",
+        nargs="+",
+        type=word,
+        metavar="NAME",
+        help="configs of data set and network: names in configs/datasets and configs/networks, or JSON files; later "
+        "ones win",
+    )
 
 
 def show_log(quiet: tuple[str, ...] = ()) -> None:

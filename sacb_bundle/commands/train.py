@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import INITIAL, add_device, file, folder, given, interruptible, number, show_log, word
+from .options import INITIAL, add_config, add_device, file, folder, given, interruptible, number, show_log, word
 
 RESULTS = (
     "It runs configs/train.json and writes into OUTPUT: the best weights (model.pt, with model.json, for --model of "
@@ -29,9 +29,7 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--output", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run (default: runs)"
     )
-    verb.add_argument(
-        "--config", metavar="NAME", help="config of a data set: a name in configs/datasets, or a JSON file"
-    )
+    add_config(verb)
     verb.add_argument("--max-epochs", type=number, metavar="N", help="number of epochs (default: that of the config)")
     verb.add_argument(
         "--initial",

@@ -95,6 +95,9 @@ class PairMixture(Dataset):
 
         Returns:
             The tensors that the transform made, by key.
+
+        Raises:
+            IndexError: if there is no such subject.
         """
         for part in self.parts:
             if number < len(part.data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ _OPTIONS = {
     "max_epochs": "--max-epochs",
     "output_dir": "--output",
 }
+
+
+# Folders of configs that go on top of another.
+OVERLAYS = ("datasets", "networks")
 
 
 class Component(dict[str, Any]):
@@ -109,26 +114,30 @@ def make_workflow(config: str, kind: str, overlays: tuple[str, ...] = (), /, **o
         raise InputError(f"{', '.join(overlays)}: does not fit {path.name}: {error}") from error
 
 
-def overlays_of(config: str | Path | None) -> tuple[str, ...]:
-    """Return the paths of the configs to apply on top of another: that of a data set, or none.
+def overlays_of(config: str | Path | Sequence[str | Path] | None) -> tuple[str, ...]:
+    """Return the paths of the configs to apply on top of another: that of a data set, of a network, or both.
 
     Args:
-        config: name in configs/datasets, or path of a JSON file; None for none.
+        config: name in configs/datasets or configs/networks, or path of a JSON file; or several, of which later ones
+            win; None for none.
 
     Returns:
-        The path, or nothing.
+        The paths.
 
     Raises:
         InputError: if there is no such config.
     """
-    if config is None:
-        return ()
-    shipped = bundle_root() / "configs" / "datasets"
-    for path in (Path(config), shipped / f"{config}.json"):
-        if path.is_file():
-            return (str(path),)
-    names = ", ".join(sorted(path.stem for path in shipped.glob("*.json")))
-    raise InputError(f"config is {config}; it must be a JSON file, or one of {names}.")
+    configs = [config] if isinstance(config, (str, Path)) else config or []
+    return tuple(str(_overlay(each)) for each in configs)
+
+
+def _overlay(config: str | Path) -> Path:
+    """Return the path of a config of a data set or a network."""
+    shipped = {path.stem: path for folder in OVERLAYS for path in (bundle_root() / "configs" / folder).glob("*.json")}
+    path = Path(config) if Path(config).is_file() else shipped.get(str(config))
+    if path is None:
+        raise InputError(f"config is {config}; it must be a JSON file, or one of {', '.join(sorted(shipped))}.")
+    return path
 
 
 def _with_options(message: str) -> str:

@@ -49,7 +49,7 @@ class Runs:
     Args:
         dataset_dir: folder of the data set.
         output_dir: folder of all results.
-        config: config of the data set, see `sacb_bundle.engine.workflow.overlays_of`; None for none.
+        config: configs of data set and network, see `sacb_bundle.engine.workflow.overlays_of`; None for none.
         max_epochs: number of epochs of a training; None for that of the config.
         pairing: rule that pairs the test subjects; None for that of the config.
         device: device to compute on.
@@ -61,7 +61,7 @@ class Runs:
         dataset_dir: str | Path,
         output_dir: str | Path,
         *,
-        config: str | None = None,
+        config: str | Sequence[str] | None = None,
         max_epochs: int | None = None,
         pairing: str | None = None,
         device: str | torch.device = "cpu",
@@ -101,7 +101,7 @@ class Runs:
             "validation_data": _content(self._items("validate")),
             "test_pairs": _content(self.pairs),
             "labels": self._evaluation.get_parsed_content("labels"),
-            "config": read_json(Path(self.overlays[0])) if self.overlays else {},
+            "config": [read_json(Path(overlay)) for overlay in self.overlays],
             "max_epochs": self.max_epochs,
             "spacing": self._training.get_parsed_content("trained_spacing"),
             "device": torch.device(self.device).type,
@@ -249,8 +249,8 @@ class Runs:
             InputError: as in `run_workflow`.
         """
         info = None if weights is None else read_info(weights)
-        settings = json.loads(json.dumps(changes)) | {"weights": None if weights is None else file_hash(weights)}
-        settings |= {"info": None if info is None else asdict(info)}
+        settings = changes | {"weights": None if weights is None else file_hash(weights)}
+        settings = json.loads(json.dumps(settings | {"info": None if info is None else asdict(info)}))
         earlier = read_or_empty(folder / RECORD, dict).get("settings", settings)
         if earlier != settings:
             logger.info("%s: scored before with other weights or options; scored again", folder.name)

@@ -18,6 +18,7 @@ from .refinement import Refinement
 from .sacb import SACB
 
 MATCHING_LEVELS = (5, 4, 3, 2)
+BEYOND_PAPER = ("scaled_matching", "integration_steps")
 
 
 class SACBNet(nn.Module):
@@ -97,6 +98,10 @@ class SACBNet(nn.Module):
             "scaled_matching": scaled_matching,
             "integration_steps": integration_steps,
         }
+        # Weights fit only a network with these options, which have no parameters; so their names are in the state dict.
+        for name in BEYOND_PAPER:
+            if self.options[name]:
+                self.register_buffer(f"option_{name}_{self.options[name]}", torch.zeros(()))
         self.encoder = Encoder(base_channels)
         self.sacb = nn.ModuleDict(
             {

@@ -52,6 +52,7 @@ class WeightsInfo:
         trained_on: description of the training data.
         body_mm: sizes of the smallest and the largest bodies in the training images, see `sacb_bundle.spatial.Body`;
             None if unknown.
+        refine: number of steps that refine a pair on a GPU by default; 0 where they do harm.
     """
 
     network: dict[str, Any] = field(default_factory=lambda: {"name": "SACBNet"})
@@ -59,6 +60,7 @@ class WeightsInfo:
     modality: str = "mr"
     trained_on: str = ""
     body_mm: tuple[float, float] | None = None
+    refine: int = 50
 
 
 def info_path(weights: str | Path) -> Path:
@@ -123,6 +125,8 @@ def check_info(info: WeightsInfo, path: Path) -> None:
     check_spacing(info.spacing_mm, f"{path}: spacing_mm")
     if info.body_mm is not None and not _are_sizes(info.body_mm):
         raise InputError(f"{path}: body_mm is {info.body_mm!r}; it must be two lengths in mm, ascending, or null.")
+    if type(info.refine) is not int or info.refine < 0:
+        raise InputError(f"{path}: refine is {info.refine!r}; it must be a number of steps, 0 or more.")
     for key in ("modality", "trained_on"):
         if not isinstance(getattr(info, key), str):
             raise InputError(f"{path}: {key} is {getattr(info, key)!r}; it must be text.")

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..metrics import folding_percentage
+from ..networks import WeightsInfo
 from ..ops import warp
 from ..quality import have_one_contrast
 from ..quality.measures import FOREGROUND
@@ -39,16 +40,17 @@ logger = logging.getLogger(__name__)
 _lock = threading.Lock()
 
 
-def default_steps(device: str | torch.device) -> int:
+def default_steps(device: str | torch.device, weights: WeightsInfo) -> int:
     """Return the number of steps that is worth its time on a device.
 
     Args:
         device: device to compute on.
+        weights: description of the weights.
 
     Returns:
-        50 on a GPU; 0 on the CPU, where they take longer than the network.
+        That of the weights on a GPU; 0 on the CPU, where they take longer than the network.
     """
-    return DEFAULT_STEPS if torch.device(device).type == "cuda" else 0
+    return weights.refine if torch.device(device).type == "cuda" else 0
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Registrar:
             weight.
         amp: whether the network computes in fp16; by default, on a GPU.
         refine: number of steps that optimise the weights for each pair, see `sacb_bundle.registration.refine`; 0 for
-            the network alone; by default, 50 on a GPU and 0 on the CPU.
+            the network alone; by default, that of the weights (50, or 0 for "abdomen_ct") on a GPU, and 0 on the CPU.
         similarity: similarity that the refinement raises: "lncc", "mind", "mi", or "auto" to choose for each pair.
         smoothness: weight of the smoothness in the refinement; by default, that of the similarity.
         diffeomorphic: whether to remove the folds of the transform, and write its inverse, see
@@ -77,9 +77,9 @@ class Registrar:
         self.weights = weights_path(weights) if weights is not None else shipped_weights()
         self.device = chosen_device(device)
         self.amp = self.device.type == "cuda" if amp is None else amp
-        steps = default_steps(self.device) if refine is None else refine
-        self.refinement = Refinement(steps, similarity, smoothness)
         self.network, self.info = load_network(self.weights, self.device)
+        steps = default_steps(self.device, self.info) if refine is None else refine
+        self.refinement = Refinement(steps, similarity, smoothness)
         self._forward = Captured(self.network)
         self._refiner = Refiner(self.network, self.refinement)
         self.settings = Settings(

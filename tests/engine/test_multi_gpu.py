@@ -12,7 +12,7 @@ import torch
 
 from sacb_bundle.engine import join_processes
 from sacb_bundle.errors import InputError
-from sacb_bundle.networks import SACBNet, load_checkpoint
+from sacb_bundle.networks import load_network
 from tests.engine.workflows import ROOT
 
 TRAIN = """
@@ -99,7 +99,7 @@ def test_two_processes_take_the_step_of_one(study: Path, tmp_path: Path) -> None
         files = sorted(path.name for path in folder.glob("*.pt"))
         assert files == ["gradients.pt", "last.pt", "metrics.pt", "model.pt"]
     assert len(list((tmp_path / "two").glob("events.*"))) == len(list((tmp_path / "one").glob("events.*")))
-    load_checkpoint(SACBNet(base_channels=2), tmp_path / "two" / "model.pt")
+    load_network(tmp_path / "two" / "model.pt", "cpu")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sacb_bundle.engine import SaveBest, data_names, epochs_to_train
 from sacb_bundle.errors import InputError
-from sacb_bundle.networks import SACBNet, WeightsInfo, describe, load_checkpoint, read_info
+from sacb_bundle.networks import SACBNet, WeightsInfo, describe, load_network, read_info
 from sacb_bundle.registration.register import Registrar
 from sacb_bundle.spatial import body_of, read_image
 from tests.conftest import write
@@ -66,7 +66,7 @@ def test_training_lowers_the_loss_and_logs_it(trained: Path) -> None:
 
 
 def test_best_weights_are_kept(trained: Path) -> None:
-    load_checkpoint(SACBNet(base_channels=2), trained / "model.pt")
+    load_network(trained / "model.pt", "cpu")
     state = torch.load(trained / "logs" / "last.pt", weights_only=True)
     assert state["epoch"] == 4
     assert state["best"]["metric"] == "val_mean_dice"
@@ -110,7 +110,7 @@ def test_a_training_in_the_folder_of_the_bundle_leaves_its_weights_alone(
     choices = {key: value for key, value in options(study, tmp_path).items() if not key.endswith("_dir")}
     workflow("train", **choices | {"bundle_root": ".", "dataset_dir": str(study), "max_epochs": 1}).run()
     assert (tmp_path / "models" / "model.pt").read_bytes() == (ROOT / "models" / "model.pt").read_bytes()
-    load_checkpoint(SACBNet(base_channels=2), tmp_path / "runs" / "model.pt")
+    load_network(tmp_path / "runs" / "model.pt", "cpu")
 
 
 def test_without_labels_the_loss_decides(study: Path, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_without_labels_the_loss_decides(study: Path, tmp_path: Path) -> None:
 def test_where_no_epoch_is_validated_the_last_weights_are_kept(study: Path, tmp_path: Path) -> None:
     workflow("train", val_interval=3, **options(study, tmp_path) | {"max_epochs": 2}).run()
     last = torch.load(tmp_path / "logs" / "last.pt", weights_only=True)["network"]
-    kept = load_checkpoint(SACBNet(base_channels=2), tmp_path / "model.pt").state_dict()
+    kept = load_network(tmp_path / "model.pt", "cpu")[0].state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in last.items())
 
 
@@ -276,7 +276,7 @@ def test_a_resumed_training_keeps_its_number_of_epochs(study: Path, trained: Pat
 
 def test_weights_say_how_to_use_them(study: Path, trained: Path, tmp_path: Path) -> None:
     info = read_info(trained / "model.pt")
-    assert info.network == describe(SACBNet(base_channels=2))
+    assert info.network == describe(SACBNet(base_channels=2, scaled_matching=True, integration_steps=5))
     assert (info.spacing_mm, info.modality) == (2.0, "mr")
     assert info.trained_on == f"4 subjects of {study.name}"
     sizes = [body_of(read_image(path)).size for path in (study / "images").iterdir()]

@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 
 from sacb_bundle.data import phantom_pair
-from sacb_bundle.networks import SACBNet, load_checkpoint
+from sacb_bundle.networks import load_network
 from scripts.package_bundle import publishing
 from tests.conftest import write
 from tests.engine.workflows import ROOT
@@ -74,7 +74,7 @@ def test_studies_of_any_geometry(
         return run(self, *arguments, **options)
 
     monkeypatch.setattr(Engine, "run", counted)
-    before = load_checkpoint(SACBNet(), weights).state_dict()
+    before = load_network(weights, "cpu")[0].state_dict()
     split = len(subjects) - validating
     monai.bundle.run(
         run_id=run_id,
@@ -93,7 +93,7 @@ def test_studies_of_any_geometry(
         },
     )
     assert trained == [1]
-    after = load_checkpoint(SACBNet(), weights).state_dict()
+    after = load_network(weights, "cpu")[0].state_dict()
     moved = max(float((after[name] - before[name]).abs().max()) for name in before)
     assert 0 < moved < 0.1, "it goes on from the weights that were there"
     assert ("No epoch is validated (fewer than two validation subjects" in caplog.text) == (validating < 2)

@@ -16,6 +16,7 @@ from monailabel.client import MONAILabelClient
 
 from sacb_bundle.checks import default_device
 from sacb_bundle.metrics import dice
+from sacb_bundle.networks import WeightsInfo
 from sacb_bundle.registration.refine import default_steps
 from tests.label.conftest import GEOMETRIES
 from tests.label.server import NAME, ROOT, Server, comes_true
@@ -36,7 +37,7 @@ def test_the_labels_have_names(server: Server) -> None:
     info = requests.get(f"{server.url}/info/").json()
     assert info["models"][NAME]["labels"] == {name: int(label) for label, name in NAMES.items()}
     config = info["models"][NAME]["config"]
-    assert (config["atlas"], config["refine"]) == (["phantom"], default_steps(default_device()))
+    assert (config["atlas"], config["refine"]) == (["phantom"], default_steps(default_device(), WeightsInfo()))
     assert sorted(info["labels"]) == sorted(NAMES.values())
 
 

@@ -119,8 +119,18 @@ def test_scaled_matching_divides_the_scores() -> None:
 def test_integration_makes_folding_rarer() -> None:
     plain = SACBNet(base_channels=2)
     integrated = SACBNet(base_channels=2, integration_steps=5)
-    integrated.load_state_dict(plain.state_dict())
+    for given, made in zip(plain.parameters(), integrated.parameters(), strict=True):
+        made.data = given.data
     assert folding_percentage(integrated(PAIR[:1])[0]) < folding_percentage(plain(PAIR[:1])[0]) / 2
+
+
+def test_weights_fit_only_a_network_with_the_same_options() -> None:
+    paper, better = SACBNet(base_channels=2), SACBNet(base_channels=2, scaled_matching=True, integration_steps=5)
+    other = SACBNet(base_channels=2, scaled_matching=True, integration_steps=4)
+    assert [name for name in paper.state_dict() if name.startswith("option_")] == []
+    for source, target in ((paper, better), (better, paper), (better, other)):
+        with pytest.raises(RuntimeError, match="option_integration_steps_5"):
+            target.load_state_dict(source.state_dict())
 
 
 def test_clustering_can_be_replaced_and_carries_no_gradient() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sacb_bundle.errors import InputError
-from sacb_bundle.files import file_hash, shipped_weights
+from sacb_bundle.files import file_hash, shipped_weights, weights_path
 from sacb_bundle.networks import (
     NETWORKS,
     SACBNet,
@@ -37,10 +37,29 @@ def test_weights_alone_are_enough(tmp_path: Path) -> None:
     assert network_for(tmp_path / "mine.pt", max_iterations=7).options == network.options | {"max_iterations": 7}
 
 
-def test_the_weights_that_ship_are_described() -> None:
-    network, info = load_network(shipped_weights(), "cpu")
-    assert info.network == describe(network) == describe(SACBNet())
-    assert info.spacing_mm == 2.0
+@pytest.mark.parametrize(
+    ("weights", "options", "modality"),
+    [
+        (shipped_weights(), {"scaled_matching": True, "integration_steps": 5}, "auto"),
+        (weights_path("abdomen_ct"), {"scaled_matching": True, "integration_steps": 5}, "ct"),
+        (weights_path("brain_t1"), {}, "mr"),
+    ],
+)
+def test_the_weights_that_ship_are_described(weights: Path, options: dict, modality: str) -> None:
+    network, info = load_network(weights, "cpu")
+    assert info.network == describe(network) == describe(SACBNet(**options))
+    assert (info.spacing_mm, info.modality) == (2.0, modality)
+
+
+def test_shipped_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    brain = shipped_weights().with_name("brain_t1.pt")
+    assert weights_path("brain_t1") == brain
+    monkeypatch.chdir(tmp_path)
+    assert weights_path("model.pt") == Path("model.pt")
+    assert weights_path("none") == Path("none")
+    assert weights_path("runs/brain_t1") == Path("runs/brain_t1")
+    (tmp_path / "brain_t1").touch()  # the user's own file comes first
+    assert weights_path("brain_t1") == Path("brain_t1")
 
 
 @pytest.mark.parametrize(

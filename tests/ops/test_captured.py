@@ -78,7 +78,8 @@ def test_what_changes_the_kernels_is_another_graph(graphs: list[FakeGraph]) -> N
     assert len(graphs) == 5
 
 
-def test_the_least_recently_used_graph_is_dropped(graphs: list[FakeGraph]) -> None:
+def test_the_least_recently_used_graph_is_dropped(graphs: list[FakeGraph], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captured, "MOST_SIGNATURES", 4)
     double = Captured(lambda x: 2 * x)
     for size in (1, 2, 3, 4):
         for _ in range(4):

@@ -23,7 +23,6 @@ from sacb_bundle.ops import (
     squared_differences,
     upsample_field,
     warp,
-    warped_label_sums,
 )
 from sacb_bundle.ops.fused import HAS_TRITON, runs_fused
 from tests.ops.clusters import least_margin
@@ -82,19 +81,6 @@ def assert_same(
         scale = max(expected.abs().max().item(), 1e-3)
         error = (actual.float() - expected.float()).abs().max().item() / scale
         assert error < tolerance, f"{'value' if number == 0 else f'gradient {number - 1}'} is off by {error:.1e}"
-
-
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("num_labels", [2, 5])
-def test_warped_label_sums(num_labels, masked) -> None:
-    labels = torch.randint(0, num_labels, (2, 2, *SHAPE), generator=torch.Generator().manual_seed(2)).to(DEVICE)
-    labels[..., :5] = num_labels - 1  # blocks that lack the lower labels
-    mask = random(2, *SHAPE, seed=3).abs() if masked else None
-
-    def operation(field: torch.Tensor) -> torch.Tensor:
-        return torch.stack(warped_label_sums(labels[:, 0], labels[:, 1], field, num_labels, mask))
-
-    assert_same(operation, 3 * random(2, 3, *SHAPE))
 
 
 # Input channels, output channels, batch size, shape.

@@ -30,7 +30,7 @@ def plain() -> Registration:
         f"{role}_labels": Volume((image.values > np.median(image.values)).astype(np.int32), image.grid)
         for role, image in images.items()
     }
-    return Registrar(device="cpu", spacing=2.0)(**images, **labels)
+    return Registrar("brain_t1", device="cpu", spacing=2.0)(**images, **labels)
 
 
 def diffeomorphic(plain: Registration, field: torch.Tensor) -> Registration:

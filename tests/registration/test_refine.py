@@ -16,7 +16,7 @@ from sacb_bundle.data import phantom_pair
 from sacb_bundle.errors import InputError
 from sacb_bundle.losses import LocalNCCLoss
 from sacb_bundle.metrics import folding_percentage, jacobian_determinant
-from sacb_bundle.networks import SACBNet
+from sacb_bundle.networks import SACBNet, WeightsInfo
 from sacb_bundle.ops import warp
 from sacb_bundle.registration import optimise
 from sacb_bundle.registration import refine as module
@@ -291,7 +291,9 @@ def test_settings_out_of_range_are_refused(options: dict[str, Any], message: str
 
 
 def test_the_default_is_the_network_alone_on_the_cpu() -> None:
-    assert (default_steps("cpu"), default_steps("cuda:1")) == (0, 50)
+    devices = ("cpu", "cuda:1")
+    assert [default_steps(device, WeightsInfo()) for device in devices] == [0, 50]
+    assert [default_steps(device, WeightsInfo(refine=0)) for device in devices] == [0, 0]
 
 
 @pytest.mark.parametrize("inverted", [False, True])

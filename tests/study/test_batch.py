@@ -19,7 +19,7 @@ from sacb_bundle.commands import main
 from sacb_bundle.engine import RegistrationInferer
 from sacb_bundle.files import file_hash
 from sacb_bundle.metrics import dice
-from sacb_bundle.networks import WeightsInfo, write_info
+from sacb_bundle.networks import read_info, write_info
 from sacb_bundle.registration.outputs import OUTPUTS, write_picture
 from sacb_bundle.registration.result import Registration
 from sacb_bundle.study.part import Part
@@ -345,7 +345,7 @@ def test_weights_that_are_not_finite(
 ) -> None:
     state = {key: torch.full_like(value, float("nan")) for key, value in torch.load(model, weights_only=True).items()}
     torch.save(state, tmp_path / "nan.pt")
-    write_info(WeightsInfo(), tmp_path / "nan.pt")
+    write_info(read_info(model), tmp_path / "nan.pt")
     assert batch(tmp_path / "out", tmp_path / "nan.pt", "--pairs", table) == 1
     assert "nan.pt: not a checkpoint of this network. unfit values: " in capsys.readouterr().err
 
