@@ -61,7 +61,7 @@ def weights_path(weights: str | Path) -> Path:
     """
     path = Path(weights)
     shipped = shipped_weights().with_name(f"{path.name}.pt")
-    return shipped if shipped.is_file() and path == Path(path.name) and not path.exists() else path
+    return shipped if shipped.is_file() and path == Path(path.name) and not path.is_file() else path
 
 
 def file_hash(path: str | Path) -> str:

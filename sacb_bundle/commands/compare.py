@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_experiment_options, file, given, interruptible, show_log, word
+from .options import add_experiment_options, given, interruptible, show_log, weights, word
 
 RESULTS = (
     "A network without weights is trained first. OUTPUT holds the table (comparison.csv, .md), a page with plots and "
@@ -82,4 +82,4 @@ def _weights_of_method(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text}: must be a method and its weights, such as sacb-net=model.pt")
-    return word(name), file(path)
+    return word(name), weights(path)

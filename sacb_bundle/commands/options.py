@@ -177,6 +177,7 @@ def add_config(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--config",
         nargs="+",
+        action="extend",
         type=word,
         metavar="NAME",
         help="configs of data set and network: names in configs/datasets and configs/networks, or JSON files; later "

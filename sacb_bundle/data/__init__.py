@@ -5,6 +5,7 @@ from .augmentation import check_augmentation
 from .checks import (
     check_labels,
     check_masks,
+    check_mixture,
     check_scan_grids,
     check_training_items,
     check_training_labels,
@@ -36,6 +37,7 @@ __all__ = [
     "check_augmentation",
     "check_labels",
     "check_masks",
+    "check_mixture",
     "check_scan_grids",
     "check_training_items",
     "check_training_labels",

@@ -32,6 +32,33 @@ def check_training_items(train: Sequence[Mapping[str, str]], batch_size: int) ->
         raise InputError(f"batch_size is {batch_size}; it must be 1 for pairs, each of which has a grid of its own.")
 
 
+def check_mixture(
+    train: Sequence[Mapping[str, str]], batch_size: int, mirror: bool, data_list: str, initial: str
+) -> None:
+    """Check that a training on several data sets asks for nothing that only one of them allows.
+
+    Args:
+        train: subjects of all data sets.
+        batch_size: number of pairs in a batch.
+        mirror: whether mirror images of subjects are paired with others.
+        data_list: list of pairs; "" for none.
+        initial: alignment of the subjects.
+
+    Raises:
+        InputError: if it does; names the first key, and the value that it must have.
+    """
+    for name, value, wanted in (
+        ("batch_size", batch_size, 1),
+        ("mirror", mirror, False),
+        ("data_list", data_list, ""),
+        ("initial", initial, "none"),
+    ):
+        if value != wanted:
+            raise InputError(f"{name} is {value!r}; for several data sets, it must be {wanted!r}.")
+    if has_masks(train):
+        raise InputError("Several data sets cannot have masks; train without the folders masks/.")
+
+
 def check_scan_grids(pair: Mapping[str, str], grids: dict[str, Grid | InputError]) -> None:
     """Check that a pair's files exist, and that each label map and mask is on the grid of its image, by the headers.
 

@@ -139,6 +139,6 @@ def check_shared_grid(paths: Sequence[str]) -> None:
     for path, grid in zip(paths, grids, strict=True):
         if not grid.coincides_with(grids[0]):
             raise InputError(
-                f"{path} and {paths[0]} do not share a grid, as they must with initial none; set initial to affine, or "
-                "prepare the data set (sacb prepare)."
+                f"{path} and {paths[0]} do not share a grid, as they must without an alignment; prepare the data set "
+                "(sacb prepare), or, if there is only one, set initial to affine."
             )

@@ -45,7 +45,8 @@ class PairDataset(Dataset):
             "moving_labels", "moving_mask" and the same of the fixed image, if there are any. If it adds "moving_target"
             and "fixed_target", the loss compares these, and the item has "target" (2, D, H, W).
         num_workers: number of loading threads.
-        device: device that keeps the tensors; main memory if they would take more than a quarter of its free memory.
+        device: device that keeps the tensors; main memory if they would take more than a share of its free memory.
+        largest_share: that share; a quarter by default.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class PairDataset(Dataset):
         augmentation: Callable | None = None,
         num_workers: int = 2,
         device: str | torch.device = "cpu",
+        largest_share: float = LARGEST_SHARE,
     ) -> None:
         self.data = data
         self.transform = transform
         self.num_workers = num_workers
         self.device = torch.device(device)
+        self.largest_share = largest_share
         self.of_subjects = all("image" in item for item in data)
         number = len(data) * (2 if mirror else 1)
         self.pairs = pair_indices(number, pairing) if self.of_subjects else [(index, index) for index in range(number)]
@@ -76,7 +79,7 @@ class PairDataset(Dataset):
         for item, files in zip(items, self.data, strict=True):
             if names := [files[key] for key in ("moving_mask", "fixed_mask") if key in files]:
                 check_masks(item["masks"], item["image"].shape[1:], " and ".join(names))
-        return _placed(items, self.device)
+        return _placed(items, self.device, self.largest_share)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -121,10 +124,10 @@ class PairDataset(Dataset):
         }
 
 
-def _placed(items: Sequence[Mapping[str, Any]], device: torch.device) -> Sequence[Mapping[str, Any]]:
+def _placed(items: Sequence[Mapping[str, Any]], device: torch.device, share: float) -> Sequence[Mapping[str, Any]]:
     """Return items with their tensors on a device, or as they are if they would fill a GPU."""
     num_bytes = sum(value.nbytes for item in items for value in item.values() if isinstance(value, torch.Tensor))
-    if device.type == "cuda" and num_bytes > LARGEST_SHARE * torch.cuda.mem_get_info(device)[0]:
+    if device.type == "cuda" and num_bytes > share * torch.cuda.mem_get_info(device)[0]:
         logger.info("The data set takes %.1f GB, so it stays in main memory; each step takes longer.", num_bytes / 1e9)
         return items
     return [

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from ..errors import InputError
 from .common_grid import check_shared_grid
 from .dataset_folder import DatasetFolder, read_dataset
-from .pair_dataset import PairDataset
+from .pair_dataset import LARGEST_SHARE, PairDataset
 
 
 def read_datasets(folders: Sequence[str | Path]) -> DatasetFolder:
@@ -70,7 +70,14 @@ class PairMixture(Dataset):
         for items in by_folder.values():
             check_shared_grid([item["image"] for item in items])
         self.parts = [
-            PairDataset(items, transform, pairing, augmentation=augmentation, device=device)
+            PairDataset(
+                items,
+                transform,
+                pairing,
+                augmentation=augmentation,
+                device=device,
+                largest_share=LARGEST_SHARE / len(by_folder),
+            )
             for items in by_folder.values()
         ]
         self._lengths = [len(part) for part in self.parts]

@@ -22,7 +22,11 @@ SMALL_AND_LARGE = (5, 95)
 
 
 def training_info(
-    network: RegistrationNetwork, spacing_mm: float, dataset: PairDataset | PairMixture, data: str
+    network: RegistrationNetwork,
+    spacing_mm: float,
+    dataset: PairDataset | PairMixture,
+    data: str,
+    refine: int = WeightsInfo.refine,
 ) -> WeightsInfo:
     """Return the description of the weights of a training run.
 
@@ -31,6 +35,7 @@ def training_info(
         spacing_mm: spacing of the training grids.
         dataset: training pairs.
         data: path of the data set; its name is recorded.
+        refine: number of steps that refine a pair on a GPU by default.
 
     Returns:
         The description. Its modality is "auto" if several rules scaled the images, and its sizes of the bodies are the
@@ -44,6 +49,7 @@ def training_info(
         modality=modalities.pop() if len(modalities) == 1 else "auto",
         trained_on=f"{len(dataset.loaded)} {kind} of {os.path.basename(os.path.abspath(data))}",
         body_mm=_sizes_of_bodies(dataset, spacing_mm),
+        refine=refine,
     )
 
 

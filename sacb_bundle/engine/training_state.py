@@ -27,6 +27,10 @@ _ADDRESS = re.compile(" at 0x[0-9a-f]+")
 logger = logging.getLogger(__name__)
 
 
+# Parts of a description that do not change the training: what is measured on the data, and how weights are used.
+OF_USE = ("body_mm", "refine")
+
+
 class TrainingState:
     """Save the state of training after each epoch, and restore it at the start of a resumed run.
 
@@ -61,8 +65,8 @@ class TrainingState:
         self.path = Path(path)
         self.writes = writes
         self.parts = parts
-        # Old weights would get a wrong description. The size of the bodies is measured, and follows from the data.
-        described = {} if info is None else {key: value for key, value in asdict(info).items() if key != "body_mm"}
+        # Old weights would get a wrong description.
+        described = {} if info is None else {key: value for key, value in asdict(info).items() if key not in OF_USE}
         self.settings = _comparable(dict(settings or {}) | described)
         self.accept_changes = accept_changes
         self.start = self.read(self.path if resume is True else Path(str(resume))) if resume else None

@@ -222,7 +222,8 @@ def check_weights(state: object, expected: Mapping[str, torch.Tensor], path: str
     }
     found = "; ".join(f"{what}: {_first(names)}" for what, names in problems.items() if names)
     if found:
-        raise InputError(f"{path}: not a checkpoint of this network. {found}.")
+        hint = " A key option_... is an option of the network that the weights belong to." if "option_" in found else ""
+        raise InputError(f"{path}: not a checkpoint of this network. {found}.{hint}")
 
 
 def _fault_in(value: object, wanted: torch.dtype) -> str:

@@ -26,7 +26,7 @@ def warped_label_sums(
 
     The warped map of a label is what `warp` makes of the image that is 1 in the label and 0 elsewhere: at each voxel,
     the trilinear weight of the neighbours that have the label. Each weight is added to the sum of its neighbour's
-    label, so time and memory do not depend on the number of labels.
+    label, so memory hardly depends on the number of labels.
 
     Args:
         moving: label (B, D, H, W) int64 of each voxel of the moving image, from 0 to `num_labels` - 1.

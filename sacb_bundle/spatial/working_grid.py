@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import numpy as np
@@ -12,9 +13,9 @@ from .volume import Volume
 
 # Margin around the foreground; rounding up the sizes adds to it.
 MARGIN_VOXELS = 2
-# Sizes of a body, relative to the smallest and the largest of the training. From USUAL of the smallest to LARGE of the
-# largest, the spacing of the training is kept. At SMALL and below, the body gets as many voxels as the smallest of the
-# training; between SMALL and USUAL, the spacing changes steadily.
+# Sizes of a body, relative to the mean and to the largest of the training. From USUAL of the mean to LARGE of the
+# largest, the spacing of the training is kept. At SMALL of the mean and below, the body gets as many voxels as one of
+# the mean size; between SMALL and USUAL, the spacing changes steadily.
 SMALL_BODY, USUAL_BODY, LARGE_BODY = 0.6, 0.8, 1.25
 # Memory of preparation and network, measured on a CPU (docs/performance.md).
 BYTES_PER_VOXEL = 250.0
@@ -25,9 +26,9 @@ def fitting_spacing(
 ) -> float:
     """Choose the spacing of a working grid by the size of the body.
 
-    The spacing of the training is kept for bodies from 0.8 times the smallest to 1.25 times the largest of the
-    training. Outside that range, it follows the size, so that a mouse has the voxels of a small brain. For a small
-    body, the grid is not finer than the images.
+    The spacing of the training is kept for bodies from 0.8 times the mean size (geometric, of the smallest and the
+    largest) to 1.25 times the largest of the training. Outside that range, it follows the size, so that the brain of a
+    mouse has the voxels of a usual body. For a small body, the grid is not finer than the images.
 
     Args:
         trained_mm: spacing of the training.
@@ -44,7 +45,7 @@ def fitting_spacing(
     smallest, largest = trained_body_mm
     if body_mm > LARGE_BODY * largest:
         return float(f"{trained_mm * body_mm / largest / LARGE_BODY:.2g}")
-    ratio = body_mm / smallest
+    ratio = body_mm / math.sqrt(smallest * largest)
     if ratio >= USUAL_BODY:
         return trained_mm
     share = ratio if ratio < SMALL_BODY else np.interp(ratio, (SMALL_BODY, USUAL_BODY), (SMALL_BODY, 1))

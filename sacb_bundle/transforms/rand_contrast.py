@@ -52,8 +52,8 @@ class RandContrastd(RandomizableTransform, MapTransform):
 class RandLabelIntensitiesd(RandomizableTransform, MapTransform):
     """Replace images by ones made from their label maps, with a random intensity for each label.
 
-    Only label maps with many labels are used, since others leave most of an image empty. Source: M. Hoffmann et al.,
-    "SynthMorph: learning contrast-invariant registration without acquired images", IEEE TMI 2022.
+    Only label maps with high labels are used, since those with few leave most of an image empty. Source: M. Hoffmann et
+    al., "SynthMorph: learning contrast-invariant registration without acquired images", IEEE TMI 2022.
 
     Args:
         keys: keys of the images (1, D, H, W), each with a label map of whole numbers under the key + "_labels".
@@ -87,13 +87,12 @@ class RandLabelIntensitiesd(RandomizableTransform, MapTransform):
             highest = int(labels.max())
             if highest < self.least_labels:
                 continue
-            random = torch.Generator(labels.device).manual_seed(state)
-            intensities = torch.rand(highest + 1, generator=random, device=labels.device) * 0.95 + 0.05
+            random = torch.Generator().manual_seed(state)  # on the CPU, so that all devices get the same numbers
+            intensities = torch.rand(highest + 1, generator=random) * 0.95 + 0.05
             intensities[0] = 0
-            image = intensities[labels]
-            spread = self.noise * torch.rand(1, generator=random, device=labels.device)
-            noise = spread * torch.randn(image.shape, generator=random, device=labels.device)
-            result[key] = (image + noise * (labels > 0)).clamp(0, 1)
+            noise = self.noise * torch.rand(1, generator=random) * torch.randn(labels.shape, generator=random)
+            image = intensities.to(labels.device)[labels] + noise.to(labels.device)
+            result[key] = (image * (labels > 0)).clamp(0, 1)
         return result
 
 

@@ -102,7 +102,7 @@ def test_other_grid_is_refused(shape: tuple[int, ...], affine: np.ndarray | None
     ):
         with pytest.raises(InputError, match="resample one onto the other"):
             check(*data)
-    with pytest.raises(InputError, match="do not share a grid, as they must with initial none; set initial to affine"):
+    with pytest.raises(InputError, match="do not share a grid, as they must without an alignment"):
         prepare_subject({"image": fixed}, [{"image": fixed}, {"image": other}])
 
 

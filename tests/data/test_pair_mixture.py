@@ -10,7 +10,7 @@ import pytest
 import torch
 from monai.transforms import Compose, CopyItemsd, RandShiftIntensityd
 
-from sacb_bundle.data import EpochSampler, PairMixture, read_datasets
+from sacb_bundle.data import EpochSampler, PairMixture, check_mixture, read_datasets
 from sacb_bundle.errors import InputError
 from tests.conftest import write
 
@@ -89,3 +89,19 @@ def test_the_loss_may_compare_images_from_before_a_change(folders: list[Path]) -
     pair = PairMixture(read_datasets(folders).train, load, augmentation=changes)[0]
     assert pair["target"][:, 0, 0, 0].tolist() == [0, 1]
     assert pair["image"][:, 0, 0, 0].tolist() == [5, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [("batch_size", 2, 1), ("mirror", True, False), ("data_list", "a.csv", "''"), ("initial", "affine", "'none'")],
+)
+def test_what_only_one_data_set_allows_is_refused(
+    folders: list[Path], name: str, value: object, wanted: object
+) -> None:
+    train = read_datasets(folders).train
+    allowed = {"batch_size": 1, "mirror": False, "data_list": "", "initial": "none"}
+    check_mixture(train, **allowed)
+    with pytest.raises(InputError, match=f"{name} is .*; for several data sets, it must be {wanted}"):
+        check_mixture(train, **allowed | {name: value})
+    with pytest.raises(InputError, match="Several data sets cannot have masks"):
+        check_mixture([*train, {"image": "a", "mask": "b"}], **allowed)

@@ -131,6 +131,8 @@ def test_weights_fit_only_a_network_with_the_same_options() -> None:
     for source, target in ((paper, better), (better, paper), (better, other)):
         with pytest.raises(RuntimeError, match="option_integration_steps_5"):
             target.load_state_dict(source.state_dict())
+    with pytest.raises(RuntimeError, match="option_scaled_matching_True"):
+        paper.load_state_dict(SACBNet(base_channels=2, scaled_matching=True).state_dict())
 
 
 def test_clustering_can_be_replaced_and_carries_no_gradient() -> None:

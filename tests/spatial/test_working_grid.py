@@ -26,9 +26,9 @@ from sacb_bundle.spatial import fitting_spacing
         (2.0, (120.0, 120.0), 300.0, 1.0, 4.0),  # an abdomen
         (2.0, (120.0, 120.0), 1700.0, 5.0, 23.0),  # a whole body
         (1.0, (40.0, 40.0), 36.0, 1.0, 1.0),  # weights for the hippocampus
-        (2.0, (60.0, 240.0), 48.0, 1.0, 2.0),  # weights for bodies of many sizes
+        (2.0, (60.0, 240.0), 96.0, 1.0, 2.0),  # weights for bodies of many sizes
         (2.0, (60.0, 240.0), 300.0, 1.0, 2.0),
-        (2.0, (60.0, 240.0), 36.0, 1.0, 1.2),
+        (2.0, (60.0, 240.0), 60.0, 0.5, 1.0),  # as many voxels as a body of 120 mm
         (2.0, (60.0, 240.0), 600.0, 1.0, 4.0),
         (1.0, None, 330.0, 1.5, 1.0),
     ],
