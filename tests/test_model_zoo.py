@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sacb_bundle.data import phantom_pair
-from sacb_bundle.networks import SACBNet, load_checkpoint
+from sacb_bundle.networks import SACBNet, load_network
 from tests.clusters import field_and_clusters, replaying
 from tests.engine.workflows import ROOT
 
@@ -25,7 +25,7 @@ TOLERANCE = 1e-3
 
 @pytest.fixture(scope="module")
 def network() -> SACBNet:
-    return load_checkpoint(SACBNet(), WEIGHTS).eval()
+    return load_network(WEIGHTS, "cpu")[0]
 
 
 def pair(shape: tuple[int, int, int], seed: int) -> torch.Tensor:

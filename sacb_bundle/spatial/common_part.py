@@ -11,8 +11,11 @@ from .resampling import resample
 from .transform import Transform
 from .volume import Volume
 
-# Least Dice at which foregrounds count as the same part: for a head and its brain, it is 0.6; for abdomens, more.
+# Least Dice, within both fields of view, at which foregrounds count as the same part; for a head and its brain, it is
+# 0.6.
 SAME_DICE = 0.7
+# Least share of the fixed foreground in the field of view of the moving image, for the same part.
+SEEN_SHARE = 0.9
 # Margin of the mask around the common part.
 MARGIN_MM = 6.0
 
@@ -21,7 +24,7 @@ def common_part(fixed: Volume, moving: Volume, initial: np.ndarray) -> Volume | 
     """Find the part that both images show.
 
     A head and a brain without skull have nothing in common outside the brain, so no displacement field can match them
-    there.
+    there. Images of the same part, as far as their fields of view overlap, have their bodies in common there.
 
     Args:
         fixed: mask of the foreground of the fixed image.
@@ -35,11 +38,17 @@ def common_part(fixed: Volume, moving: Volume, initial: np.ndarray) -> Volume | 
         InputError: if the foregrounds do not overlap.
     """
     here = fixed.values > 0
-    labels = Volume((moving.values > 0).astype(np.int32), moving.grid)
-    there = resample(Transform(initial), fixed.grid, labels=[labels]).labels[0].values > 0
-    both = here & there
+    there, seen = (
+        resample(Transform(initial), fixed.grid, labels=[Volume(values.astype(np.int32), moving.grid)]).labels[0].values
+        > 0
+        for values in (moving.values > 0, np.ones(moving.values.shape))
+    )
+    both, all_here = here & there, here.sum()
+    here &= seen
     if 2 * both.sum() >= SAME_DICE * (here.sum() + there.sum()):
-        return None
+        if here.sum() >= SEEN_SHARE * all_here:
+            return None
+        both = here | there
     if not both.any():
         raise InputError("After the initial alignment, the foregrounds of the images do not overlap.")
     near = widened(Volume(both, fixed.grid), MARGIN_MM)

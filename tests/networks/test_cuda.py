@@ -7,7 +7,7 @@ import torch
 
 from sacb_bundle.data import phantom_pair
 from sacb_bundle.losses import LocalNCCLoss, RegistrationLoss, SmoothnessLoss
-from sacb_bundle.networks import SACBNet, load_checkpoint
+from sacb_bundle.networks import SACBNet, load_network
 from sacb_bundle.ops import fused_kernels
 from tests.golden_case import CASES, GoldenCase
 
@@ -84,7 +84,7 @@ def test_autocast_trains(dtype: torch.dtype, pair: torch.Tensor) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("fused", [True, False])
 def test_fp16_moves_the_field_by_less_than_a_twentieth_of_a_voxel(fused: bool) -> None:
-    network = load_checkpoint(SACBNet(), MODEL).cuda()
+    network = load_network(MODEL, "cuda")[0]
     pair = phantom_pair((80, 96, 80), seed=0)
     image = torch.stack([torch.from_numpy(pair[role][0]) for role in ("moving", "fixed")])[None].cuda() / 255
     with fused_kernels(False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
