@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -143,6 +143,32 @@ class SACBNet(nn.Module):
 
         moving, fixed = pyramid.pop()
         return compose(field, integrate(self.refinement(warp(moving, field), fixed), self.integration_steps))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *arguments: Any, **options: Any) -> Any:
+        """Load weights, see `torch.nn.Module.load_state_dict`.
+
+        Args:
+            state_dict: state dict of a `SACBNet`.
+            arguments: further arguments of `torch.nn.Module.load_state_dict`.
+            options: further arguments, likewise.
+
+        Returns:
+            What `torch.nn.Module.load_state_dict` returns.
+
+        Raises:
+            InputError: if the weights belong to a network with other options beyond the paper's.
+        """
+        here, there = (
+            sorted(name.removeprefix("option_") for name in names if name.startswith("option_"))
+            for names in (self.state_dict(), state_dict)
+        )
+        if here != there:
+            theirs, ours = ", ".join(there) or "the options of the paper", ", ".join(here) or "those of the paper"
+            raise InputError(
+                f"The weights belong to a SACBNet with {theirs}, but this one has {ours}; configs/networks/paper.json "
+                "sets those of the paper."
+            )
+        return super().load_state_dict(state_dict, *arguments, **options)
 
     def match_level(self, level: int, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         """Return the displacement between the features of one level.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sacb_bundle.errors import InputError
 from sacb_bundle.metrics import folding_percentage
 from sacb_bundle.networks import SACB, SACBNet
 from tests.clusters import field_and_clusters, replaying
@@ -128,11 +129,18 @@ def test_weights_fit_only_a_network_with_the_same_options() -> None:
     paper, better = SACBNet(base_channels=2), SACBNet(base_channels=2, scaled_matching=True, integration_steps=5)
     other = SACBNet(base_channels=2, scaled_matching=True, integration_steps=4)
     assert [name for name in paper.state_dict() if name.startswith("option_")] == []
-    for source, target in ((paper, better), (better, paper), (better, other)):
-        with pytest.raises(RuntimeError, match="option_integration_steps_5"):
+    named = "integration_steps_5, scaled_matching_True"
+    for source, target, message in (
+        (paper, better, f"a SACBNet with the options of the paper, but this one has {named}"),
+        (better, paper, f"a SACBNet with {named}, but this one has those of the paper"),
+        (better, other, f"a SACBNet with {named}, but this one has integration_steps_4, scaled_matching_True"),
+        (SACBNet(base_channels=2, scaled_matching=True), paper, "a SACBNet with scaled_matching_True, but this one"),
+    ):
+        with pytest.raises(InputError, match=message):
             target.load_state_dict(source.state_dict())
-    with pytest.raises(RuntimeError, match="option_scaled_matching_True"):
-        paper.load_state_dict(SACBNet(base_channels=2, scaled_matching=True).state_dict())
+    same = SACBNet(base_channels=2, scaled_matching=True, integration_steps=5)
+    same.load_state_dict(better.state_dict())
+    assert torch.equal(same.encoder.levels[0][0].convolution.weight, better.encoder.levels[0][0].convolution.weight)
 
 
 def test_clustering_can_be_replaced_and_carries_no_gradient() -> None:
