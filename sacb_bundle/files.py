@@ -54,14 +54,24 @@ def weights_path(weights: str | Path) -> Path:
     """Return the path of weights that are given by their file, or by the name of shipped ones.
 
     Args:
-        weights: path; or name of a file in models/ without its ending, such as "brain_t1".
+        weights: path; or name of a file in models/specialists/ without its ending, such as "brain_t1".
 
     Returns:
         The path, which is the given one if there are no shipped weights of this name.
     """
     path = Path(weights)
-    shipped = shipped_weights().with_name(f"{path.name}.pt")
-    return shipped if shipped.is_file() and path == Path(path.name) and not path.is_file() else path
+    shipped = specialists().get(path.name)
+    return path if shipped is None or path != Path(path.name) or path.is_file() else shipped
+
+
+def specialists() -> dict[str, Path]:
+    """Return the paths of the shipped weights for one kind of images each.
+
+    Returns:
+        The paths by name, such as "brain_t1". They are in a folder of their own, since MONAI Label takes each .pt file
+        beside model.pt for another model of its network.
+    """
+    return {path.stem: path for path in sorted((shipped_weights().parent / "specialists").glob("*.pt"))}
 
 
 def file_hash(path: str | Path) -> str:

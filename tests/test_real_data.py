@@ -30,7 +30,7 @@ def test_data_sets_pass_the_checks(name: str, real_data: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("weights", "gain"), [("brain_t1", 0.16), ("model", 0.13)])
+@pytest.mark.parametrize(("weights", "gain"), [("specialists/brain_t1", 0.16), ("model", 0.13)])
 def test_shipped_weights_reach_their_stated_gain(weights: str, gain: float, real_data: Path, tmp_path: Path) -> None:
     evaluation = workflow(
         "evaluate",

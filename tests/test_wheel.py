@@ -34,7 +34,9 @@ BUNDLE = (
     "configs/networks/*.json",
     "docs/data_license.txt",
     "models/README.md",
-    *(f"models/{name}.{ending}" for name in ("abdomen_ct", "brain_t1", "model") for ending in ("json", "pt")),
+    "models/model.json",
+    "models/model.pt",
+    *(f"models/specialists/{name}.{ending}" for name in ("abdomen_ct", "brain_t1") for ending in ("json", "pt")),
 )
 NOBODY = 65534
 INSTALLER = "who installed it"

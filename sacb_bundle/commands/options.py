@@ -16,7 +16,7 @@ from typing import Any
 
 from ..config_text import check_plain_text
 from ..errors import InputError
-from ..files import check_file, check_name, shipped_weights, weights_path
+from ..files import check_file, check_name, specialists, weights_path
 from ..registration.outputs import OUTPUTS, formats
 
 # Steps of a bare --refine, their largest number, and similarities, as in `sacb_bundle.registration.refine`, which loads
@@ -247,8 +247,9 @@ def weights(text: str) -> Path:
     path = weights_path(text)
     if path.suffix or len(path.parts) > 1 or path.exists():
         return file(str(path))
-    names = ", ".join(sorted(shipped.stem for shipped in shipped_weights().parent.glob("*.pt")))
-    raise argparse.ArgumentTypeError(f"{text}: no such file, and no weights of this name; the names are {names}")
+    raise argparse.ArgumentTypeError(
+        f"{text}: no such file, and no weights of this name; the names are {', '.join(specialists())}"
+    )
 
 
 def file(text: str) -> Path:

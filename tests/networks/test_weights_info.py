@@ -52,7 +52,7 @@ def test_the_weights_that_ship_are_described(weights: Path, options: dict, modal
 
 
 def test_shipped_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    brain = shipped_weights().with_name("brain_t1.pt")
+    brain = shipped_weights().parent / "specialists" / "brain_t1.pt"
     assert weights_path("brain_t1") == brain
     monkeypatch.chdir(tmp_path)
     assert weights_path("model.pt") == Path("model.pt")
