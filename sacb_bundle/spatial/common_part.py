@@ -38,11 +38,10 @@ def common_part(fixed: Volume, moving: Volume, initial: np.ndarray) -> Volume | 
         InputError: if the foregrounds do not overlap.
     """
     here = fixed.values > 0
-    there, seen = (
-        resample(Transform(initial), fixed.grid, labels=[Volume(values.astype(np.int32), moving.grid)]).labels[0].values
-        > 0
-        for values in (moving.values > 0, np.ones(moving.values.shape))
-    )
+    masks = [
+        Volume(values.astype(np.int32), moving.grid) for values in (moving.values > 0, np.ones(moving.values.shape))
+    ]
+    there, seen = (mask.values > 0 for mask in resample(Transform(initial), fixed.grid, labels=masks).labels)
     both, all_here = here & there, here.sum()
     here &= seen
     if 2 * both.sum() >= SAME_DICE * (here.sum() + there.sum()):
